@@ -1,0 +1,1 @@
+"""Artifacts: named, versioned, content-addressed files and their lineage."""

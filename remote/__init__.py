@@ -1,0 +1,1 @@
+"""Remote hosts: runs that are brought in over SSH."""

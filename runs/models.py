@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from runicorn import layout
+
+from .querysets import RunQuerySet
+
+
+class Project(models.Model):
+    """The top folder of runs, and the unit of access for teams."""
+
+    name = models.CharField(_("name"), max_length=255, unique=True)
+
+    class Meta:
+        verbose_name = _("project")
+        verbose_name_plural = _("projects")
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Run(models.Model):
+    """One execution that logs.
+
+    A *directory-backed* run (``directory`` is set) has its truth in its folder; this row is an
+    index of it that can be thrown away. A *server-held* run (``directory`` is null) lives here.
+
+    ``deleted_at`` alone says whether the run is in the recycle bin. A deleted run keeps its
+    folder, so its id stays taken; restoring never collides; only ``actions.purge_runs`` removes.
+    """
+
+    class Status(models.TextChoices):
+        """What the process did. Any other stored text passes through (v0.4 never checked it)."""
+
+        RUNNING = "running", _("running")
+        FINISHED = "finished", _("finished")
+        FAILED = "failed", _("failed")
+        INTERRUPTED = "interrupted", _("interrupted")
+
+    run_id = models.CharField(_("run id"), max_length=255, db_index=True)
+    project = models.ForeignKey(
+        Project, models.PROTECT, null=True, related_name="runs", verbose_name=_("project")
+    )
+    name = models.CharField(_("experiment"), max_length=255, null=True)
+    directory = models.CharField(
+        _("directory"),
+        max_length=1100,
+        null=True,
+        unique=True,
+        help_text=_("Relative to the storage root, with '/'."),
+    )
+    listing_key = models.BinaryField(
+        help_text="Where a listing shows the run: bytes sort alike in every database."
+    )
+    directory_mtime = models.FloatField(default=0)
+
+    status = models.CharField(_("status"), max_length=255, default=Status.FINISHED)
+    created_time = models.FloatField(_("created (Unix seconds)"), null=True)
+    created_at = models.DateTimeField(_("created"), null=True)
+    started_at = models.DateTimeField(_("started"), null=True)
+    ended_at = models.DateTimeField(_("ended"), null=True)
+    exit_reason = models.CharField(_("exit reason"), max_length=255, default="")
+    pid = models.BigIntegerField("pid", null=True)
+    hostname = models.CharField(_("host"), max_length=255, default="")
+
+    best_metric_name = models.CharField(_("best metric"), max_length=1024, null=True)
+    best_metric_value = models.FloatField(_("best value"), null=True)
+    best_metric_step = models.BigIntegerField(_("best step"), null=True)
+    best_metric_mode = models.CharField(_("best mode"), max_length=8, default="")
+
+    artifacts_created_count = models.IntegerField(default=0)
+    artifacts_used_count = models.IntegerField(default=0)
+    event_count = models.BigIntegerField(_("logged events"), default=0)
+    unreadable_lines = models.BigIntegerField(_("unreadable lines"), default=0)
+
+    deleted_at = models.DateTimeField(_("deleted"), null=True)
+    delete_reason = models.CharField(_("delete reason"), max_length=255, default="")
+    original_status = models.CharField(_("status when deleted"), max_length=255, default="")
+    deleted_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    updated_at = models.DateTimeField(_("updated"), auto_now=True)
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("run")
+        verbose_name_plural = _("runs")
+        indexes = [
+            models.Index(fields=["listing_key", "-directory_mtime"], name="runs_listing"),
+            models.Index(fields=["-created_at", "-id"], name="runs_newest"),
+            models.Index(fields=["status"], name="runs_status"),
+            models.Index(fields=["deleted_at"], name="runs_deleted"),
+            models.Index(fields=["project", "name"], name="runs_experiment"),
+        ]
+
+    def __str__(self) -> str:
+        return self.run_id
+
+    @property
+    def path(self) -> Path | None:
+        """The run's folder; None for a server-held run."""
+        return settings.RUNICORN_STORAGE_ROOT / self.directory if self.directory else None
+
+    @property
+    def is_deleted(self) -> bool:
+        return self.deleted_at is not None
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """Seconds from start to end; None unless both are known."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return (self.ended_at - self.started_at).total_seconds()
+
+    def document(self, name: str) -> dict:
+        """The object in one of the run's small files; empty if there is none."""
+        file = self.files.filter(name=name).only("content").first()
+        return (layout.parse_json(bytes(file.content)) or {}) if file and file.content else {}
+
+
+class RunFile(models.Model):
+    """How far one file of a run has been taken in, written with what was read."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="files")
+    name = models.CharField(max_length=255)
+    offset = models.BigIntegerField(default=0, help_text="Bytes taken in.")
+    size = models.BigIntegerField(default=0)
+    mtime_ns = models.BigIntegerField(default=0)
+    inode = models.CharField(max_length=32, default="")
+    fingerprint = models.BinaryField(
+        default=b"", help_text="Of the first and last bytes taken in: tells growth from replacement."
+    )
+    content = models.BinaryField(null=True, help_text="The whole of a small replaceable file.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "name"], name="runs_file_once")]
+
+    def __str__(self) -> str:
+        return f"{self.run_id}:{self.name}"
+
+
+class LogChunk(models.Model):
+    """Bytes of ``logs.txt`` from an offset on, as they were written. Lines are the readers' matter."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="log_chunks")
+    offset = models.BigIntegerField()
+    data = models.BinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "offset"], name="runs_log_once")]
+
+    def __str__(self) -> str:
+        return f"{self.run_id}@{self.offset}"
+
+
+class Image(models.Model):
+    """A picture that the run logged; its file lies in the run's folder."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="images")
+    offset = models.BigIntegerField(help_text="Of its line in events.jsonl.")
+    key = models.CharField(_("key"), max_length=1024)
+    path = models.CharField(_("path"), max_length=1100)
+    step = models.BigIntegerField(_("step"), null=True)
+    caption = models.TextField(_("caption"), default="")
+    logged_at = models.DateTimeField(_("logged"), null=True)
+
+    class Meta:
+        verbose_name = _("image")
+        verbose_name_plural = _("images")
+        constraints = [models.UniqueConstraint(fields=["run", "offset"], name="runs_image_once")]
+
+    def __str__(self) -> str:
+        return self.path
+
+
+class Tag(models.Model):
+    """A label on a run; kept in the storage root's ``.experiments_metadata.json`` as well."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="tags")
+    key = models.CharField(_("tag"), max_length=255)
+    value = models.TextField(_("value"), default="")
+
+    class Meta:
+        verbose_name = _("tag")
+        verbose_name_plural = _("tags")
+        constraints = [models.UniqueConstraint(fields=["run", "key"], name="runs_tag_once")]
+        indexes = [models.Index(fields=["key"], name="runs_tag_key")]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Param(models.Model):
+    """A hyperparameter: one leaf of ``config.json``, its path joined by dots."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="params")
+    key = models.CharField(_("param"), max_length=500)
+    value = models.TextField(_("value"), help_text="As JSON.")
+    number = models.FloatField(null=True, help_text="The value, if it is a finite number.")
+
+    class Meta:
+        verbose_name = _("param")
+        verbose_name_plural = _("params")
+        constraints = [models.UniqueConstraint(fields=["run", "key"], name="runs_param_once")]
+        indexes = [models.Index(fields=["key", "number"], name="runs_param_number")]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+def moment(timestamp: object) -> datetime | None:
+    """Unix seconds as a moment; None for what no calendar holds."""
+    if isinstance(timestamp, bool) or not isinstance(timestamp, int | float):
+        return None
+    try:
+        return datetime.fromtimestamp(timestamp, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -1,0 +1,42 @@
+"""Questions about many runs, in the domain's words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from django.db import models
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+    from .models import Run
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    def visible_to(self, user: AbstractBaseUser | AnonymousUser | None) -> Self:
+        """The runs that *user* may see. The embedded default knows no users: everything."""
+        return self.all()
+
+    def active(self) -> Self:
+        """Not in the recycle bin."""
+        return self.filter(deleted_at__isnull=True)
+
+    def deleted(self) -> Self:
+        """In the recycle bin."""
+        return self.filter(deleted_at__isnull=False)
+
+    def running(self) -> Self:
+        return self.filter(status="running")
+
+    def in_listing_order(self) -> Self:
+        """Project, then experiment, then newest folder first; the legacy layout last."""
+        return self.order_by("listing_key", "-directory_mtime", "id")
+
+    def newest_first(self) -> Self:
+        return self.order_by(models.F("created_at").desc(nulls_last=True), "-id")
+
+    def by_id(self, run_id: str) -> Run | None:
+        """The run of that id. Where two folders share it, the first in listing order wins."""
+        if "\x00" in run_id:  # PostgreSQL refuses to look for it
+            return None
+        return self.filter(run_id=run_id).in_listing_order().first()

@@ -1,0 +1,13 @@
+"""The suite's settings: the embedded default on a storage root of its own."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+os.environ["RUNICORN_DIR"] = tempfile.mkdtemp(prefix="runicorn-test-")
+
+from .local import *
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+DATABASES["default"]["TEST"] = {"NAME": RUNICORN_STORAGE_ROOT / ".runicorn" / "test.sqlite3"}

@@ -1,0 +1,246 @@
+"""What a storage root looks like on disk, and the few safe ways to read and write it.
+
+The one description of the Runicorn v0.4 layout that the SDK, the CLI and the server share. Imports
+the standard library only at module level, so that ``import runicorn`` stays light.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+META = "meta.json"
+STATUS = "status.json"
+SUMMARY = "summary.json"
+CONFIG = "config.json"
+ENVIRONMENT = "environment.json"
+ARTIFACTS_CREATED = "artifacts_created.json"
+ARTIFACTS_USED = "artifacts_used.json"
+DELETED = ".deleted"
+EVENTS = "events.jsonl"
+LOGS = "logs.txt"
+MEDIA = "media"
+
+DOCUMENTS = (META, STATUS, SUMMARY, CONFIG, ENVIRONMENT, ARTIFACTS_CREATED, ARTIFACTS_USED, DELETED)
+"""The small files of a run that are replaced as a whole."""
+
+STREAMS = (EVENTS, LOGS)
+"""The files of a run that only grow."""
+
+RUNS = "runs"
+SERVER_DIR = ".runicorn"
+EXPERIMENTS_METADATA = ".experiments_metadata.json"
+
+NOT_PROJECTS = frozenset(
+    "runs webui artifacts sweeps archive index evaluations node_modules __pycache__".split()
+)
+"""Folders of a storage root that never hold runs, beside every name that starts with a dot."""
+
+RUN_ID = re.compile(r"[0-9]{8}_[0-9]{6}_[a-f0-9]{6}")
+_FORBIDDEN = re.compile(r"[/\\\x00-\x1f\x7f]|\.\.")
+
+
+def new_run_id() -> str:
+    """``YYYYMMDD_HHMMSS_XXXXXX``: local time and six hexadecimal digits."""
+    return time.strftime("%Y%m%d_%H%M%S") + "_" + uuid.uuid4().hex[:6]
+
+
+def is_run_id(text: object) -> bool:
+    return isinstance(text, str) and RUN_ID.fullmatch(text) is not None
+
+
+def check_name(kind: str, name: str) -> str:
+    """Return *name* if it may become one folder below the storage root.
+
+    Raises ValueError for separators, ``..``, control characters, a leading dot, more than 100
+    characters, and the names that a storage root keeps for itself.
+    """
+    reason = None
+    if _FORBIDDEN.search(name):
+        reason = "it must not contain '/', '\\', '..' or control characters"
+    elif name.startswith(".") or name != name.strip():
+        reason = "it must not start with a dot, nor begin or end with white space"
+    elif len(name) > 100 or len(name.encode("utf-8", "replace")) > 255:
+        reason = "it must have at most 100 characters"
+    elif not name:
+        reason = "it must not be empty"
+    elif kind == "project" and name in NOT_PROJECTS:
+        reason = "the storage root keeps this folder for itself"
+    if reason:
+        raise ValueError(f"Invalid {kind} {name[:120]!r}: {reason}.")
+    return name
+
+
+def is_project_name(name: str) -> bool:
+    return not name.startswith(".") and name not in NOT_PROJECTS
+
+
+def iter_run_dirs(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Every run folder below *root*, as (path relative to the root with ``/``, directory entry).
+
+    ``<project>/<name>/runs/<id>`` first, then the legacy ``runs/<id>``. An entry that cannot be
+    read is passed over; it never hides the others. Links to folders outside are not followed.
+    """
+    for project in _subdirs(root):
+        if is_project_name(project.name):
+            for name in _subdirs(project.path):
+                for run in _subdirs(os.path.join(name.path, RUNS)):
+                    yield f"{project.name}/{name.name}/{RUNS}/{run.name}", run
+    for run in _subdirs(os.path.join(root, RUNS)):
+        yield f"{RUNS}/{run.name}", run
+
+
+def _subdirs(path: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as entries:
+            return [entry for entry in entries if _is_dir(entry)]
+    except OSError:
+        return []
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        entry.name.encode()  # a name that is not UTF-8 cannot be told to any client
+        return entry.is_dir(follow_symlinks=False)
+    except (OSError, UnicodeEncodeError):
+        return False
+
+
+def split_run_dir(relative: str) -> tuple[str | None, str | None, str] | None:
+    """(project, name, run id) of a path relative to the root; None if no run can live there."""
+    parts = relative.split("/")
+    if len(parts) == 4 and parts[2] == RUNS and is_project_name(parts[0]):
+        return parts[0], parts[1], parts[3]
+    if len(parts) == 2 and parts[0] == RUNS:
+        return None, None, parts[1]
+    return None
+
+
+# -- JSON documents ----------------------------------------------------------------------------
+
+
+def parse_json(content: bytes) -> dict[str, Any] | None:
+    """The object in *content*; None if it is no JSON object. Accepts NaN, Infinity and bad UTF-8."""
+    try:
+        value = json.loads(content.decode("utf-8", "ignore"))
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The object in the file, or an empty one if it is missing, unreadable or no object."""
+    try:
+        return parse_json(Path(path).read_bytes()) or {}
+    except OSError:
+        return {}
+
+
+def dump_json(data: Any) -> bytes:
+    """As Runicorn 0.4 writes its documents: two spaces, non-ASCII raw, NaN as ``NaN``."""
+    return json.dumps(data, ensure_ascii=False, indent=2).encode("utf-8", "surrogatepass")
+
+
+def write_json(path: str | os.PathLike[str], data: Any) -> None:
+    """Replace the file in one step: a reader sees the old content or the new, never a part."""
+    write_bytes(path, dump_json(data))
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write beside the file and rename; on failure (a full disk) the old content stays."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, _new_file_mode())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _new_file_mode() -> int:
+    global _mode
+    if _mode is None:
+        mask = os.umask(0)
+        os.umask(mask)
+        _mode = 0o666 & ~mask
+    return _mode
+
+
+_mode: int | None = None
+
+
+@contextmanager
+def locked(path: str | os.PathLike[str], timeout: float = 30) -> Iterator[None]:
+    """Hold the advisory lock of *path*: ``<path>.lock``, the one that Runicorn 0.4 takes too."""
+    from filelock import FileLock
+
+    with FileLock(f"{os.fspath(path)}.lock", timeout=timeout):
+        yield
+
+
+def update_json(path: str | os.PathLike[str], changes: dict[str, Any]) -> dict[str, Any]:
+    """Merge *changes* into the document under its lock; return what it holds now."""
+    with locked(path):
+        data = {**read_json(path), **changes}
+        write_json(path, data)
+    return data
+
+
+# -- soft delete -------------------------------------------------------------------------------
+
+
+def write_deleted_marker(run_dir: Path, *, reason: str, at: float) -> dict[str, Any]:
+    status = read_json(run_dir / STATUS).get("status")
+    marker = {
+        "deleted_at": at,
+        "reason": reason,
+        "original_status": status if isinstance(status, str) and status else "unknown",
+    }
+    write_json(run_dir / DELETED, marker)
+    return marker
+
+
+def remove_deleted_marker(run_dir: Path) -> None:
+    (run_dir / DELETED).unlink(missing_ok=True)
+
+
+# -- where things are --------------------------------------------------------------------------
+
+
+def user_config_dir() -> Path:
+    """The folder of ``config.json`` and ``rate_limits.json``; not created here."""
+    try:
+        if sys.platform == "win32":
+            return Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming") / "Runicorn"
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Application Support" / "Runicorn"
+        return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "runicorn"
+    except RuntimeError:  # no home directory
+        return Path("~/.runicorn_config").expanduser()
+
+
+def storage_root(explicit: str | os.PathLike[str] | None = None) -> Path:
+    """The storage root: *explicit*, ``RUNICORN_DIR``, ``user_root_dir`` of the user's
+    ``config.json``, then ``./.runicorn``; absolute, not created here."""
+    chosen = explicit or os.environ.get("RUNICORN_DIR")
+    if not chosen:
+        configured = read_json(user_config_dir() / "config.json").get("user_root_dir")
+        chosen = configured if isinstance(configured, str) else ""
+    return Path(os.path.abspath(os.path.expanduser(chosen or ".runicorn")))
+
+
+def is_regular_file(info: os.stat_result) -> bool:
+    return stat.S_ISREG(info.st_mode)
