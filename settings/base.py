@@ -39,6 +39,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "runicorn_site.errors.no_head",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -70,6 +71,8 @@ TEMPLATES = [
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["runicorn_site.rest.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["runicorn_site.rest.JSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "runicorn_site.rest.FirstOfEach",
+    "DEFAULT_METADATA_CLASS": None,  # OPTIONS is for CORS only
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",

@@ -1,0 +1,23 @@
+"""What a view raises to refuse input; ``errors.exception_handler`` turns it into the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rest_framework import status
+from rest_framework.exceptions import APIException
+
+
+class InvalidInput(APIException):
+    """400: *detail* for a person, and for a program where it is wrong (*loc*) and how (*msg*)."""
+
+    status_code = status.HTTP_400_BAD_REQUEST
+
+    def __init__(self, detail: str, loc: Sequence[str | int], msg: str | None = None) -> None:
+        super().__init__(detail)
+        self.errors = [{"loc": list(loc), "msg": msg or detail}]
+
+
+class TooLarge(APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = "The request body is too large."

@@ -1,0 +1,127 @@
+"""How JSON comes in and goes out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from email.message import Message
+from typing import IO, Any
+
+import orjson
+from django.http import HttpRequest
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.utils.encoders import JSONEncoder
+
+from .exceptions import InvalidInput
+
+_encode_other = JSONEncoder().default
+
+
+def dump_json(data: Any) -> bytes:
+    """Compact, non-ASCII raw, NaN and infinities as null, integers of any size."""
+    try:
+        return orjson.dumps(data, default=_encode_other)
+    except TypeError:  # integers beyond 64 bits, lone surrogates, keys that are no text
+        text = json.dumps(_finite(data), cls=JSONEncoder, ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "backslashreplace")  # writes the surrogate's JSON escape
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, Mapping):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return data
+
+
+def load_json_object(content: bytes, content_type: str) -> dict[str, Any]:
+    """The object that a request's body holds; InvalidInput if it holds anything else.
+
+    As in v0.4, a body without a content type is taken for JSON.
+    """
+    if not content:
+        raise InvalidInput(
+            "The request body is missing: send a JSON object.", ["body"], "Field required"
+        )
+    try:
+        data = json.loads(content) if _is_json(content_type) else None
+    except (ValueError, RecursionError) as error:
+        position = getattr(error, "pos", getattr(error, "start", 0))
+        raise InvalidInput(
+            f"The request body is not valid JSON (at character {position}).",
+            ["body", position],
+            "JSON decode error",
+        ) from error
+    if not isinstance(data, dict):
+        raise InvalidInput(
+            "The request body must be a JSON object, sent as application/json.",
+            ["body"],
+            "Input should be a valid dictionary",
+        )
+    return data
+
+
+def _is_json(content_type: str) -> bool:
+    if not content_type:
+        return True
+    message = Message()
+    message["Content-Type"] = content_type
+    subtype = message.get_content_subtype()
+    return message.get_content_maintype() == "application" and (
+        subtype == "json" or subtype.endswith("+json")
+    )
+
+
+def json_object(request: Request | HttpRequest) -> dict[str, Any]:
+    """The JSON object in the body of *request*, which must have one.
+
+    Unlike ``request.data`` it also refuses a body that is absent, and reads a chunked one.
+    """
+    return load_json_object(request.body, request.META.get("CONTENT_TYPE", ""))
+
+
+class JSONParser(BaseParser):
+    media_type = "application/json"
+
+    def parse(
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        return load_json_object(stream.read(), media_type or "")
+
+
+class JSONRenderer(BaseRenderer):
+    media_type = "application/json"
+    format = "json"
+    charset = None
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        return dump_json(data)
+
+
+class FirstOfEach(BaseContentNegotiation):
+    """v0.4 looks neither at ``Accept`` nor at ``?format=``, and knows no 406 and no 415."""
+
+    def select_parser(self, request: Request, parsers: Sequence[BaseParser]) -> BaseParser:
+        return parsers[0]
+
+    def select_renderer(
+        self,
+        request: Request,
+        renderers: Sequence[BaseRenderer],
+        format_suffix: str | None = None,
+    ) -> tuple[BaseRenderer, str]:
+        return renderers[0], renderers[0].media_type
