@@ -17,8 +17,8 @@ class EventBlock(models.Model):
     run = models.ForeignKey("runs.Run", models.CASCADE, related_name="event_blocks")
     first = models.BigIntegerField(help_text="Number of the first event.")
     count = models.IntegerField()
-    steps = models.BinaryField(help_text="int64, little endian; the smallest value means: no step.")
-    times = models.BinaryField(help_text="float64, little endian, Unix seconds; NaN means: no time.")
+    steps = models.BinaryField(help_text="int64, little endian; the smallest: no step.")
+    times = models.BinaryField(help_text="float64, little endian, Unix seconds; NaN: no time.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["run", "first"], name="metrics_events_once")]

@@ -9,13 +9,15 @@ from django.utils.translation import gettext_lazy as _
 
 from runicorn import layout
 
-from .querysets import RunQuerySet
+from .querysets import ProjectQuerySet, RunQuerySet
 
 
 class Project(models.Model):
     """The top folder of runs, and the unit of access for teams."""
 
     name = models.CharField(_("name"), max_length=255, unique=True)
+
+    objects = ProjectQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("project")
@@ -80,6 +82,8 @@ class Run(models.Model):
     event_count = models.BigIntegerField(_("logged events"), default=0)
     unreadable_lines = models.BigIntegerField(_("unreadable lines"), default=0)
 
+    notes = models.TextField(_("notes"), default="", blank=True)
+
     deleted_at = models.DateTimeField(_("deleted"), null=True)
     delete_reason = models.CharField(_("delete reason"), max_length=255, default="")
     original_status = models.CharField(_("status when deleted"), max_length=255, default="")
@@ -135,9 +139,9 @@ class RunFile(models.Model):
     size = models.BigIntegerField(default=0)
     mtime_ns = models.BigIntegerField(default=0)
     inode = models.CharField(max_length=32, default="")
-    fingerprint = models.BinaryField(
-        default=b"", help_text="Of the first and last bytes taken in: tells growth from replacement."
-    )
+    # The first bytes and the last taken in: they tell a file that grew from one replaced.
+    head = models.BinaryField(default=b"")
+    tail = models.BinaryField(default=b"")
     content = models.BinaryField(null=True, help_text="The whole of a small replaceable file.")
 
     class Meta:
@@ -148,7 +152,7 @@ class RunFile(models.Model):
 
 
 class LogChunk(models.Model):
-    """Bytes of ``logs.txt`` from an offset on, as they were written. Lines are the readers' matter."""
+    """Bytes of ``logs.txt`` from an offset on, as written. Lines are the readers' matter."""
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="log_chunks")
     offset = models.BigIntegerField()

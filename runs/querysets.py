@@ -12,6 +12,20 @@ if TYPE_CHECKING:
     from .models import Run
 
 
+class ProjectQuerySet(models.QuerySet["Project"]):
+    def visible_to(self, user: AbstractBaseUser | AnonymousUser | None) -> Self:
+        """The projects that *user* may see. The embedded default knows no users: everything."""
+        return self.all()
+
+    def with_run_counts(self) -> Self:
+        """Add ``active_runs`` and ``deleted_runs``: how many are listed, how many in the bin."""
+        is_active = models.Q(runs__deleted_at__isnull=True)
+        return self.annotate(
+            active_runs=models.Count("runs", filter=is_active),
+            deleted_runs=models.Count("runs", filter=~is_active),
+        )
+
+
 class RunQuerySet(models.QuerySet["Run"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser | None) -> Self:
         """The runs that *user* may see. The embedded default knows no users: everything."""
@@ -27,6 +41,18 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def running(self) -> Self:
         return self.filter(status="running")
+
+    def matching(self, text: str) -> Self:
+        """Whose id, experiment, project or a tag contains each word of *text*."""
+        runs = self.all()
+        for word in text.replace("\x00", "").split():
+            runs = runs.filter(
+                models.Q(run_id__icontains=word)
+                | models.Q(name__icontains=word)
+                | models.Q(project__name__icontains=word)
+                | models.Q(pk__in=self.model.objects.filter(tags__key__icontains=word).values("pk"))
+            )
+        return runs
 
     def in_listing_order(self) -> Self:
         """Project, then experiment, then newest folder first; the legacy layout last."""

@@ -1,3 +1,7 @@
 from django.urls import path
 
-websocket_urlpatterns: list = []
+from .consumers import LogConsumer
+
+websocket_urlpatterns = [
+    path("api/runs/<str:run_id>/logs/ws", LogConsumer.as_asgi(), name="run-log"),
+]

@@ -1,1 +1,1 @@
-"""``local`` is the embedded default, ``team`` the environment-driven one; both start from ``base``."""
+"""``local`` is the embedded default, ``team`` is driven by the environment."""

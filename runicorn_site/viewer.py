@@ -1,0 +1,145 @@
+"""``runicorn viewer``: the site, the intake and the database in one process."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import sqlite3
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import django
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+
+def serve(host: str, port: int, *, reload: bool = False, allow_remote: bool = False) -> int:
+    """Listen on *host* and *port* until interrupted. Returns the process's exit code."""
+    if not _is_loopback(host):
+        if not allow_remote:
+            print(
+                f"Refused: {host} can be reached from other machines, and nobody would be asked "
+                "for a password. Listen on 127.0.0.1, put an authenticating proxy in front, or "
+                "insist with --allow-remote."
+            )
+            return 1
+        os.environ["RUNICORN_ALLOW_REMOTE"] = "1"
+    try:
+        django.setup()
+    except OSError as error:
+        print(f"The storage folder cannot be used: {error}")
+        return 1
+    if reload:
+        from django.utils import autoreload
+
+        autoreload.run_with_reloader(partial(_serve, host, port, signals=False))
+        return 0
+    return _serve(host, port)
+
+
+def _serve(host: str, port: int, *, signals: bool = True) -> int:
+    from daphne.server import Server
+
+    from runs.watch import Intake
+
+    try:
+        listening = _listen(host, port)
+    except OSError as error:
+        print(f"Cannot listen on {host}:{port}: {error.strerror or error}. Try another --port.")
+        return 1
+    _prepare_database()
+    from runicorn_site.asgi import application
+
+    shown = f"[{host}]" if ":" in host else host
+    print(f"Runicorn {settings.VERSION}: http://{shown}:{listening.getsockname()[1]}")
+    print(f"Storage: {settings.RUNICORN_STORAGE_ROOT}", flush=True)
+    intake = Intake(settings.RUNICORN_STORAGE_ROOT, report=_Terminal())
+    intake.start()
+    try:
+        Server(
+            application,
+            endpoints=[f"fd:fileno={listening.fileno()}"],
+            signal_handlers=signals,
+            server_name="runicorn",
+            ping_interval=20,
+            ping_timeout=30,
+            verbosity=0,
+        ).run()
+    finally:
+        intake.stop()
+    return 0
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket, taken before anything else is done: a port in use is said at once."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listening = socket.socket(family, kind, protocol)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+        listening.listen(256)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _prepare_database() -> None:
+    """Bring the schema up to date. A damaged index is put aside: the run folders hold the truth."""
+    from django.core.management import call_command
+
+    try:
+        call_command("migrate", verbosity=0, interactive=False)
+    except (DatabaseError, sqlite3.DatabaseError) as error:
+        path = Path(str(connection.settings_dict["NAME"]))
+        if connection.vendor != "sqlite" or "locked" in str(error) or not path.exists():
+            raise
+        connection.close()
+        aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
+        path.rename(aside)
+        for suffix in ("-wal", "-shm"):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
+        print(f"The index was damaged ({error}); it is now {aside.name} and is built anew.")
+        call_command("migrate", verbosity=0, interactive=False)
+
+
+class _Terminal:
+    """Shows how far the taking in of existing runs has come: one line, or one every few seconds."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._shown = 0.0
+        self._done = False
+
+    def __call__(self, progress) -> None:  # type: ignore[no-untyped-def]
+        now = time.monotonic()
+        if self._done or not progress.found:
+            return
+        if progress.state == "watching":
+            self._done = True
+            took = now - self._started
+            self._print(
+                f"Took in {progress.found:,} runs in {took:.1f} s; watching.\n"
+            )
+        elif now - self._shown >= (0.2 if sys.stdout.isatty() else 5):
+            self._shown = now
+            end = "" if sys.stdout.isatty() else "\n"
+            self._print(f"Taking in runs: {progress.taken_in:,} of {progress.found:,}{end}")
+
+    def _print(self, text: str) -> None:
+        start = "\r\033[K" if sys.stdout.isatty() else ""
+        print(start + text, end="", flush=True)

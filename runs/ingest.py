@@ -1,0 +1,313 @@
+"""The one way in for logged data: "here are the bytes of file F of run R from offset N".
+
+A watched folder, a host reached over SSH and a client that pushes over HTTP all say this sentence
+(``append``), or hand over a small file as a whole (``replace``). How far a file has been taken in
+is written in the same transaction as what was read from it: after a crash on either side nothing
+is lost and nothing is there twice.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import orjson
+from django.db import transaction
+
+from metrics import write as metrics
+from runicorn import layout
+
+from . import live
+from .models import Image, LogChunk, Param, Project, Run, RunFile, moment
+
+MAX_LINE = 128 * 2**20
+"""A longer line of events.jsonl is passed over, in pieces of this size."""
+
+LOG_CHUNK = 256 * 2**10
+LOG_TAIL = 8 * 2**10
+"""The last chunk of a log is rewritten while it is smaller than this."""
+
+SAMPLE = 256
+"""How many of a file's first and last bytes are kept to recognise it."""
+
+INT64 = 2**63
+
+
+class OffsetMismatch(Exception):
+    """There is a gap before the offered bytes. ``wanted`` is the offset to continue from."""
+
+    def __init__(self, wanted: int) -> None:
+        super().__init__(f"Continue from offset {wanted}.")
+        self.wanted = wanted
+
+
+def append(run: Run, name: str, offset: int, data: bytes) -> int:
+    """Take in the bytes of file *name* from *offset*; return the offset now reached.
+
+    Bytes already known are skipped. A last line that is not whole may stay behind: offer it again
+    with what follows. Raises OffsetMismatch if bytes before *offset* are missing.
+    """
+    with transaction.atomic():
+        run = Run.objects.select_for_update().get(pk=run.pk)
+        file, _ = RunFile.objects.get_or_create(run=run, name=name)
+        if offset > file.offset:
+            raise OffsetMismatch(file.offset)
+        grow(run, file, data[file.offset - offset :])
+        file.save()
+    return file.offset
+
+
+def grow(run: Run, file: RunFile, data: bytes) -> int:
+    """Take in what follows on ``file.offset``; return how many bytes of it were whole.
+
+    For callers that hold the run locked in a transaction; they save *file*.
+    """
+    taken = _TAKE[file.name](run, file.offset, data) if data else 0
+    file.offset += taken
+    if len(file.head) < SAMPLE:
+        file.head = (bytes(file.head) + data[: min(taken, SAMPLE)])[:SAMPLE]
+    file.tail = (bytes(file.tail) + data[max(0, taken - SAMPLE) : taken])[-SAMPLE:]
+    return taken
+
+
+def forget(run: Run, file: RunFile) -> None:
+    """Drop what was read from a stream: it was replaced and is to be read anew."""
+    if file.name == layout.EVENTS:
+        metrics.clear(run.pk)
+        run.images.all().delete()
+        run.event_count = run.unreadable_lines = 0
+        run.save(update_fields=["event_count", "unreadable_lines"])
+    elif file.name == layout.LOGS:
+        run.log_chunks.all().delete()
+        transaction.on_commit(partial(live.log_replaced, run.pk), robust=True)
+    file.offset, file.head, file.tail = 0, b"", b""
+
+
+# -- events.jsonl ------------------------------------------------------------------------------
+
+
+def _take_events(run: Run, offset: int, data: bytes) -> int:
+    end = data.rfind(b"\n") + 1
+    rest = data[end:]
+    # A last line without its newline is whole if it is an object: no object is a part of another.
+    if (rest.rstrip().endswith(b"}") and _parse_line(rest) is not None) or len(rest) >= MAX_LINE:
+        end = len(data)
+
+    events: list[metrics.Event] = []
+    images: list[Image] = []
+    unreadable = 0
+    at = offset
+    for line in data[:end].split(b"\n"):
+        if line and not line.isspace():
+            entry = _parse_line(line)
+            values = entry.get("data") if entry is not None else None
+            if entry is None:
+                unreadable += 1
+            elif isinstance(values, dict):
+                if entry.get("type") == "metrics":
+                    step, time = _step(values), _time(values, entry)
+                    events.append(metrics.Event(step, time, values, partial(_exact, line)))
+                elif entry.get("type") == "image" and isinstance(values.get("path"), str):
+                    images.append(_image(run, at, entry, values))
+        at += len(line) + 1
+
+    metrics.append(run.pk, run.event_count, events)
+    if images:
+        Image.objects.bulk_create(images)
+    if events or unreadable:
+        run.event_count += len(events)
+        run.unreadable_lines += unreadable
+        run.save(update_fields=["event_count", "unreadable_lines", "updated_at"])
+    return end
+
+
+def _parse_line(line: bytes) -> dict[str, Any] | None:
+    """The object on the line, or None. NaN, Infinity and bytes that are no UTF-8 are accepted."""
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return layout.parse_json(line)
+    return value if isinstance(value, dict) else None
+
+
+def _exact(line: bytes) -> dict[str, Any]:
+    """``data`` of the line, with integers of any size."""
+    return json.loads(line.decode("utf-8", "ignore"))["data"]
+
+
+def _step(values: dict[str, Any]) -> int | None:
+    """``global_step`` if the key is there, else ``step``; None if it is no integer of 64 bits.
+
+    Text and fractions are converted as v0.4 does (``contract/metrics.md`` §1).
+    """
+    raw = values["global_step"] if "global_step" in values else values.get("step")
+    try:
+        step = int(raw)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return step if -INT64 < step < INT64 else None
+
+
+def _time(values: dict[str, Any], entry: dict[str, Any]) -> float | None:
+    for raw in (values.get("time"), entry.get("ts")):
+        if isinstance(raw, int | float) and not isinstance(raw, bool):
+            try:
+                time = float(raw)
+            except OverflowError:
+                continue
+            if math.isfinite(time):
+                return time
+    return None
+
+
+def _image(run: Run, offset: int, entry: dict[str, Any], values: dict[str, Any]) -> Image:
+    return Image(
+        run=run,
+        offset=offset,
+        key=_text(values.get("key"), 1024) or "",
+        path=_text(values["path"], 1100) or "",
+        step=_step({"step": values.get("step")}),
+        caption=_text(values.get("caption"), 100_000) or "",
+        logged_at=moment(_time({}, entry)),
+    )
+
+
+# -- logs.txt ----------------------------------------------------------------------------------
+
+
+def _take_log(run: Run, offset: int, data: bytes) -> int:
+    last = run.log_chunks.order_by("-offset").first()
+    start, pending = offset, data
+    if last is not None and len(last.data) < LOG_TAIL:
+        start, pending = last.offset, bytes(last.data) + data
+        last.delete()
+    LogChunk.objects.bulk_create(
+        LogChunk(run=run, offset=start + at, data=pending[at : at + LOG_CHUNK])
+        for at in range(0, len(pending), LOG_CHUNK)
+    )
+    transaction.on_commit(partial(live.log_grew, run.pk, offset, data), robust=True)
+    return len(data)
+
+
+_TAKE: dict[str, Callable[[Run, int, bytes], int]] = {
+    layout.EVENTS: _take_events,
+    layout.LOGS: _take_log,
+}
+
+# -- documents ---------------------------------------------------------------------------------
+
+
+def replace(run: Run, name: str, content: bytes | None) -> None:
+    """Bring the run's columns up to date with one of its small files (None: the file is gone).
+
+    The caller saves *run* and keeps the content; what hangs on other tables is written here.
+    """
+    if name == layout.DELETED and content is None:
+        run.deleted_at, run.delete_reason, run.original_status = None, "", ""
+    elif describe := _DESCRIBE.get(name):
+        describe(run, (layout.parse_json(content) if content else None) or {})
+
+
+def _describe_meta(run: Run, meta: dict[str, Any]) -> None:
+    project, name, _ = layout.split_run_dir(run.directory or "") or (None, None, "")
+    project = _text(meta.get("project")) or project
+    run.project = Project.objects.get_or_create(name=project)[0] if project else None
+    run.name = _text(meta.get("name")) or name
+    run.pid = _integer(meta.get("pid"))
+    run.hostname = _text(meta.get("hostname")) or ""
+    created = _number(meta.get("created_at"))
+    run.created_time = run.directory_mtime if created is None else created
+    run.created_at = moment(run.created_time)
+
+
+def _describe_status(run: Run, status: dict[str, Any]) -> None:
+    run.status = _text(status.get("status")) or Run.Status.FINISHED
+    run.started_at = moment(status.get("started_at"))
+    run.ended_at = moment(status.get("ended_at"))
+    run.exit_reason = _text(status.get("exit_reason")) or ""
+
+
+def _describe_summary(run: Run, summary: dict[str, Any]) -> None:
+    run.best_metric_name = _text(summary.get("best_metric_name"), 1024)
+    run.best_metric_value = _number(summary.get("best_metric_value"))
+    run.best_metric_step = _integer(summary.get("best_metric_step"))
+    run.best_metric_mode = _text(summary.get("best_metric_mode"), 8) or ""
+
+
+def _describe_config(run: Run, config: dict[str, Any]) -> None:
+    run.params.all().delete()
+    Param.objects.bulk_create(
+        Param(run=run, key=key, value=json.dumps(value, ensure_ascii=True), number=_number(value))
+        for key, value in flatten(config).items()
+        if _text(key, 500) == key
+    )
+
+
+def _describe_deleted(run: Run, marker: dict[str, Any]) -> None:
+    run.deleted_at = moment(marker.get("deleted_at")) or moment(run.directory_mtime)
+    run.delete_reason = _text(marker.get("reason")) or "unknown"
+    run.original_status = _text(marker.get("original_status")) or "unknown"
+
+
+def _describe_created(run: Run, record: dict[str, Any]) -> None:
+    run.artifacts_created_count = _length(record)
+
+
+def _describe_used(run: Run, record: dict[str, Any]) -> None:
+    run.artifacts_used_count = _length(record)
+
+
+def _length(record: dict[str, Any]) -> int:
+    entries = record.get("artifacts")
+    return len(entries) if isinstance(entries, list) else 0
+
+
+_DESCRIBE: dict[str, Callable[[Run, dict[str, Any]], None]] = {
+    layout.META: _describe_meta,
+    layout.STATUS: _describe_status,
+    layout.SUMMARY: _describe_summary,
+    layout.CONFIG: _describe_config,
+    layout.DELETED: _describe_deleted,
+    layout.ARTIFACTS_CREATED: _describe_created,
+    layout.ARTIFACTS_USED: _describe_used,
+}
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"opt": {"lr": 1}}`` as ``{"opt.lr": 1}``; lists and empty objects are leaves."""
+    leaves: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value and prefix.count(".") < 20:
+            leaves |= flatten(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves
+
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def _text(value: object, limit: int = 255) -> str | None:
+    """Text that every database can store, cut to *limit* characters; None for anything else."""
+    return _UNSTORABLE.sub("�", value)[:limit] if isinstance(value, str) else None
+
+
+def _number(value: object) -> float | None:
+    """A finite number; None for anything else, NaN and infinities included."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _integer(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if -INT64 < value < INT64 else None

@@ -1,0 +1,250 @@
+"""Runs, their metrics, and the recycle bin (``contract/runs.md``, ``contract/metrics.md``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from metrics import read as metrics
+from runicorn import layout
+from runicorn_site.exceptions import InvalidInput
+from runicorn_site.rest import json_object
+
+from . import actions, folders, serializers
+from .models import Run
+from .querysets import RunQuerySet
+
+MOST_RUNS = 100
+"""How many runs one request may delete or restore."""
+
+
+class RunView(APIView):
+    """What the views of this module have in common: which runs the user sees."""
+
+    def runs(self) -> RunQuerySet:
+        return Run.objects.visible_to(self.request.user)
+
+    def run(self, run_id: str, detail: str = "Run not found") -> Run:
+        """The run as its folder says now; 404 if there is none or it was deleted."""
+        run = folders.refresh(self.runs().active().select_related("project").by_id(run_id))
+        if run is None or run.is_deleted:
+            raise NotFound(detail)
+        return run
+
+
+@extend_schema(tags=["runs"])
+class RunList(RunView):
+    @extend_schema(operation_id="list_runs", responses=serializers.RunListItem(many=True))
+    def get(self, request: Request) -> Response:
+        """All runs that are not in the recycle bin, by project and experiment."""
+        runs = self.runs().active()
+        actions.check_vanished(runs.running())
+        return Response(
+            serializers.listed(runs.in_listing_order().values_list(*serializers.LISTED))
+        )
+
+
+@extend_schema(tags=["runs"])
+class RunRetrieve(RunView):
+    @extend_schema(operation_id="get_run", responses=serializers.RunDetail)
+    def get(self, request: Request, run_id: str) -> Response:
+        """One run. A run whose process has vanished is marked as failed first."""
+        run = self.run(run_id)
+        if actions.check_process(run):
+            run = self.run(run_id)
+        return Response(serializers.RunDetail(run).data)
+
+
+@extend_schema(tags=["runs"])
+class RunArtifacts(RunView):
+    @extend_schema(operation_id="list_run_artifacts", responses=serializers.RunArtifacts)
+    def get(self, request: Request, run_id: str) -> Response:
+        """The artifact versions that the run created and used."""
+        run = self.run(run_id, f"Run not found: {run_id}")
+        return Response(
+            {
+                "created": _recorded(run.document(layout.ARTIFACTS_CREATED)),
+                "used": _recorded(run.document(layout.ARTIFACTS_USED)),
+            }
+        )
+
+
+def _recorded(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the run itself noted of its artifacts; entries that name no version are passed over."""
+    entries = record.get("artifacts")
+    return [
+        {
+            "name": entry["name"],
+            "type": entry["type"],
+            "version": entry["version"],
+            "size_bytes": entry.get("size_bytes", 0),
+            "created_at": entry.get("created_at", 0),
+            "description": None,
+            "aliases": [],
+            "lifecycle_stage": None,
+        }
+        for entry in (entries if isinstance(entries, list) else [])
+        if isinstance(entry, dict) and {"name", "type", "version"} <= entry.keys()
+    ]
+
+
+class ChangeRuns(RunView):
+    """Shared by soft-delete and restore: check all ids, then change each run, then report."""
+
+    verb: str
+
+    def change(self, request: Request, candidates: RunQuerySet, missing: str, **act: Any) -> Any:
+        """The number of submitted ids, and per id the outcome in the documented form."""
+        submitted = self._run_ids(json_object(request))
+        ids = list(dict.fromkeys(submitted))
+        found = {run.run_id: run for run in reversed(candidates.filter(run_id__in=ids))}
+        outcome = act["action"]([found[i] for i in ids if i in found], by=request.user)
+        results = {run_id: _result(outcome.get(run_id, missing)) for run_id in ids}
+        return len(submitted), results, sum(r["success"] for r in results.values())
+
+    def _run_ids(self, body: dict[str, Any]) -> list[str]:
+        ids = body.get("run_ids")
+        if not isinstance(ids, list) or not ids:
+            raise InvalidInput("run_ids is required and must be a list", ["body", "run_ids"])
+        if len(ids) > MOST_RUNS:
+            raise InvalidInput(
+                f"Cannot {self.verb} more than {MOST_RUNS} runs at once", ["body", "run_ids"]
+            )
+        for index, run_id in enumerate(ids):
+            if not layout.is_run_id(run_id):
+                raise InvalidInput(f"Invalid run_id format: {run_id}", ["body", "run_ids", index])
+        return ids
+
+
+def _result(error: str | None) -> dict[str, Any]:
+    if error is None:
+        return {"success": True}
+    return {"success": False, "error": error} if error else {"success": False}
+
+
+@extend_schema(tags=["runs"])
+class SoftDelete(ChangeRuns):
+    verb = "delete"
+
+    @extend_schema(
+        operation_id="soft_delete_runs",
+        request=serializers.RunIds,
+        responses=serializers.SoftDeleted,
+    )
+    def post(self, request: Request) -> Response:
+        """Move runs to the recycle bin."""
+        candidates = self.runs().active().in_listing_order()
+        submitted, results, done = self.change(
+            request, candidates, "run not found", action=actions.soft_delete_runs
+        )
+        return Response(
+            {
+                "deleted_count": done,
+                "results": results,
+                "message": f"Soft deleted {done} of {submitted} runs",
+            }
+        )
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request) -> Response:
+        """v0.4 takes ``soft-delete`` for a run id here."""
+        raise NotFound("Run not found")
+
+
+@extend_schema(tags=["runs"])
+class RecycleBin(RunView):
+    @extend_schema(operation_id="list_recycle_bin", responses=serializers.RecycleBin)
+    def get(self, request: Request) -> Response:
+        """The runs in the recycle bin."""
+        runs = self.runs().deleted().select_related("project").in_listing_order()
+        return Response(serializers.RecycleBin({"deleted_runs": runs}).data)
+
+
+@extend_schema(tags=["runs"])
+class Restore(ChangeRuns):
+    verb = "restore"
+
+    @extend_schema(
+        operation_id="restore_runs", request=serializers.RunIds, responses=serializers.Restored
+    )
+    def post(self, request: Request) -> Response:
+        """Bring runs back from the recycle bin."""
+        candidates = self.runs().in_listing_order()
+        submitted, results, done = self.change(
+            request, candidates, "run not found", action=actions.restore_runs
+        )
+        return Response(
+            {
+                "restored_count": done,
+                "results": results,
+                "message": f"Restored {done} of {submitted} runs",
+            }
+        )
+
+
+@extend_schema(tags=["runs"])
+class EmptyRecycleBin(RunView):
+    @extend_schema(
+        operation_id="empty_recycle_bin",
+        request=serializers.Confirmation,
+        responses=serializers.Emptied,
+    )
+    def post(self, request: Request) -> Response:
+        """Remove every run in the recycle bin for good."""
+        if json_object(request).get("confirm") is not True:
+            raise InvalidInput("Must set confirm=true to permanently delete", ["body", "confirm"])
+        purged = actions.purge_runs(self.runs().deleted(), by=request.user)
+        return Response(
+            {
+                "permanently_deleted": purged.count,
+                "message": f"Permanently deleted {purged.count} runs",
+            }
+        )
+
+
+@extend_schema(tags=["metrics"])
+class Metrics(RunView):
+    @extend_schema(operation_id="get_metrics", responses=serializers.MetricTable)
+    def get(self, request: Request, run_id: str) -> Response:
+        """What the run logged, one row a moment, in seconds since its first event."""
+        table = metrics.by_time(self.run(run_id).pk)
+        return Response({"columns": table.columns, "rows": table.rows})
+
+
+@extend_schema(tags=["metrics"])
+class MetricsByStep(RunView):
+    @extend_schema(operation_id="get_metrics_by_step", responses=serializers.MetricTable)
+    def get(self, request: Request, run_id: str) -> Response:
+        """What the run logged, one row a step; of repeated values at a step the last counts."""
+        table = metrics.by_step(self.run(run_id).pk)
+        return Response({"columns": table.columns, "rows": table.rows})
+
+
+@extend_schema(tags=["metrics"])
+class Progress(RunView):
+    @extend_schema(operation_id="get_progress", responses=serializers.Progress, deprecated=True)
+    def get(self, request: Request, run_id: str) -> Response:
+        """Says nothing, as in v0.4; kept for its clients."""
+        return Response({"available": False, "status": "unknown"})
+
+
+@extend_schema(tags=["runs"])
+class StatusCheck(RunView):
+    @extend_schema(operation_id="check_status", request=None, responses=serializers.StatusChecked)
+    def post(self, request: Request) -> Response:
+        """Mark running runs of this machine as failed if their process has vanished."""
+        running = list(self.runs().active().running())
+        updated = actions.check_processes(running)
+        return Response(
+            {
+                "checked": len(running),
+                "updated": updated,
+                "message": f"Checked {len(running)} running experiments, "
+                f"updated {updated} statuses",
+            }
+        )

@@ -1,0 +1,321 @@
+"""Intake: take in every run below the storage root, and keep watching.
+
+One thread reads and writes (``Intake``); another only listens to the file system and names the
+folders that changed. Announcements may get lost, so folders of living runs are looked at every
+second and all others now and then.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from django.conf import settings
+from django.db import close_old_connections, transaction
+
+from runicorn import layout
+
+from . import actions, folders, live, progress, tags
+from .models import Run, RunFile
+
+logger = logging.getLogger("runicorn.intake")
+
+BATCH_SECONDS = 0.2
+"""How long one transaction may go on taking in runs: others wait that long to write."""
+
+LIVE_SECONDS = 1
+"""How often the folders of running runs are looked at, whatever the file system announces."""
+
+RESCAN_SECONDS = 60
+"""How often all folders are looked at where the file system announces changes."""
+
+POLL_SECONDS = 2
+"""The same where it does not; at least five times what a look takes."""
+
+_NO_ANNOUNCEMENTS = {
+    *("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "fuse.s3fs"),
+    *("lustre", "ceph", "glusterfs", "afs", "gpfs", "beegfs"),
+}
+
+
+class Intake(threading.Thread):
+    """Takes runs in until ``stop()``."""
+
+    def __init__(self, root: Path, report: Callable[[progress.Progress], None] | None = None):
+        super().__init__(name="intake", daemon=True)
+        self.root = root
+        self.report = report
+        self._pending: dict[str, None] = {}
+        self._marks: dict[str, int] = {}
+        self._failures: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._all_changed = threading.Event()
+        self._listener = Listener(self)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._wake.set()
+        self._listener.stop()
+        self.join(timeout=10)
+        progress.current.state = "stopped"
+
+    def changed(self, directory: str) -> None:
+        """The run in *directory* may have changed."""
+        with self._lock:
+            self._pending[directory] = None
+        self._wake.set()
+
+    def everything_changed(self) -> None:
+        """Folders came or went: look at all of them."""
+        self._all_changed.set()
+        self._wake.set()
+
+    def run(self) -> None:
+        progress.current.state = "scanning"
+        (self.root / layout.RUNS).mkdir(parents=True, exist_ok=True)
+        actions.empty_trash()
+        self._listener.start()
+        next_live = next_check = next_scan = 0.0
+        while not self._stopping.is_set():
+            try:
+                now = time.monotonic()
+                if now >= next_scan or self._all_changed.is_set():
+                    self._all_changed.clear()
+                    self._scan()
+                    took = time.monotonic() - now
+                    pause = POLL_SECONDS if self._listener.polling else RESCAN_SECONDS
+                    next_scan = time.monotonic() + max(pause, 5 * took)
+                if now >= next_live:
+                    self._look_at_living()
+                    next_live = now + LIVE_SECONDS
+                self._take_in_batch()
+                if not self._pending:
+                    if progress.current.state == "scanning":
+                        progress.current.state = "watching"
+                        self._tell()
+                    if now >= next_check:
+                        actions.check_processes(Run.objects.active().running())
+                        next_check = now + settings.RUNICORN_STATUS_CHECK_SECONDS
+                    close_old_connections()
+                    self._wake.wait(max(0, min(next_live, next_scan) - time.monotonic()))
+                    self._wake.clear()
+            except Exception:
+                # A full disk, a database that is away: say so and go on when it is back.
+                logger.exception("Taking in runs failed; trying again")
+                close_old_connections()
+                self._stopping.wait(2)
+
+    # -- what to look at -----------------------------------------------------------------------
+
+    def _scan(self) -> None:
+        """Queue every folder that is new, changed or gone; the newest first."""
+        if not self.root.is_dir():
+            return  # not mounted just now: that is no reason to forget its runs
+        found: dict[str, float] = {}
+        for directory, entry in layout.iter_run_dirs(self.root):
+            try:
+                mark, mtime = _mark(entry.path)
+            except OSError:
+                continue
+            if self._marks.get(directory) != mark:
+                self._marks[directory] = mark
+                found[directory] = mtime
+        gone = self._marks.keys() - {d for d, _ in layout.iter_run_dirs(self.root)}
+        known = Run.objects.exclude(directory=None).values_list("directory", flat=True)
+        gone |= set(known.iterator()) - self._marks.keys()
+        for directory in gone:
+            self._marks.pop(directory, None)
+        with self._lock:
+            for directory in sorted(found, key=found.__getitem__, reverse=True):
+                self._pending[directory] = None
+            self._pending |= dict.fromkeys(gone)
+        progress.current.found = len(self._marks)
+        progress.current.taken_in = len(self._marks) - len(self._pending)
+
+    def _look_at_living(self) -> None:
+        """Queue the running runs: a change that was not announced shows within a second."""
+        living = Run.objects.running().exclude(directory=None)
+        with self._lock:
+            self._pending |= dict.fromkeys(living.values_list("directory", flat=True))
+
+    # -- taking in -----------------------------------------------------------------------------
+
+    def _take_in_batch(self) -> None:
+        """As many of the queued folders as fit in one short transaction."""
+        if not self._pending:
+            return
+        deadline = time.monotonic() + BATCH_SECONDS
+        again: list[str] = []
+        with transaction.atomic():
+            while time.monotonic() < deadline:
+                with self._lock:
+                    if not self._pending:
+                        break
+                    directory = next(iter(self._pending))
+                    del self._pending[directory]
+                if self._take_in(directory):
+                    again.append(directory)
+                    if len(again) > 4:
+                        break
+        with self._lock:
+            self._pending |= dict.fromkeys(again)
+        progress.current.taken_in = max(0, progress.current.found - len(self._pending))
+        progress.current.failed = len(self._failures)
+        self._tell()
+
+    def _take_in(self, directory: str) -> bool:
+        """One bad run never hides the others: it is named once, and read again when it changes."""
+        try:
+            with transaction.atomic():
+                more = folders.take_in(directory)
+            if live.followed:
+                self._tell_followers(directory)
+            self._failures.pop(directory, None)
+        except Exception as error:
+            if self._failures.get(directory) != repr(error):
+                self._failures[directory] = repr(error)
+                logger.exception("The run in %s could not be taken in", directory)
+            return False
+        return more
+
+    def _tell_followers(self, directory: str) -> None:
+        """Another server on the same folder may have been first to take the log in."""
+        logs = RunFile.objects.filter(run__directory=directory, name=layout.LOGS)
+        for run_pk, end in logs.values_list("run", "offset"):
+            live.log_reaches(run_pk, end)
+
+    def _tell(self) -> None:
+        if self.report:
+            self.report(progress.current)
+
+
+def _mark(path: str) -> tuple[int, float]:
+    """Something that differs once a file of the run does, and when the run was last written to."""
+    info = os.lstat(path)
+    marks: list[object] = [info.st_mtime_ns, info.st_ino]
+    newest = info.st_mtime
+    with os.scandir(path) as entries:
+        for entry in sorted(entries, key=lambda e: e.name):
+            if entry.name in layout.STREAMS or entry.name in layout.DOCUMENTS:
+                info = entry.stat(follow_symlinks=False)
+                marks += [entry.name, info.st_size, info.st_mtime_ns, info.st_ino]
+                newest = max(newest, info.st_mtime)
+    return hash(tuple(marks)), newest
+
+
+class Listener:
+    """Tells the intake which folders the file system announces as changed.
+
+    Two watchers: one on the root itself, for projects that come and go, and one on everything
+    below the projects. The server's own folder is in neither, or each commit would announce itself.
+    """
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._root = intake.root
+        self._stop = threading.Event()
+        self._projects_changed = threading.Event()
+        self.polling = settings.RUNICORN_WATCH_FORCE_POLLING or not _announces(self._root)
+
+    def start(self) -> None:
+        if not self.polling:
+            threading.Thread(target=self._watch_root, name="watch-root", daemon=True).start()
+            threading.Thread(target=self._watch_runs, name="watch-runs", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._projects_changed.set()
+
+    def _watch_root(self) -> None:
+        from watchfiles import watch
+
+        try:
+            for changes in watch(
+                self._root,
+                recursive=False,
+                step=20,
+                debounce=200,
+                stop_event=self._stop,
+                watch_filter=None,
+                rust_timeout=1000,
+                yield_on_timeout=False,
+                ignore_permission_denied=True,
+            ):
+                names = {os.path.relpath(path, self._root) for _, path in changes}
+                if layout.EXPERIMENTS_METADATA in names:
+                    with transaction.atomic():
+                        tags.apply_all()
+                if any(layout.is_project_name(name) for name in names):
+                    self._projects_changed.set()
+        except Exception as error:
+            self._give_up(error)
+
+    def _watch_runs(self) -> None:
+        from watchfiles import watch
+
+        while not self._stop.is_set():
+            self._projects_changed.clear()
+            try:
+                with os.scandir(self._root) as entries:
+                    watched = [
+                        entry.path
+                        for entry in entries
+                        if entry.is_dir(follow_symlinks=False)
+                        and (layout.is_project_name(entry.name) or entry.name == layout.RUNS)
+                    ]
+                self._intake.everything_changed()  # whatever came before the watch was set
+                for changes in watch(
+                    *watched,
+                    step=5,
+                    debounce=50,
+                    stop_event=self._projects_changed,
+                    watch_filter=None,
+                    rust_timeout=1000,
+                    yield_on_timeout=False,
+                    ignore_permission_denied=True,
+                ):
+                    for _, path in changes:
+                        self._announce(os.path.relpath(path, self._root))
+            except FileNotFoundError:
+                continue  # a project went while we were looking
+            except Exception as error:
+                self._give_up(error)
+                return
+
+    def _announce(self, path: str) -> None:
+        parts = path.replace(os.sep, "/").split("/")
+        depth = 2 if parts[0] == layout.RUNS else 4
+        if len(parts) >= depth and layout.split_run_dir("/".join(parts[:depth])):
+            self._intake.changed("/".join(parts[:depth]))
+            if len(parts) > depth:
+                return
+        self._intake.everything_changed()
+
+    def _give_up(self, error: Exception) -> None:
+        self.polling = True
+        self._intake.everything_changed()
+        logger.warning(
+            "The file system does not announce changes (%s); looking at all runs every few "
+            "seconds instead. If a limit is reached, raise fs.inotify.max_user_watches.",
+            error,
+        )
+
+
+def _announces(root: Path) -> bool:
+    """Whether the file system of *root* announces changes made by others (network ones do not)."""
+    try:
+        best = ("", "")
+        for line in Path("/proc/mounts").read_text().splitlines():
+            _, mount, kind, *_ = line.split(" ")
+            mount = mount.replace("\\040", " ")
+            if root.is_relative_to(mount) and len(mount) >= len(best[0]):
+                best = (mount, kind)
+        return best[1] not in _NO_ANNOUNCEMENTS
+    except (OSError, ValueError):
+        return True
