@@ -95,7 +95,8 @@ class JSONParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        return load_json_object(stream.read(), media_type or "")
+        # Not from the stream: the request's ``body`` is held to DATA_UPLOAD_MAX_MEMORY_SIZE.
+        return json_object(parser_context["request"])
 
 
 class JSONRenderer(BaseRenderer):

@@ -8,6 +8,8 @@ from django.utils.translation import gettext_lazy as _
 
 from runicorn import __version__
 
+from .env import env_list, env_str
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEBUG = False
 VERSION = __version__
@@ -39,16 +41,21 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "runicorn_site.errors.no_head",
+    "runicorn_site.guards.Cors",  # first, so that a refusal too can be read by its page
+    "runicorn_site.ratelimits.rate_limits",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "django.middleware.common.CommonMiddleware",  # refuses a foreign Host
+    "runicorn_site.guards.refuse_cross_site",
+    "runicorn_site.errors.no_head",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "runicorn_site.owner.act_as_owner",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "runicorn_site.guards.content_security_policy",
 ]
 
 TEMPLATES = [
@@ -73,19 +80,56 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["runicorn_site.rest.JSONParser"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "runicorn_site.rest.FirstOfEach",
     "DEFAULT_METADATA_CLASS": None,  # OPTIONS is for CORS only
-    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["runicorn_site.owner.DjangoUser"],
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "runicorn_site.errors.exception_handler",
-    "UNAUTHENTICATED_USER": None,
 }
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Runicorn Viewer",
-    "DESCRIPTION": "Local experiment tracking and visualization platform",
+    "DESCRIPTION": """\
+Local experiment tracking and visualization platform
+
+Log lines are pushed over a WebSocket, which this format cannot describe:
+`GET /api/runs/{run_id}/logs/ws` sends every line of the run's log as one text frame, what is
+there first, then each new line as it is written. A client may hold 10 of them open; the handshake
+of a further one is answered 429.""",
     "VERSION": VERSION,
     "OAS_VERSION": "3.1.0",
+    "SCHEMA_PATH_PREFIX": "/api/",
+    "AUTHENTICATION_WHITELIST": [],
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "POSTPROCESSING_HOOKS": ["runicorn_site.schema.add_error_responses"],
 }
+
+# -- Who may come in ---------------------------------------------------------------------------
+
+RUNICORN_LOCAL_OWNER = False
+"""Whether a request from this machine acts as a superuser without logging in."""
+
+RUNICORN_TRUSTED_PROXIES = env_list("RUNICORN_TRUSTED_PROXIES")
+"""Addresses or networks (``10.0.0.0/8``) whose ``X-Forwarded-For`` is believed."""
+
+RUNICORN_RATE_LIMIT_STORAGE_URI = env_str("RUNICORN_RATE_LIMIT_STORAGE_URI", "bounded-memory://")
+"""Where requests are counted; ``redis://…`` when there is more than one server process."""
+
+CORS_ALLOWED_ORIGINS = env_list("RUNICORN_CORS_ORIGINS")
+"""Other sites whose pages may use the API; ``*`` lets in all of them."""
+
+CORS_ALLOW_ALL_ORIGINS = "*" in CORS_ALLOWED_ORIGINS
+CORS_ALLOWED_ORIGINS = [origin for origin in CORS_ALLOWED_ORIGINS if origin != "*"]
+CORS_ALLOW_CREDENTIALS = not CORS_ALLOW_ALL_ORIGINS
+CORS_ALLOW_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
+CORS_PREFLIGHT_MAX_AGE = 600
+CORS_URLS_REGEX = r"^/api/"
+
+# Browsers share cookies between all ports of a host: other sites on this machine use the defaults.
+SESSION_COOKIE_NAME = "runicorn_session"
+CSRF_COOKIE_NAME = "runicorn_csrf"
 
 # -- Languages, static files -------------------------------------------------------------------
 
@@ -114,5 +158,10 @@ LOGGING = {
     "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
-    "loggers": {"runicorn": {"level": "INFO"}},
+    "loggers": {
+        "runicorn": {"level": "INFO"},
+        # Answers below 500 are the client's affair, and anybody can cause them at will.
+        "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
+    },
 }

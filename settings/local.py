@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
+import psutil
 from django.core.management.utils import get_random_secret_key
 
 from runicorn import layout
 
 from .base import *
+from .env import env_bool, env_list
 
 RUNICORN_STORAGE_ROOT = layout.storage_root()
 _server_dir = RUNICORN_STORAGE_ROOT / layout.SERVER_DIR
@@ -29,7 +32,22 @@ def _kept_secret(path: Path) -> str:
 
 
 SECRET_KEY = _kept_secret(_server_dir / "secret_key")
-ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+
+# Loopback names only: a page cannot make a browser send them to us under a name of its own.
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *env_list("RUNICORN_ALLOWED_HOSTS")]
+if env_bool("RUNICORN_ALLOW_REMOTE", False):
+    # This machine's own names, which no stranger's DNS can make point at us.
+    ALLOWED_HOSTS += [
+        socket.gethostname(),
+        *(
+            f"[{a.address}]" if a.family == socket.AF_INET6 else a.address
+            for addresses in psutil.net_if_addrs().values()
+            for a in addresses
+            if a.family in (socket.AF_INET, socket.AF_INET6)
+        ),
+    ]
+CORS_ALLOWED_ORIGIN_REGEXES = [r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?\Z"]
+RUNICORN_LOCAL_OWNER = True
 
 DATABASES = {
     "default": {

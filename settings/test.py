@@ -6,6 +6,7 @@ import os
 import tempfile
 
 os.environ["RUNICORN_DIR"] = tempfile.mkdtemp(prefix="runicorn-test-")
+os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="runicorn-test-config-")
 
 from .local import *
 
