@@ -1,9 +1,36 @@
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
+from drf_spectacular.views import (
+    SpectacularAPIView,
+    SpectacularRedocView,
+    SpectacularSwaggerSplitView,
+)
+
+from . import pages
+from .health import Health
+from .rest import JSONRenderer
 
 urlpatterns = [
+    path("api/health", Health.as_view(), name="health"),
     path("api/", include("runs.urls")),
+    path("", pages.run_list, name="home"),
+    path("live", pages.run_list_fragment, name="home-live"),
+    path("runs/<str:run_id>", pages.run_page, name="run"),
+    path("runs/<str:run_id>/live", pages.run_fragment, name="run-live"),
+    path("images/<int:image_id>", pages.run_image, name="run-image"),
+    path("recycle-bin", pages.recycle_bin, name="recycle-bin"),
+    path("recycle-bin/add", pages.soft_delete, name="soft-delete"),
+    path("recycle-bin/restore", pages.restore, name="restore"),
+    path("recycle-bin/purge", pages.purge, name="purge"),
+    path("i18n/", include("django.conf.urls.i18n")),
+    path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
+    path(
+        "openapi.json", SpectacularAPIView.as_view(renderer_classes=[JSONRenderer]), name="schema"
+    ),
+    path("docs", SpectacularSwaggerSplitView.as_view(), name="docs"),
+    path("redoc", SpectacularRedocView.as_view(template_name="redoc.html"), name="redoc"),
 ]
 
 handler400 = "runicorn_site.errors.bad_request"

@@ -1,0 +1,82 @@
+"""What every operation of the OpenAPI schema has in common: its error answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ERROR = {
+    "type": "object",
+    "properties": {
+        "detail": {"type": "string", "description": "One sentence that says what to do."},
+        "errors": {
+            "type": "array",
+            "description": "Where the input is invalid; only with status 400.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "loc": {"type": "array", "items": {"type": ["string", "integer"]}},
+                    "msg": {"type": "string"},
+                },
+                "required": ["loc", "msg"],
+            },
+        },
+    },
+    "required": ["detail"],
+}
+
+RATE_LIMIT_EXCEEDED = {
+    "type": "object",
+    "properties": {
+        "detail": {"type": "string", "const": "Rate limit exceeded"},
+        "retry_after": {"type": "integer", "description": "Seconds to wait."},
+    },
+    "required": ["detail", "retry_after"],
+}
+
+HEADERS = {
+    "X-RateLimit-Limit": "Requests allowed in the window.",
+    "X-RateLimit-Remaining": "Requests left in the window, this one included.",
+    "X-RateLimit-Reset": "Seconds until the oldest counted request leaves the window.",
+}
+
+
+def add_error_responses(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """A hook of drf-spectacular. What a view declares itself stays."""
+    schemas = result.setdefault("components", {}).setdefault("schemas", {})
+    schemas["Error"] = ERROR
+    schemas["RateLimitExceeded"] = RATE_LIMIT_EXCEEDED
+    for path, operations in result["paths"].items():
+        for method, operation in operations.items():
+            responses = operation["responses"]
+            for response in responses.values():
+                response["headers"] = _headers(HEADERS) | response.get("headers", {})
+            if "requestBody" in operation or _has_query(operation):
+                responses.setdefault("400", _response("Invalid input", "Error"))
+                responses.setdefault("413", _response("Request body too large", "Error"))
+            if method != "get":
+                responses.setdefault("403", _response("Sent by a page of another site", "Error"))
+            if "{" in path:
+                responses.setdefault("404", _response("Not found", "Error"))
+            responses["429"] = _response("Too many requests", "RateLimitExceeded") | {
+                "headers": _headers(HEADERS | {"Retry-After": "Seconds to wait."})
+            }
+            operation["responses"] = dict(sorted(responses.items()))
+    return result
+
+
+def _has_query(operation: dict[str, Any]) -> bool:
+    return any(parameter["in"] == "query" for parameter in operation.get("parameters", []))
+
+
+def _headers(descriptions: dict[str, str]) -> dict[str, Any]:
+    return {
+        name: {"description": text, "schema": {"type": "integer"}}
+        for name, text in descriptions.items()
+    }
+
+
+def _response(description: str, schema: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
+    }
