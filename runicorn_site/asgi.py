@@ -1,4 +1,5 @@
 import os
+from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.local")
 
@@ -9,6 +10,7 @@ http = get_asgi_application()  # loads the apps, which the modules below need
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from daphne.ws_protocol import WebSocketFactory
+from django.conf import settings
 from django.urls import re_path
 
 from runs.routing import websocket_urlpatterns
@@ -19,9 +21,16 @@ from .websockets import DenyingWebSocketProtocol, GuardWebSockets, LimitWebSocke
 WebSocketFactory.protocol = DenyingWebSocketProtocol
 
 consumers = URLRouter([*websocket_urlpatterns, re_path("", not_found)])
-application = ProtocolTypeRouter(
+by_protocol = ProtocolTypeRouter(
     {
         "http": http,
         "websocket": GuardWebSockets(LimitWebSockets(AuthMiddlewareStack(ActAsOwner(consumers)))),
     }
 )
+
+
+async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """The sub-path is what the settings say; daphne would believe any client's header."""
+    sub_path = settings.FORCE_SCRIPT_NAME or ""
+    is_below = scope["path"].startswith(f"{sub_path}/")
+    await by_protocol({**scope, "root_path": sub_path if is_below else ""}, receive, send)

@@ -1,0 +1,24 @@
+"""What every test shares."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+SERVERS_REQUIRED = bool(os.environ.get("RUNICORN_REQUIRE_SERVERS") or os.environ.get("CI"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where real servers are promised, a test that is skipped for want of one has failed."""
+    report = yield
+    is_skipped = report.skipped and not hasattr(report, "wasxfail")
+    if is_skipped and SERVERS_REQUIRED and item.get_closest_marker("servers"):
+        reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"A test that needs real servers did not run here: {reason}"
+    return report
