@@ -1,12 +1,17 @@
 """How far the taking in of the storage root has come, for people to see.
 
-Counters of this process; ``/api/health``, the terminal and the first page read them.
+Counters of the process that does it; ``/api/health``, the terminal and the first page show them.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from django.core.cache import cache
+
+SHARED = "intake.progress"
+SHARED_SECONDS = 10
 
 
 @dataclass
@@ -27,5 +32,10 @@ class Progress:
 current = Progress()
 
 
+def share() -> None:
+    """Let the other processes of a team server see the counters; to be repeated while they hold."""
+    cache.set(SHARED, asdict(current), timeout=SHARED_SECONDS)
+
+
 def snapshot() -> dict[str, Any]:
-    return asdict(current)
+    return cache.get(SHARED) or asdict(current)

@@ -32,6 +32,7 @@ if _public.scheme not in {"http", "https"} or not _public.hostname:
         "RUNICORN_PUBLIC_URL is what people type, such as https://ml.example.org/runicorn/."
     )
 FORCE_SCRIPT_NAME = _public.path.rstrip("/") or None
+STATIC_URL = f"{FORCE_SCRIPT_NAME or ''}/static/"
 ALLOWED_HOSTS = [_public.hostname, *env_list("RUNICORN_ALLOWED_HOSTS")]
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 RUNICORN_TRUSTED_PROXIES = env_list("RUNICORN_TRUSTED_PROXIES", ("127.0.0.1", "::1"))

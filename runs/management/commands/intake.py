@@ -8,10 +8,12 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import connection
 
+from runs import progress
 from runs.watch import Intake
 
 LOCK = 0x52554E49  # "RUNI"
 RETRY_SECONDS = 5
+SHARE_SECONDS = 1
 
 
 class Command(BaseCommand):
@@ -27,7 +29,8 @@ class Command(BaseCommand):
         intake = Intake(settings.RUNICORN_STORAGE_ROOT)
         intake.start()
         self.stdout.write(f"Taking runs in from {settings.RUNICORN_STORAGE_ROOT}")
-        stopping.wait()
+        while not stopping.wait(SHARE_SECONDS):
+            progress.share()
         intake.stop()
 
 
