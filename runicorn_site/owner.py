@@ -42,7 +42,8 @@ def act_as_owner(
     def middleware(request: HttpRequest) -> HttpResponse:
         if settings.RUNICORN_LOCAL_OWNER and is_from_this_machine(request):
             user = request.user
-            request.user = SimpleLazyObject(lambda: user if user.is_authenticated else owner())
+            lazy: Any = SimpleLazyObject(lambda: user if user.is_authenticated else owner())
+            request.user = lazy
         return get_response(request)
 
     return middleware

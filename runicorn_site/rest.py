@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from email.message import Message
 from typing import IO, Any
 
@@ -96,7 +96,7 @@ class JSONParser(BaseParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         # Not from the stream: the request's ``body`` is held to DATA_UPLOAD_MAX_MEMORY_SIZE.
-        return json_object(parser_context["request"])
+        return json_object((parser_context or {})["request"])
 
 
 class JSONRenderer(BaseRenderer):
@@ -116,13 +116,14 @@ class JSONRenderer(BaseRenderer):
 class FirstOfEach(BaseContentNegotiation):
     """v0.4 looks neither at ``Accept`` nor at ``?format=``, and knows no 406 and no 415."""
 
-    def select_parser(self, request: Request, parsers: Sequence[BaseParser]) -> BaseParser:
-        return parsers[0]
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser:
+        return next(iter(parsers))
 
     def select_renderer(
         self,
         request: Request,
-        renderers: Sequence[BaseRenderer],
+        renderers: Iterable[BaseRenderer],
         format_suffix: str | None = None,
     ) -> tuple[BaseRenderer, str]:
-        return renderers[0], renderers[0].media_type
+        first = next(iter(renderers))
+        return first, first.media_type

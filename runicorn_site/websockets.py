@@ -89,21 +89,17 @@ class DenyingWebSocketProtocol(WebSocketProtocol):
 
     def handle_reply(self, message: dict[str, Any]) -> None:
         if message["type"] == "websocket.http.response.start":
-            self._denial = HttpResponse(status=message["status"])
-            self._denial.headers.clear()
-            for name, value in message.get("headers", []):
-                self._denial[name.decode()] = value.decode()
-        elif message["type"] == "websocket.http.response.body":
+            headers = {name.decode(): value.decode() for name, value in message.get("headers", [])}
+            self._denial = HttpResponse(status=message["status"], headers=headers)
+        elif message["type"] == "websocket.http.response.body" and self._denial is not None:
             self._denial.write(message.get("body", b""))
             if not message.get("more_body"):
-                self._deny()
+                self._deny(self._denial)
         else:
             super().handle_reply(message)
 
-    def _deny(self) -> None:
-        self.handshake_deferred.errback(
-            ConnectionDeny(self._denial.status_code, self._denial.reason_phrase)
-        )
+    def _deny(self, denial: HttpResponse) -> None:
+        self.handshake_deferred.errback(ConnectionDeny(denial.status_code, denial.reason_phrase))
         del self.handshake_deferred
         self.server.protocol_disconnected(self)
 

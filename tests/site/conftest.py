@@ -1,22 +1,13 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
-import httpx
 import pytest
 from django.test import Client
 
 from runicorn import layout
 from runicorn_site import ratelimits
-
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -44,32 +35,3 @@ def configure() -> Callable[[object], None]:
 def browser() -> Client:
     """Requests of this machine, whose exceptions become the answers that a user gets."""
     return Client(raise_request_exception=False, headers={"host": "127.0.0.1:23300"})
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
-    """``host:port`` of the site on a real daphne; its own storage root and configuration."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    environment = os.environ | {
-        "DJANGO_SETTINGS_MODULE": "settings.local",
-        "RUNICORN_DIR": str(tmp_path / "root"),
-        "XDG_CONFIG_HOME": str(tmp_path / "config"),
-        "PYTHONPATH": str(PROJECT),
-    }
-    manage = [sys.executable, str(PROJECT / "manage.py"), "migrate", "--verbosity", "0"]
-    subprocess.run(manage, env=environment, check=True)
-    daphne = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", address.split(":")[1]]
-    process = subprocess.Popen([*daphne, "runicorn_site.asgi:application"], env=environment)
-    try:
-        for _ in range(100):
-            try:
-                httpx.get(f"http://{address}/api/health")
-                break
-            except httpx.ConnectError:
-                time.sleep(0.1)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(10)

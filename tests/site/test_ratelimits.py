@@ -11,6 +11,7 @@ from django.http import HttpResponse
 from django.test import Client
 
 from runicorn_site import ratelimits
+from tests.servers import redis
 
 Configure = Callable[[object], None]
 
@@ -220,6 +221,15 @@ def test_a_counter_out_of_reach_stops_nobody(
     settings.RUNICORN_RATE_LIMIT_STORAGE_URI = "redis://127.0.0.1:1"
     assert counted(ask(browser)) == (200, "60", "60", "60")
     assert "not counted" in caplog.text
+
+
+@pytest.mark.servers
+def test_processes_can_share_their_counts(browser: Client, settings) -> None:
+    with redis() as settings.RUNICORN_RATE_LIMIT_STORAGE_URI:
+        assert counted(ask(browser)) == (200, "60", "59", "60")
+        ratelimits.limiter.cache_clear()  # another process
+        assert counted(ask(browser, 59)) == (200, "60", "0", "60")
+        assert counted(ask(browser)) == (429, "60", "0", "60")
 
 
 def test_a_page_can_read_its_429(browser: Client) -> None:
