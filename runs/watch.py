@@ -76,6 +76,12 @@ class Intake(threading.Thread):
         self._all_changed.set()
         self._wake.set()
 
+    def catch_up(self) -> None:
+        """Take in all that there is now, in the calling thread."""
+        self._scan()
+        while self._pending:
+            self._take_in_batch()
+
     def run(self) -> None:
         progress.current.state = "scanning"
         (self.root / layout.RUNS).mkdir(parents=True, exist_ok=True)

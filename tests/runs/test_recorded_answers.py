@@ -1,0 +1,226 @@
+"""Every recorded request of the modules served here gets the answer that Runicorn 0.4.0 gave.
+
+Where the contract's conflict register or the design says otherwise, ``EXPECTED`` says what.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from tests import v04
+from tests.servers import Viewer, viewer
+
+SERVED = re.compile(r"/api/(runs|recycle-bin|health|no-such-endpoint|status)\b")
+NOT_YET = re.compile(r"import\.|root\.|v2delete\.")
+"""What these need (import, config, V2) is served by modules that are not there yet."""
+
+NOW = {"$.timestamp", "$.deleted_runs[].deleted_at"}
+FREE = {"pid", "cache"}
+
+
+def records() -> list[dict[str, Any]]:
+    assets = {
+        run["id"]
+        for run in json.loads((v04.DATA / "catalog.json").read_text())["runs"].values()
+        if run["project"] == "assets"
+    }
+    return [
+        record
+        for record in v04.golden()
+        if SERVED.match(record["path"])
+        and not NOT_YET.match(record["name"])
+        # The artifacts of runs that have some come with the artifacts module.
+        and not (record["path"].endswith("/artifacts") and record["path"].split("/")[3] in assets)
+    ]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with viewer(v04.unpack_storage(tmp_path_factory.mktemp("recorded"))) as started:
+        yield started
+
+
+@pytest.mark.slow
+def test_recorded_answers(server):
+    """One test for all: the records change the storage one after the other."""
+    wrong = []
+    asked = records()
+    for number, record in enumerate(asked):
+        status, answer = _ask(server, record, number)
+        for difference in _differences(server, record, status, answer):
+            wrong.append(f"{record['name']}: {difference}")
+    assert len(asked) > 190
+    assert not wrong, "\n".join(wrong)
+
+
+def _ask(server: Viewer, record: dict[str, Any], number: int) -> tuple[int, Any]:
+    fs = record.get("fs")
+    if record["method"] == "WS":
+        return _listen(server, record, number)
+    if fs:
+        _touch(server.storage, fs)
+    for _ in range(record.get("repeat", 1)):
+        answer = _send(server, record, number)
+    return answer
+
+
+def _touch(root: Path, fs: dict[str, str]) -> None:
+    with (root / fs["file"]).open({"append": "a", "write": "w"}[fs["op"]], encoding="utf-8") as file:
+        file.write(fs["text"])
+
+
+def _client(number: int) -> str:
+    return f"10.1.{number // 250}.{number % 250 + 1}"
+
+
+def _send(server: Viewer, record: dict[str, Any], number: int) -> tuple[int, Any]:
+    path = quote(record["path"], safe="/%:@!$&'()*+,;=~")
+    if record.get("query"):
+        path += "?" + urlencode(record["query"], doseq=True)
+    headers = {"X-Forwarded-For": _client(number), **record.get("request_headers", {})}
+    body = None
+    if "body_raw" in record:
+        body = record["body_raw"].encode()
+        headers["Content-Type"] = record.get("content_type", "application/json")
+    elif record["body"] is not None:
+        body = json.dumps(record["body"]).encode()
+        headers["Content-Type"] = "application/json"
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=30)
+    connection.request(record["method"], path, body, headers)
+    response = connection.getresponse()
+    content = response.read()
+    connection.close()
+    kind = response.headers["Content-Type"] or ""
+    return response.status, json.loads(content) if "json" in kind else {"_text": content.decode()}
+
+
+def _listen(server: Viewer, record: dict[str, Any], number: int) -> tuple[int, Any]:
+    url = server.ws_url + quote(record["path"], safe="/%")
+    headers = {"X-Forwarded-For": _client(number)}
+    messages: list[str] = []
+    expected = len(record["response"]["messages"])
+    try:
+        with connect(url, additional_headers=headers) as socket:
+            if record.get("fs"):
+                messages.append(socket.recv(timeout=5))
+                _touch(server.storage, record["fs"])
+            try:
+                while True:  # what is expected, and a moment more for what is not
+                    messages.append(socket.recv(timeout=5 if len(messages) < expected else 0.3))
+            except TimeoutError:
+                closed = False
+            except ConnectionClosed as error:
+                closed = error.rcvd is not None and error.rcvd.code == 1000
+        return 101, {"messages": messages, "closed_by_server": closed}
+    except InvalidStatus as error:
+        return error.response.status_code, {"messages": [], "closed_by_server": False}
+
+
+# -- comparing -----------------------------------------------------------------------------------
+
+
+def _differences(server: Viewer, record: dict[str, Any], status: int, answer: Any):
+    expected_status, expected = record["status"], record["response"]
+    ids = {deviation for deviation, _ in record.get("dev", [])}
+    if record["name"] in EXPECTED:
+        expected_status, expected = EXPECTED[record["name"]]
+    elif "D16" in ids and expected_status == 200:
+        run = next(server.storage.glob(f"**/runs/{record['path'].split('/')[3]}"))
+        expected = v04.by_time(run / "events.jsonl")
+    elif expected_status == 422:
+        expected_status, expected = 400, {}
+        if not isinstance(answer["detail"], str) or not answer.get("errors"):
+            yield f"not the one error shape: {answer}"
+    if status != expected_status:
+        if status not in record.get("any_status", []):
+            yield f"status {status} instead of {expected_status}: {str(answer)[:200]}"
+        return
+    if status >= 400 and status != 429:
+        return  # the wording is free
+    expected = json.loads(
+        json.dumps(expected, ensure_ascii=False).replace(v04.RECORDED_ROOT, str(server.storage))
+    )
+    yield from _compare(expected, answer, "$", record)
+
+
+def _compare(expected: Any, found: Any, path: str, record: dict[str, Any]):
+    if path in record.get("ignore", []) or path in NOW or path.split(".")[-1] in FREE:
+        return
+    if isinstance(expected, dict) and "_truncated" in expected:
+        yield from _compare_truncated(expected["_truncated"], found, path, record)
+    elif isinstance(expected, dict) and isinstance(found, dict):
+        for key, value in expected.items():
+            if key in found:
+                yield from _compare(value, found[key], f"{path}.{key}", record)
+            elif key not in record.get("optional", []):
+                yield f"{path}.{key} is missing"
+    elif isinstance(expected, list) and isinstance(found, list):
+        key = record.get("unordered", {}).get(path)
+        if key:
+            expected = sorted(expected, key=lambda e: e[key])
+            found = sorted(found, key=lambda e: e[key])
+        if len(expected) != len(found):
+            yield f"{path} has {len(found)} entries instead of {len(expected)}"
+            return
+        for one, other in zip(expected, found, strict=True):
+            yield from _compare(one, other, f"{path}[]", record)
+    elif not _same(expected, found, path):
+        yield f"{path} is {found!r} instead of {expected!r}"
+
+
+def _compare_truncated(stored: dict[str, Any], found: Any, path: str, record: dict[str, Any]):
+    rows = found[stored["key"]]
+    if len(rows) != stored["count"]:
+        yield f"{path} has {len(rows)} rows instead of {stored['count']}"
+    head, tail = stored["head"], stored["tail"]
+    yield from _compare(head, rows[: len(head)], f"{path}.head", record)
+    yield from _compare(tail, rows[-len(tail) :], f"{path}.tail", record)
+    for name, facts in stored["columns"].items():
+        numbers = [
+            row[name]
+            for row in rows
+            if isinstance(row.get(name), int | float) and not isinstance(row[name], bool)
+        ]
+        if facts.get("n") and len(numbers) == facts["n"]:
+            if not math.isclose(sum(numbers), facts["sum"], rel_tol=1e-9):
+                yield f"{path}: the sum of {name} is {sum(numbers)} instead of {facts['sum']}"
+        elif facts.get("n"):
+            yield f"{path}: {name} has {len(numbers)} numbers instead of {facts['n']}"
+
+
+def _same(expected: Any, found: Any, path: str) -> bool:
+    if isinstance(expected, bool) or isinstance(found, bool) or not _numbers(expected, found):
+        return type(expected) is type(found) and expected == found
+    tolerance = 1e-3 if re.search(r"time|_at$|ts$", path) else 0
+    return math.isclose(expected, found, rel_tol=1e-9, abs_tol=tolerance)
+
+
+def _numbers(*values: Any) -> bool:
+    return all(isinstance(value, int | float) for value in values)
+
+
+EXPECTED: dict[str, tuple[int, Any]] = {
+    # Conflict register 25: an id named twice was deleted once, and that succeeded.
+    "softdelete.duplicate": (
+        200,
+        {
+            "deleted_count": 1,
+            "results": {"20250304_113000_040e1e": {"success": True}},
+            "message": "Soft deleted 1 of 2 runs",
+        },
+    ),
+    # Conflict register 39: only JSON true empties the bin, so the run is still in it.
+    "empty.truthy-string": (400, {}),
+    "empty.truthy-string.after": (200, {"deleted_runs": [{"id": "20250304_113000_040e1e"}]}),
+    "empty.converge": (200, {"permanently_deleted": 1}),
+}
