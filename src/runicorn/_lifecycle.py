@@ -1,0 +1,130 @@
+"""How the process ends, and what that says about its runs.
+
+| the process                                 | its unfinished runs become |
+|---------------------------------------------|----------------------------|
+| reaches its end, ``sys.exit(0)``            | ``finished``               |
+| dies of an exception, ``sys.exit(other)``   | ``failed``                 |
+| is stopped by Ctrl-C, SIGTERM or SIGHUP     | ``interrupted``            |
+| vanishes (``kill -9``, power)               | ``failed``, by the server  |
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from .sdk import Run
+
+_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+_known: WeakSet[Run] = WeakSet()
+_unfinished: set[Run] = set()
+_installed = False
+_exit_status: Any = None
+"""What the main thread last gave to ``sys.exit``: no hook is told of a SystemExit."""
+_earlier_error: Any = None
+"""The unhandled error that the interpreter had already reported when the newest run began."""
+
+
+def watch(run: Run) -> None:
+    """Finish *run* when the process ends, unless :func:`forget` is called before."""
+    global _exit_status, _earlier_error
+    _exit_status, _earlier_error = None, _unhandled_error()
+    _known.add(run)
+    _unfinished.add(run)
+    _install()
+
+
+def forget(run: Run) -> None:
+    _unfinished.discard(run)
+
+
+def status_after(error: BaseException | None) -> str:
+    """The status of a run whose block or process was left by *error* (None: by its end)."""
+    if error is None:
+        return "finished"
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, SystemExit) and (error.code is None or error.code == 0):
+        return "finished"
+    return "failed"
+
+
+def _install() -> None:
+    global _installed
+    if not _installed:
+        _installed = True
+        atexit.register(_at_exit)
+        sys.exit = _remembering(sys.exit)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_after_fork)
+    if "multiprocessing.util" in sys.modules:
+        # A forked worker of multiprocessing leaves through os._exit and runs no atexit function.
+        from multiprocessing import parent_process, util
+
+        if parent_process() is not None:
+            util.Finalize(None, _at_exit, exitpriority=100)
+    if threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, _on_signal)
+
+
+def _remembering(leave: Callable[..., NoReturn]) -> Callable[..., NoReturn]:
+    @functools.wraps(leave)
+    def exit(status: Any = None, /) -> NoReturn:
+        global _exit_status
+        if threading.current_thread() is threading.main_thread():
+            _exit_status = status
+        leave(status)
+
+    return exit
+
+
+def _at_exit() -> None:
+    status = _status_at_exit()
+    for run in list(_unfinished):
+        run.finish(status)
+    for run in list(_known):
+        run.close()
+
+
+def _status_at_exit() -> str:
+    if hasattr(sys, "ps1"):  # at a prompt an error ends a line, not the session
+        return "finished"
+    error = sys.exc_info()[1] or _unhandled_error()
+    if error is None or error is _earlier_error:
+        error = SystemExit(_exit_status)
+    return status_after(error)
+
+
+def _unhandled_error() -> Any:
+    """What the interpreter keeps of the error that ended the program; unlike ``sys.excepthook``
+    nobody can replace it and forget us."""
+    return getattr(sys, "last_value", None)
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    """Note it and die of the signal all the same, as a process without us would."""
+    try:
+        for run in list(_unfinished):
+            run.interrupt()
+    finally:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+
+def _after_fork() -> None:
+    """A child may log to its parent's runs; to finish them is the parent's business."""
+    _unfinished.clear()
+    for run in list(_known):
+        run.after_fork()

@@ -1,0 +1,189 @@
+"""Whole lines into files that grow, and that other processes may be writing as well."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+import orjson
+
+KEPT_BYTES = 64 * 1024 * 1024
+"""How much of what a full disk refuses is kept in memory to be written later, per file."""
+
+_OPTIONS = (
+    orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+)
+_U = ord("u")
+_REOPEN = (errno.EBADF, errno.ESTALE)
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+
+_dumps = orjson.dumps
+_write = os.write
+
+
+def encode(event: Mapping[str, Any]) -> bytes:
+    """*event* as one line of JSON, newline included.
+
+    NumPy and torch scalars (whatever has ``.item()``) become numbers. NaN and the infinities are
+    written as Runicorn 0.4 does, ``NaN`` and ``Infinity``; orjson would make them null, and refuses
+    integers beyond 64 bits, keys that are no strings and lone surrogates: such lines are left to
+    the standard library. Raises TypeError for what JSON cannot hold.
+    """
+    try:
+        line = _dumps(event, plain, _OPTIONS)
+        if _U not in line or line.rfind(b"null") < 0:  # to look for one byte costs next to nothing
+            return line
+    except TypeError:
+        pass
+    text = json.dumps(event, default=plain, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "ignore") + b"\n"
+
+
+def plain(value: Any) -> Any:
+    """The Python scalar in a NumPy or torch scalar; TypeError for anything else."""
+    try:
+        return value.item()
+    except (AttributeError, ValueError, RuntimeError, TypeError):
+        name = type(value).__name__
+        raise TypeError(f"Object of type {name} is not JSON serializable") from None
+
+
+class LineWriter:
+    """Appends whole lines to one file, each with one ``write`` and without a lock file.
+
+    ``O_APPEND`` keeps the lines of several processes apart, and what ``write`` has taken survives
+    the death of this process. Lines that the system refuses (disk full, quota, I/O error) wait in
+    memory, in order, and go first the next time; a fragment that such a failure, or somebody's
+    death, left at the end of the file is closed with a newline and never swallows a good line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.dropped = 0
+        """Lines lost because more than ``KEPT_BYTES`` were waiting."""
+        self._fd = -1  # the first write opens the file
+        self._torn = True  # the file may end in the middle of a line
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._lock = RLock()  # a signal handler may log while its thread holds it
+
+    def append(self, line: bytes) -> bool:
+        """Write *line*, which ends in a newline; False if it has to wait."""
+        written = 0
+        if not self._waiting:
+            try:
+                written = _write(self._fd, line)
+                if written == len(line):
+                    return True
+            except OSError as error:
+                self._note(error)
+        return self._append_later(line, written)
+
+    def append_event(self, event: dict[str, Any]) -> bool:
+        """``append(encode(event))``, spelt out: this is the hot path, where a call that is not
+        made is a twentieth of the time."""
+        try:
+            line = _dumps(event, plain, _OPTIONS)
+            if _U in line and line.rfind(b"null") >= 0:
+                line = encode(event)
+        except TypeError:
+            line = encode(event)
+        written = 0
+        if not self._waiting:
+            try:
+                written = _write(self._fd, line)
+                if written == len(line):
+                    return True
+            except OSError as error:
+                self._note(error)
+        return self._append_later(line, written)
+
+    def _append_later(self, line: bytes, written: int) -> bool:
+        with self._lock:
+            self._torn |= written > 0
+            self._keep(_rest(line, written))
+            return self.flush()
+
+    def flush(self) -> bool:
+        """Write what waits; False if something still does."""
+        with self._lock:
+            try:
+                while self._waiting:
+                    self._write_first()
+            except OSError as error:
+                self._note(error)
+                return False
+            return True
+
+    def sync(self) -> None:
+        """Ask the system to put on the disk what it has taken."""
+        try:
+            if self._fd >= 0:
+                os.fsync(self._fd)
+        except OSError:
+            pass  # a file system that cannot
+
+    def after_fork(self) -> None:
+        """In a child: what waits is the parent's to write, and its threads hold no lock here."""
+        self._lock = RLock()
+        self._waiting.clear()
+        self._waiting_bytes = 0
+
+    @property
+    def waiting(self) -> int:
+        """The number of lines that wait to be written."""
+        return len(self._waiting)
+
+    def _keep(self, line: bytes) -> None:
+        self._waiting.append(line)
+        self._waiting_bytes += len(line)
+        while self._waiting_bytes > KEPT_BYTES and len(self._waiting) > 1:
+            self._waiting_bytes -= len(self._waiting.popleft())
+            self.dropped += 1
+
+    def _write_first(self) -> None:
+        line = self._waiting[0]
+        if self._fd < 0:
+            self._fd = os.open(self.path, _FLAGS, 0o666)
+            self._torn = True
+        newline = b"\n" if self._torn and not _ends_whole(self.path) else b""
+        written = _write(self._fd, newline + line)
+        self._torn = written < len(newline + line)
+        if self._torn:
+            self._waiting[0] = _rest(line, written - len(newline))
+            self._waiting_bytes -= len(line) - len(self._waiting[0])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        self._waiting_bytes -= len(self._waiting.popleft())
+
+    def _note(self, error: OSError) -> None:
+        # The descriptor was closed behind our back, or its file is gone from the server. It is not
+        # closed here: the number may be somebody else's by now, or in use by another thread.
+        if error.errno in _REOPEN:
+            self._fd = -1
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            try:
+                os.close(self._fd)
+            except OSError:
+                pass
+
+
+def _rest(line: bytes, written: int) -> bytes:
+    """What must still be written of *line*: all of it behind a fragment, or its newline only,
+    which closing the fragment adds."""
+    return b"" if written == len(line) - 1 else line
+
+
+def _ends_whole(path: Path) -> bool:
+    with open(path, "rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"

@@ -1,0 +1,476 @@
+"""Logging a run: ``init``, ``log`` and what belongs to it.
+
+Everything here writes files of the run directory and nothing else: no server is asked, no thread
+stands between a call and the disk. Logging never ends a training: what the disk refuses is
+reported once, kept in memory and written later. Wrong arguments do raise.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from time import time as clock
+from typing import Any, Self
+
+from . import _claim, _images, _lifecycle, layout
+from ._writer import LineWriter, encode, plain
+
+logger = logging.getLogger("runicorn")
+
+_ENVIRONMENT_TIMEOUT_S = 15
+
+_active: Run | None = None
+
+
+class Config(dict[str, Any]):
+    """A run's hyperparameters. What is set here is in the run's ``config.json`` at once."""
+
+    def __init__(self, run: Run, stored: Mapping[str, Any]) -> None:
+        super().__init__(stored)
+        self._run = run
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Merge a mapping (or ``argparse`` namespace) and keywords.
+
+        Values that JSON cannot hold (paths, classes, functions) are recorded as their text.
+        """
+        changes = dict(*(_as_mapping(arg) for arg in args), **kwargs)
+        recorded = json.loads(json.dumps(changes, default=_as_config_value))
+        super().update(changes)
+        self._run._merge(layout.CONFIG, recorded)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.update({key: value})
+
+
+class Run:
+    """One execution that logs. Creating it creates (or continues) its directory.
+
+    *project*, *name*: where it belongs, ``<storage>/<project>/<name>/runs/<id>``. *storage*: the
+    storage root; see :func:`runicorn.layout.storage_root` for the default. *run_id*: continue the
+    run with this id, join it if its process is alive (the ranks of one training), or create it.
+    *resume*: True takes the run over even then, False raises FileExistsError if it exists.
+    *config*: hyperparameters. *capture_console*: record what is printed. *capture_env*: record
+    packages, git state and the like, in the background.
+
+    Raises ValueError for names that would leave the storage root, and OSError if the directory
+    cannot be written.
+    """
+
+    def __init__(
+        self,
+        project: str = "default",
+        storage: str | os.PathLike[str] | None = None,
+        run_id: str | None = None,
+        name: str | None = None,
+        capture_env: bool = True,
+        *,
+        config: Any = None,
+        capture_console: bool = False,
+        resume: bool | None = None,
+    ) -> None:
+        self.project = layout.check_name("project", project or "default")
+        self.name = layout.check_name("name", name or "default")
+        self.storage_root = layout.storage_root(storage)
+        self.project_dir = self.storage_root / self.project
+        self.experiment_dir = self.project_dir / self.name
+        self.runs_dir = self.experiment_dir / layout.RUNS
+        if run_id:
+            self.run_dir = self.runs_dir / layout.check_name("run_id", run_id)
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+        else:
+            self.run_dir = _new_run_dir(self.runs_dir)
+        self.id = self.run_dir.name
+        self.media_dir = self.run_dir / layout.MEDIA
+        self.media_dir.mkdir(exist_ok=True)
+
+        owner = _claim.claim(self.run_dir, self._meta(), resume=resume)
+        events = self.run_dir / layout.EVENTS
+        self._count_from(_claim.last_step(events))
+        self._events = LineWriter(events)
+        self._logs = LineWriter(self.run_dir / layout.LOGS)
+        self._unsaved: dict[str, dict[str, Any]] = {}
+        self._complained: set[Path] = set()
+        self._finished = False
+
+        self._previous = layout.read_json(self.run_dir / layout.SUMMARY)
+        self._metric: str | None = None
+        self._mode = "max"
+        self._best: tuple[float, int] | None = None
+        self._continue_best()
+
+        self.config = Config(self, layout.read_json(self.run_dir / layout.CONFIG))
+        if config:
+            self.config.update(config)
+        self._console = None
+        if capture_console:
+            from ._console import ConsoleCapture
+
+            self._console = ConsoleCapture(lambda line: self._logs.append(_text_line(line)))
+        self._environment = self._capture_environment() if capture_env and owner else None
+        _lifecycle.watch(self)
+
+    # -- logging -------------------------------------------------------------------------------
+
+    def log(
+        self,
+        data: Mapping[str, Any] | None = None,
+        *,
+        step: Any = None,
+        stage: Any = None,
+        **values: Any,
+    ) -> None:
+        """Record *data* and *values* (which win) as one event.
+
+        *step*: an explicit step, from which counting goes on; without it, the last step plus one.
+        *stage*: a label such as ``train``. Raises TypeError for values that JSON cannot hold.
+        """
+        self._log({**data, **values} if data else values, step, stage)
+
+    def _log(self, values: dict[str, Any], step: Any, stage: Any) -> None:
+        values.pop("step", None)
+        if "stage" in values:
+            label = values.pop("stage")
+            stage = label if stage is None else stage
+        now = clock()
+        values["global_step"] = self._next_step() if step is None else self._go_to(step)
+        values["time"] = now
+        if stage is not None:
+            values["stage"] = stage
+        if not self._events.append_event({"ts": now, "type": "metrics", "data": values}):
+            self._complain(self._events.path)
+        if self._metric is not None and self._metric in values:
+            self._track(values[self._metric], values["global_step"])
+
+    def _count_from(self, step: int) -> None:
+        self._next_step = count(step + 1).__next__  # atomic: threads never get the same step
+
+    def _go_to(self, step: Any) -> int:
+        try:
+            step = int(step)
+        except (TypeError, ValueError, OverflowError):
+            logger.warning("Step %r is no number: counting on instead.", step)
+            return self._next_step()
+        self._count_from(step)
+        return step  # type: ignore[no-any-return]
+
+    def log_text(self, text: str) -> None:
+        """Append *text* to the log, with the local time in front."""
+        if not self._logs.append(_text_line(text)):
+            self._complain(self._logs.path)
+
+    def log_image(
+        self,
+        key: str,
+        image: Any,
+        step: int | None = None,
+        caption: str | None = None,
+        format: str = "png",
+        quality: int = 90,
+    ) -> str:
+        """Keep an image; return its path relative to the run directory.
+
+        *image*: a Pillow image, an array (0 to 255, or floats from 0 to 1), bytes, or the path of
+        a file; the last two are copied as they are. *quality*: 1 to 100, for formats that have it.
+        Raises FileNotFoundError for a missing file, RuntimeError for an array without Pillow.
+        """
+        content = _images.encode(image, format, quality)
+        path = f"{layout.MEDIA}/{_images.file_name(key, format)}"
+        data = {"key": key, "path": path, "step": step, "caption": caption}
+        event = encode({"ts": clock(), "type": "image", "data": data})
+        try:
+            layout.write_bytes(self.run_dir / path, content)
+        except OSError as error:
+            self._complain(self.media_dir, error)
+            return path
+        if not self._events.append(event):
+            self._complain(self._events.path)
+        return path
+
+    def summary(self, update: Mapping[str, Any]) -> None:
+        """Merge *update* into the run's summary. Raises TypeError for what JSON cannot hold."""
+        self._merge(layout.SUMMARY, json.loads(encode(update)))
+
+    # -- the best value ------------------------------------------------------------------------
+
+    def set_primary_metric(self, metric_name: str, mode: str = "max") -> None:
+        """Keep the best value of this metric, from now on; ``finish`` writes it to the summary.
+
+        *mode*: ``max`` or ``min`` is better. Raises ValueError for another mode.
+        """
+        if mode not in ("max", "min"):
+            raise ValueError(f"Mode must be 'max' or 'min', got '{mode}'")
+        self._metric, self._mode = metric_name, mode
+        self._best = self._best_in(self._previous)
+
+    def _continue_best(self) -> None:
+        name, mode = (self._previous.get(f"best_metric_{key}") for key in ("name", "mode"))
+        if isinstance(name, str) and mode in ("max", "min"):
+            self.set_primary_metric(name, mode)
+
+    def _best_in(self, summary: dict[str, Any]) -> tuple[float, int] | None:
+        """The best (value, step) of the primary metric that *summary* holds."""
+        same = (self._metric, self._mode)
+        if (summary.get("best_metric_name"), summary.get("best_metric_mode")) != same:
+            return None
+        value: Any = summary.get("best_metric_value")
+        step = summary.get("best_metric_step")
+        return (value, step) if _is_finite(value) and isinstance(step, int) else None
+
+    def _track(self, value: Any, step: int) -> None:
+        if not isinstance(value, int | float) and hasattr(value, "item"):
+            value = plain(value)
+        if _is_finite(value) and self._is_better(value, self._best):
+            self._best = (value, step)
+
+    def _is_better(self, value: float, than: tuple[float, int] | None) -> bool:
+        return than is None or (value > than[0] if self._mode == "max" else value < than[0])
+
+    def _save_best(self) -> None:
+        if self._best is None:
+            return
+        stored = self._best_in(layout.read_json(self.run_dir / layout.SUMMARY))
+        value, step = self._best
+        if self._is_better(value, stored):  # another rank may have done better
+            self._merge(
+                layout.SUMMARY,
+                {
+                    "best_metric_value": plain(value) if hasattr(value, "item") else value,
+                    "best_metric_name": self._metric,
+                    "best_metric_step": step,
+                    "best_metric_mode": self._mode,
+                },
+            )
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def finish(self, status: str = "finished") -> None:
+        """Say that the run has ended, and how: ``finished``, ``failed``, ``interrupted`` or any
+        other word. The last call counts; logging afterwards still works. In a process that joined
+        the run it only merges the summary."""
+        if self._environment is not None:
+            self._environment.join(_ENVIRONMENT_TIMEOUT_S)
+        self._end(status)
+
+    def interrupt(self) -> None:
+        """``finish("interrupted")`` for the little time that a signal leaves."""
+        self._end("interrupted")
+
+    def _end(self, status: str) -> None:
+        self._finished = True
+        _lifecycle.forget(self)
+        if self._console is not None:
+            self._console.stop()
+        self.close()
+        self._save_best()
+        for name in list(self._unsaved):
+            self._merge(name, {})
+        try:
+            self._save_status(status)
+        except OSError as error:
+            self._complain(self.run_dir / layout.STATUS, error)
+
+    def _save_status(self, status: str) -> None:
+        path = self.run_dir / layout.STATUS
+        with layout.locked(path):
+            if _claim.owns(self.run_dir):
+                stored = {**layout.read_json(path), "status": str(status), "ended_at": clock()}
+                stored.pop("exit_reason", None)
+                layout.write_json(path, stored)
+
+    def close(self) -> None:
+        """Put on the disk whatever it takes."""
+        for writer in (self._events, self._logs):
+            if not writer.flush() or writer.dropped:
+                logger.warning(
+                    "%s: %d lines could not be written and %d were dropped.",
+                    *(writer.path, writer.waiting, writer.dropped),
+                )
+            writer.sync()
+
+    def after_fork(self) -> None:
+        """In a child process: let go of what belongs to the parent."""
+        for part in (self._events, self._logs, self._console):
+            if part is not None:
+                part.after_fork()
+        self._environment = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if not self._finished:
+            self.finish(_lifecycle.status_after(error))
+
+    # -- files ---------------------------------------------------------------------------------
+
+    def _meta(self) -> dict[str, Any]:
+        import platform
+
+        return {
+            "id": self.id,
+            "project": self.project,
+            "name": self.name,
+            "created_at": clock(),
+            "python": sys.version.split()[0],
+            "platform": f"{platform.system()} {platform.release()} ({platform.machine()})",
+            "hostname": "",
+            "pid": 0,
+            "storage_dir": str(self.storage_root),
+            **_claim.signature(),
+        }
+
+    def _merge(self, document: str, changes: dict[str, Any]) -> None:
+        """Merge *changes* into a document, together with what could not be written before."""
+        unsaved = self._unsaved.setdefault(document, {})
+        unsaved.update(changes)
+        try:
+            layout.update_json(self.run_dir / document, unsaved)
+        except OSError as error:
+            self._complain(self.run_dir / document, error)
+        else:
+            self._unsaved.pop(document, None)
+
+    def _complain(self, path: Path, error: OSError | None = None) -> None:
+        if path not in self._complained:
+            self._complained.add(path)
+            logger.warning(
+                "Run %s cannot write to %s (%s). Training goes on; what is logged is kept in "
+                "memory and written as soon as that works again.",
+                *(self.id, path, error or "disk full or not writable"),
+            )
+
+    def _capture_environment(self) -> threading.Thread:
+        directory = Path.cwd()
+
+        def capture() -> None:
+            try:
+                from . import environment
+
+                environment.capture_for_run(self.run_dir, directory)
+            except Exception as error:
+                logger.warning("Could not capture the environment of run %s: %s", self.id, error)
+
+        thread = threading.Thread(target=capture, name="runicorn-environment", daemon=True)
+        thread.start()
+        return thread
+
+
+def _new_run_dir(runs_dir: Path) -> Path:
+    runs_dir.mkdir(parents=True, exist_ok=True)
+    while True:
+        run_dir = runs_dir / layout.new_run_id()
+        try:
+            run_dir.mkdir()
+        except FileExistsError:
+            continue
+        return run_dir
+
+
+def _text_line(text: object) -> bytes:
+    return f"{time.strftime('%H:%M:%S')} | {text}\n".encode("utf-8", "ignore")
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _as_mapping(source: Any) -> Any:
+    is_namespace = hasattr(source, "__dict__") and not isinstance(source, Mapping)
+    return vars(source) if is_namespace else source
+
+
+def _as_config_value(value: Any) -> Any:
+    try:
+        return plain(value)
+    except TypeError:
+        return str(value)
+
+
+# -- the active run ----------------------------------------------------------------------------
+
+
+def init(
+    project: str = "default",
+    storage: str | os.PathLike[str] | None = None,
+    run_id: str | None = None,
+    name: str | None = None,
+    capture_env: bool = True,
+    *,
+    config: Any = None,
+    capture_console: bool = False,
+    resume: bool | None = None,
+) -> Run:
+    """Start a :class:`Run` and make it the active one, which the functions below write to.
+
+    A run that was active before is not finished by this.
+    """
+    global _active
+    _active = Run(
+        project,
+        storage,
+        run_id,
+        name,
+        capture_env,
+        config=config,
+        capture_console=capture_console,
+        resume=resume,
+    )
+    return _active
+
+
+def get_active_run() -> Run | None:
+    return _active
+
+
+def _run() -> Run:
+    if _active is None:
+        raise RuntimeError("runicorn.init() must be called before logging")
+    return _active
+
+
+def log(
+    data: Mapping[str, Any] | None = None, *, step: Any = None, stage: Any = None, **values: Any
+) -> None:
+    """:meth:`Run.log` of the active run."""
+    (_active or _run())._log({**data, **values} if data else values, step, stage)
+
+
+def log_text(text: str) -> None:
+    """:meth:`Run.log_text` of the active run."""
+    _run().log_text(text)
+
+
+def log_image(
+    key: str,
+    image: Any,
+    step: int | None = None,
+    caption: str | None = None,
+    format: str = "png",
+    quality: int = 90,
+) -> str:
+    """:meth:`Run.log_image` of the active run."""
+    return _run().log_image(key, image, step, caption, format, quality)
+
+
+def summary(update: Mapping[str, Any]) -> None:
+    """:meth:`Run.summary` of the active run."""
+    _run().summary(update)
+
+
+def set_primary_metric(metric_name: str, mode: str = "max") -> None:
+    """:meth:`Run.set_primary_metric` of the active run."""
+    _run().set_primary_metric(metric_name, mode)
+
+
+def finish(status: str = "finished") -> None:
+    """:meth:`Run.finish` of the active run, which stays active."""
+    _run().finish(status)
