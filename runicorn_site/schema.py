@@ -35,7 +35,7 @@ RATE_LIMIT_EXCEEDED = {
 
 HEADERS = {
     "X-RateLimit-Limit": "Requests allowed in the window.",
-    "X-RateLimit-Remaining": "Requests left in the window, this one included.",
+    "X-RateLimit-Remaining": "Requests left in the window after this one.",
     "X-RateLimit-Reset": "Seconds until the oldest counted request leaves the window.",
 }
 

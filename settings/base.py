@@ -21,6 +21,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [
     "daphne",
+    "runicorn_site",  # before the admin: its base template is ours
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -33,7 +34,6 @@ INSTALLED_APPS = [
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "runicorn_site",
     "runs",
     "metrics",
     "artifacts",
@@ -92,9 +92,9 @@ SPECTACULAR_SETTINGS = {
 Local experiment tracking and visualization platform
 
 Log lines are pushed over a WebSocket, which this format cannot describe:
-`GET /api/runs/{run_id}/logs/ws` sends every line of the run's log as one text frame, what is
-there first, then each new line as it is written. A client may hold 10 of them open; the handshake
-of a further one is answered 429.""",
+`GET /api/runs/{run_id}/logs/ws` sends the lines of the run's log as text frames: the last 10,000
+that are there, then each new one as it is written. A client may hold 10 of them open; the
+handshake of a further one is answered 429.""",
     "VERSION": VERSION,
     "OAS_VERSION": "3.1.0",
     "SCHEMA_PATH_PREFIX": "/api/",

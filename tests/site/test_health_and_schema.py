@@ -61,6 +61,7 @@ def test_the_schema_names_exactly_what_is_served(schema: dict, browser: Client) 
                 assert response.status_code == 405, (method, path)
 
 
+@pytest.mark.django_db  # closing a file's response looks at the connection
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
 def test_the_browsable_pages_need_no_network(browser: Client, path: str) -> None:
     response = browser.get(path)
