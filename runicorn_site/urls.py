@@ -23,6 +23,7 @@ urlpatterns = [
     path("recycle-bin/add", pages.soft_delete, name="soft-delete"),
     path("recycle-bin/restore", pages.restore, name="restore"),
     path("recycle-bin/purge", pages.purge, name="purge"),
+    path("favicon.ico", pages.favicon),
     path("i18n/", include("django.conf.urls.i18n")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
