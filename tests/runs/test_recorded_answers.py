@@ -46,7 +46,9 @@ def records() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with viewer(v04.unpack_storage(tmp_path_factory.mktemp("recorded"))) as started:
+    storage = v04.unpack_storage(tmp_path_factory.mktemp("recorded"))
+    documented = {"_comment": "the documented limits"}
+    with viewer(storage, rate_limits=documented, RUNICORN_TRUSTED_PROXIES="127.0.0.1") as started:
         yield started
 
 
