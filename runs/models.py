@@ -99,9 +99,18 @@ class Run(models.Model):
         verbose_name_plural = _("runs")
         indexes = [
             models.Index(fields=["listing_key", "-directory_mtime"], name="runs_listing"),
-            models.Index(fields=["-created_at", "-id"], name="runs_newest"),
+            # Partial, both: the few deleted runs never make a planner sort all the others.
+            models.Index(
+                fields=["-created_at", "-id"],
+                name="runs_newest",
+                condition=models.Q(deleted_at__isnull=True),
+            ),
             models.Index(fields=["status"], name="runs_status"),
-            models.Index(fields=["deleted_at"], name="runs_deleted"),
+            models.Index(
+                fields=["-deleted_at", "-id"],
+                name="runs_deleted",
+                condition=models.Q(deleted_at__isnull=False),
+            ),
             models.Index(fields=["project", "name"], name="runs_experiment"),
         ]
 

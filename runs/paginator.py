@@ -29,7 +29,7 @@ class NearbyPaginator(Paginator):
 
     @cached_property
     def count(self) -> int:
-        nearby = self.object_list.order_by()[: self._limit + 1]
+        nearby = self.object_list.order_by().values("pk")[: self._limit + 1]
         return min(nearby.count(), self._limit)
 
     @property

@@ -138,7 +138,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='run',
-            index=models.Index(fields=['-created_at', '-id'], name='runs_newest'),
+            index=models.Index(condition=models.Q(('deleted_at__isnull', True)), fields=['-created_at', '-id'], name='runs_newest'),
         ),
         migrations.AddIndex(
             model_name='run',
@@ -146,7 +146,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='run',
-            index=models.Index(fields=['deleted_at'], name='runs_deleted'),
+            index=models.Index(condition=models.Q(('deleted_at__isnull', False)), fields=['-deleted_at', '-id'], name='runs_deleted'),
         ),
         migrations.AddIndex(
             model_name='run',
