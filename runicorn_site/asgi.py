@@ -20,7 +20,8 @@ from .websockets import DenyingWebSocketProtocol, GuardWebSockets, LimitWebSocke
 
 WebSocketFactory.protocol = DenyingWebSocketProtocol
 
-consumers = URLRouter([*websocket_urlpatterns, re_path("", not_found)])
+everything_else: Any = not_found  # Django's stubs know no routes to consumers
+consumers = URLRouter([*websocket_urlpatterns, re_path("", everything_else)])
 by_protocol = ProtocolTypeRouter(
     {
         "http": http,

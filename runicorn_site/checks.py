@@ -34,7 +34,7 @@ def processes_share_what_they_must(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     """A database server is chosen to be shared by processes; then the rest must be shared too."""
-    if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    if str(settings.DATABASES["default"]["ENGINE"]).endswith("sqlite3"):
         return []
     messages: list[CheckMessage] = []
     if "InMemory" in settings.CHANNEL_LAYERS["default"]["BACKEND"]:
@@ -45,7 +45,7 @@ def processes_share_what_they_must(
                 id="runicorn.E002",
             )
         )
-    if settings.CACHES["default"]["BACKEND"].endswith(_IN_PROCESS_CACHES):
+    if str(settings.CACHES["default"]["BACKEND"]).endswith(_IN_PROCESS_CACHES):
         messages.append(
             Error(
                 "Each process would have a cache of its own.",

@@ -196,7 +196,7 @@ class RunListAdmin(ReadOnlyAdmin):
         "created_at",
     )
 
-    def get_queryset(self, request: HttpRequest) -> RunQuerySet:
+    def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("tags")
 
     def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
@@ -236,7 +236,7 @@ class RunListAdmin(ReadOnlyAdmin):
         return display.status(run.status)
 
     @admin.display(description=_("created"), ordering="created_at")
-    def created(self, run: Run) -> SafeString:
+    def created(self, run: Run) -> str:
         return display.moment(run.created_at)
 
     @admin.display(description=_("duration"))
@@ -304,6 +304,7 @@ class RunListAdmin(ReadOnlyAdmin):
         return render(request, "admin/runs/run/confirm.html", context)
 
     def _make(self, request: HttpRequest, runs: list[Run], change: Change) -> None:
+        failures: dict[str, str]
         result = change.act(runs, request.user)
         if isinstance(result, actions.Purged):
             done, failures = result.count, {}
@@ -368,7 +369,7 @@ class RunForm(forms.ModelForm):
 
     class Meta:
         model = Run
-        fields: ClassVar = []
+        fields: ClassVar[Any] = []
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

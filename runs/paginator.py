@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from django.core.paginator import Paginator
+from django.db.models import QuerySet
 
 
 class NearbyPaginator(Paginator):
@@ -13,6 +14,8 @@ class NearbyPaginator(Paginator):
 
     Counting all of a few hundred thousand filtered rows costs more than showing a page of them.
     """
+
+    object_list: QuerySet
 
     def __init__(
         self,
@@ -24,7 +27,7 @@ class NearbyPaginator(Paginator):
         **options: Any,
     ) -> None:
         super().__init__(object_list, per_page, **options)
-        self.current = int(current) if str(current).isdecimal() else 1
+        self.current = int(str(current)) if str(current).isdecimal() else 1
         self.ahead = ahead
 
     @cached_property

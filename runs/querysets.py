@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
-    from .models import Run
+    from .models import Project, Run
 
 
 class ProjectQuerySet(models.QuerySet["Project"]):
@@ -62,6 +62,10 @@ class RunQuerySet(models.QuerySet["Run"]):
     def in_listing_order(self) -> Self:
         """Project, then experiment, then newest folder first; the legacy layout last."""
         return self.order_by("listing_key", "-directory_mtime", "id")
+
+    def directories(self) -> models.QuerySet[Run, Any]:
+        """The folders of those that have one."""
+        return self.exclude(directory=None).values_list("directory", flat=True)
 
     def newest_first(self) -> Self:
         return self.order_by(models.F("created_at").desc(nulls_last=True), "-id")

@@ -133,8 +133,7 @@ class Intake(threading.Thread):
                 self._marks[directory] = mark
                 found[directory] = mtime
         gone = self._marks.keys() - {d for d, _ in layout.iter_run_dirs(self.root)}
-        known = Run.objects.exclude(directory=None).values_list("directory", flat=True)
-        gone |= set(known.iterator()) - self._marks.keys()
+        gone |= set(Run.objects.directories().iterator()) - self._marks.keys()
         for directory in gone:
             self._marks.pop(directory, None)
         with self._lock:
@@ -146,9 +145,8 @@ class Intake(threading.Thread):
 
     def _look_at_living(self) -> None:
         """Queue the running runs: a change that was not announced shows within a second."""
-        living = Run.objects.running().exclude(directory=None)
         with self._lock:
-            self._pending |= dict.fromkeys(living.values_list("directory", flat=True))
+            self._pending |= dict.fromkeys(Run.objects.running().directories())
 
     # -- taking in -----------------------------------------------------------------------------
 
@@ -193,7 +191,7 @@ class Intake(threading.Thread):
     def _tell_followers(self, directory: str) -> None:
         """Another server on the same folder may have been first to take the log in."""
         logs = RunFile.objects.filter(run__directory=directory, name=layout.LOGS)
-        for run_pk, end in logs.values_list("run", "offset"):
+        for run_pk, end in logs.values_list("run_id", "offset"):
             live.log_reaches(run_pk, end)
 
     def _tell(self) -> None:

@@ -63,7 +63,7 @@ def _differ(then: object, now: str | None) -> bool:
 
 def _exists(pid: int) -> bool:
     """Whether *pid* runs; a zombie, which only waits for its parent to look, does not."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     try:
         return bool(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
