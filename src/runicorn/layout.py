@@ -42,7 +42,17 @@ SERVER_DIR = ".runicorn"
 EXPERIMENTS_METADATA = ".experiments_metadata.json"
 
 NOT_PROJECTS = frozenset(
-    "runs webui artifacts sweeps archive index evaluations node_modules __pycache__".split()
+    [
+        "runs",
+        "webui",
+        "artifacts",
+        "sweeps",
+        "archive",
+        "index",
+        "evaluations",
+        "node_modules",
+        "__pycache__",
+    ]
 )
 """Folders of a storage root that never hold runs, beside every name that starts with a dot."""
 
@@ -159,14 +169,15 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Write beside the file and rename; on failure (a full disk) the old content stays."""
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        os.chmod(temporary, _new_file_mode())
-        os.replace(temporary, path)
+        temporary.chmod(_new_file_mode())
+        temporary.replace(path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink()
         raise
 
 
@@ -225,7 +236,9 @@ def user_config_dir() -> Path:
     """The folder of ``config.json`` and ``rate_limits.json``; not created here."""
     try:
         if sys.platform == "win32":
-            return Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming") / "Runicorn"
+            return (
+                Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming") / "Runicorn"
+            )
         if sys.platform == "darwin":
             return Path.home() / "Library" / "Application Support" / "Runicorn"
         return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "runicorn"
