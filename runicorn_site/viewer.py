@@ -132,9 +132,7 @@ class _Terminal:
         if progress.state == "watching":
             self._done = True
             took = now - self._started
-            self._print(
-                f"Took in {progress.found:,} runs in {took:.1f} s; watching.\n"
-            )
+            self._print(f"Took in {progress.found:,} runs in {took:.1f} s; watching.\n")
         elif now - self._shown >= (0.2 if sys.stdout.isatty() else 5):
             self._shown = now
             end = "" if sys.stdout.isatty() else "\n"

@@ -9,7 +9,7 @@ from django.db import models
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
-    from .models import Project, Run
+    from .models import Project, Run  # noqa: F401  (named as text below)
 
 
 class ProjectQuerySet(models.QuerySet["Project"]):

@@ -140,7 +140,7 @@ def split_run_dir(relative: str) -> tuple[str | None, str | None, str] | None:
 
 
 def parse_json(content: bytes) -> dict[str, Any] | None:
-    """The object in *content*; None if it is no JSON object. Accepts NaN, Infinity and bad UTF-8."""
+    """The object in *content*, or None. Accepts NaN, Infinity and bytes that are no UTF-8."""
     try:
         value = json.loads(content.decode("utf-8", "ignore"))
     except (ValueError, RecursionError):

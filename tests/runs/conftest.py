@@ -59,7 +59,13 @@ class Root:
         folder.path.mkdir(parents=True)
         folder.write(
             "meta.json",
-            {"id": run_id, "project": project, "name": name, "created_at": 1.5 + self._count, **meta},
+            {
+                "id": run_id,
+                "project": project,
+                "name": name,
+                "created_at": 1.5 + self._count,
+                **meta,
+            },
         )
         folder.write("status.json", {"status": "finished"})
         return folder

@@ -126,7 +126,9 @@ def test_a_slow_reader_misses_nothing_and_holds_up_nobody(served, run):
     with follow(served, run.id, max_queue=1) as slow, follow(served, run.id) as quick:
         receive(quick, 1)
         for block in range(100):
-            run.append("logs.txt", b"".join(b"%d.%d %s\n" % (block, n, b"x" * 200) for n in range(100)))
+            run.append(
+                "logs.txt", b"".join(b"%d.%d %s\n" % (block, n, b"x" * 200) for n in range(100))
+            )
             time.sleep(0.005)
         assert receive(quick, 10_000)[-1].startswith("99.99 ")
         lines = receive(slow, 10_001)

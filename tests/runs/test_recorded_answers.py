@@ -77,7 +77,9 @@ def _ask(server: Viewer, record: dict[str, Any], number: int) -> tuple[int, Any]
 
 
 def _touch(root: Path, fs: dict[str, str]) -> None:
-    with (root / fs["file"]).open({"append": "a", "write": "w"}[fs["op"]], encoding="utf-8") as file:
+    with (root / fs["file"]).open(
+        {"append": "a", "write": "w"}[fs["op"]], encoding="utf-8"
+    ) as file:
         file.write(fs["text"])
 
 

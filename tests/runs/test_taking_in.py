@@ -55,7 +55,9 @@ def test_folders_that_hold_no_runs_are_left_alone(root, api):
 
 
 def test_listing_order_is_project_then_name_then_newest_folder(root, api):
-    runs = {key: root.run(*key[:2]) for key in (("b", "x"), ("A", "y"), ("a", "x", 1), ("a", "x", 2))}
+    runs = {
+        key: root.run(*key[:2]) for key in (("b", "x"), ("A", "y"), ("a", "x", 1), ("a", "x", 2))
+    }
     for age, run in enumerate(runs.values()):
         os.utime(run.path, (1000 + age, 1000 + age))
     root.scan()
@@ -164,7 +166,9 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(batches=st.lists(EVENTS, max_size=4))
 def test_any_log_in_any_pieces_reads_as_the_contract_says(root, api, batches):
     run = root.run()
