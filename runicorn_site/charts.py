@@ -9,6 +9,7 @@ style and no script: it passes a strict content security policy.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -17,7 +18,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 GRID = 1000
-LARGEST = 1e308
+LARGEST = sys.float_info.max
 
 Number = float | int | None
 Point = tuple[float, float | None]

@@ -8,6 +8,7 @@ from itertools import pairwise
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from .models import Run
 
@@ -47,7 +48,7 @@ def duration_text(seconds: float) -> str:
     if seconds < 10:
         return f"{seconds:.2g} s" if seconds < 1 else f"{seconds:.1f} s"
     whole = round(seconds)
-    units = ((86400, _("d")), (3600, _("h")), (60, _("min")), (1, _("s")))
+    units = ((86400, _("d")), (3600, _("h")), (60, pgettext("minutes", "min")), (1, _("s")))
     for (size, name), (smaller, smaller_name) in pairwise(units):
         if whole >= size:
             rest = whole % size // smaller

@@ -1,0 +1,3 @@
+from tests.runs.conftest import root
+
+__all__ = ["root"]
