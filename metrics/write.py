@@ -52,11 +52,11 @@ def append(run_pk: int, first: int, events: Sequence[Event]) -> None:
     start = first // unit * unit
 
     series = _count_in(run_pk, new, events, first)
-    rewritten = SeriesBlock.objects.filter(series__run=run_pk, first__gte=start)
-    if not completes_block:
-        rewritten = rewritten.filter(series__in=[s.pk for s in series.values()])
     parts: dict[int, list[Column]] = {}
     if start < first:
+        rewritten = SeriesBlock.objects.filter(series__run=run_pk, first__gte=start)
+        if not completes_block:
+            rewritten = rewritten.filter(series__in=[s.pk for s in series.values()])
         fields = ("series_id", "first", "positions", "values", "kinds", "extras")
         for pk, *block in rewritten.order_by("first").values_list(*fields):
             parts.setdefault(pk, []).append(unpack(*block))
@@ -128,7 +128,9 @@ def _count_in(
 ) -> dict[str, Series]:
     """Bring the statistics of every touched series up to date; return the series by key."""
     steps = [event.step for event in events]
-    known = {s.key: s for s in Series.objects.filter(run=run_pk, key__in=list(new))}
+    known = (
+        {s.key: s for s in Series.objects.filter(run=run_pk, key__in=list(new))} if first else {}
+    )
     for key, part in new.items():
         series = known.setdefault(key, Series(run_id=run_pk, key=key))
         series.count += len(part)

@@ -30,6 +30,8 @@ REFRESH_SECONDS = 2
 """How long a reader waits for a large change to be taken in; the rest follows in the background."""
 
 _NAMES = frozenset(layout.DOCUMENTS + layout.STREAMS)
+_ON_THE_ROW = frozenset(layout.DOCUMENTS) - {layout.CONFIG}
+"""Documents that describe the run's own row, and no other table."""
 
 
 def take_in(directory: str) -> bool:
@@ -49,10 +51,10 @@ def take_in(directory: str) -> bool:
     try:
         with transaction.atomic():
             if run is None:
-                run = _new_run(directory, files["."])
-            else:
-                run = Run.objects.select_for_update().get(pk=run.pk)
-            return _read(run, path, files)
+                return _take_in_changes(_new_run(directory, files["."]), path, files, {})
+            run = Run.objects.select_for_update().get(pk=run.pk)
+            known = {file.name: file for file in run.files.defer("content")}
+            return _take_in_changes(run, path, files, known)
     except (IntegrityError, Run.DoesNotExist):  # another process was first; see what it left
         return True
 
@@ -98,6 +100,7 @@ def _mark(info: os.stat_result) -> list[int | str]:
 
 
 def _new_run(directory: str, folder: os.stat_result) -> Run:
+    """A row for the folder, not written yet."""
     project, name, run_id = layout.split_run_dir(directory) or (None, None, directory)
     run = Run(
         run_id=run_id,
@@ -106,8 +109,6 @@ def _new_run(directory: str, folder: os.stat_result) -> Run:
         listing_key=listing_key(project, name),
     )
     ingest.replace(run, layout.META, None)
-    run.save(force_insert=True)
-    tags.apply(run)
     return run
 
 
@@ -118,57 +119,76 @@ def listing_key(project: str | None, name: str | None) -> bytes:
     return b"\x00%s\x00%s" % (project.lower().encode(), name.lower().encode())
 
 
-def _read(run: Run, path: Path, files: dict[str, os.stat_result]) -> bool:
-    """Take in what changed; the caller holds *run* locked. Returns whether more is left."""
-    known = {file.name: file for file in run.files.defer("content")}
-    more = False
-    touched: list[RunFile] = []
+def _take_in_changes(
+    run: Run, path: Path, files: dict[str, os.stat_result], known: dict[str, RunFile]
+) -> bool:
+    """Read what differs from *known*; the caller holds *run* locked, or it is not written yet.
+
+    Returns whether more is left to read.
+    """
+    changed = [
+        known.get(name) or RunFile(name=name)
+        for name, info in files.items()
+        if name != "." and (name not in known or _mark_of(known[name]) != _mark(info))
+    ]
+    gone = [known[name] for name in known.keys() - files.keys()]
 
     if run.directory_mtime != files["."].st_mtime:
-        dated_by_folder = run.created_time == run.directory_mtime
+        is_dated_by_folder = run.created_time == run.directory_mtime
         run.directory_mtime = files["."].st_mtime
-        if dated_by_folder:
-            ingest.replace(run, layout.META, dumped(known.get(layout.META)))
-    for name in known.keys() - files.keys():
-        known[name].delete()
-        if name in layout.STREAMS:
-            ingest.forget(run, known[name])
+        if is_dated_by_folder:
+            run.date(run.directory_mtime)
+    for file in gone:
+        if file.name in layout.STREAMS:
+            ingest.forget(run, file)
         else:
-            ingest.replace(run, name, None)
-    for name, info in files.items():
-        file = known.get(name) or RunFile(run=run, name=name)
-        if name == "." or [file.size, file.mtime_ns, file.inode] == _mark(info):
-            continue
-        if name in layout.DOCUMENTS:
-            whole = _read_document(run, file, path / name, info)
-        else:
-            whole = _read_stream(run, file, path / name, info)
-            more = more or not whole
-        file.size, file.mtime_ns, file.inode = _mark(info)
-        if not whole:
+            ingest.replace(run, file.name, None)
+        file.delete()
+
+    # What the row itself says comes first: a new one is then written once.
+    is_whole = {f.name: _read_document(run, f, path) for f in changed if f.name in _ON_THE_ROW}
+    if run.pk is None:
+        run.save(force_insert=True)
+        if run.run_id in tags.records():
+            tags.apply(run)
+        counted = (run.event_count, run.unreadable_lines)
+    else:
+        counted = None
+    for file in changed:
+        file.run = run
+        if file.name in layout.STREAMS:
+            is_whole[file.name] = _read_stream(run, file, path / file.name, files[file.name])
+        elif file.name not in _ON_THE_ROW:
+            is_whole[file.name] = _read_document(run, file, path)
+        file.size, file.mtime_ns, file.inode = _mark(files[file.name])
+        if not is_whole[file.name]:
             file.mtime_ns = 0  # look at it again
-        touched.append(file)
 
-    run.save()
-    RunFile.objects.bulk_create([file for file in touched if file.pk is None])
-    for file in touched:
-        if not file._state.adding:
+    if counted is None:
+        run.save()
+    elif counted != (run.event_count, run.unreadable_lines):
+        run.save(update_fields=["event_count", "unreadable_lines"])
+    for file in changed:
+        if file.pk is not None:
             file.save()
-    return more
+    RunFile.objects.bulk_create([file for file in changed if file.pk is None])
+    return any(not is_whole[name] for name in layout.STREAMS if name in is_whole)
 
 
-def dumped(file: RunFile | None) -> bytes | None:
-    return bytes(file.content) if file and file.content is not None else None
+def _mark_of(file: RunFile) -> list[int | str]:
+    return [file.size, file.mtime_ns, file.inode]
 
 
-def _read_document(run: Run, file: RunFile, path: Path, info: os.stat_result) -> bool:
+def _read_document(run: Run, file: RunFile, folder: Path) -> bool:
     """Returns False if the file seems to be half written: what was known stays for now."""
     try:
-        content = path.read_bytes() if info.st_size <= LARGEST_DOCUMENT else b""
+        with (folder / file.name).open("rb") as handle:
+            written = os.fstat(handle.fileno()).st_mtime
+            content = handle.read(LARGEST_DOCUMENT)
     except OSError:
-        content = b""
-    recent = abs(time.time() - info.st_mtime) < HALF_WRITTEN_SECONDS
-    if recent and file.name != layout.DELETED and layout.parse_json(content) is None:
+        content, written = b"", 0.0
+    is_recent = abs(time.time() - written) < HALF_WRITTEN_SECONDS
+    if is_recent and file.name != layout.DELETED and layout.parse_json(content) is None:
         return False
     file.content = content
     ingest.replace(run, file.name, content)

@@ -57,6 +57,7 @@ def append(run: Run, name: str, offset: int, data: bytes) -> int:
         if offset > file.offset:
             raise OffsetMismatch(file.offset)
         grow(run, file, data[file.offset - offset :])
+        run.save(update_fields=["event_count", "unreadable_lines", "updated_at"])
         file.save()
     return file.offset
 
@@ -64,7 +65,7 @@ def append(run: Run, name: str, offset: int, data: bytes) -> int:
 def grow(run: Run, file: RunFile, data: bytes) -> int:
     """Take in what follows on ``file.offset``; return how many bytes of it were whole.
 
-    For callers that hold the run locked in a transaction; they save *file*.
+    For callers that hold the run locked in a transaction; they save *run* and *file*.
     """
     taken = _TAKE[file.name](run, file.offset, data) if data else 0
     file.offset += taken
@@ -80,7 +81,6 @@ def forget(run: Run, file: RunFile) -> None:
         metrics.clear(run.pk)
         run.images.all().delete()
         run.event_count = run.unreadable_lines = 0
-        run.save(update_fields=["event_count", "unreadable_lines"])
     elif file.name == layout.LOGS:
         run.log_chunks.all().delete()
         transaction.on_commit(partial(live.log_replaced, run.pk), robust=True)
@@ -118,10 +118,8 @@ def _take_events(run: Run, offset: int, data: bytes) -> int:
     metrics.append(run.pk, run.event_count, events)
     if images:
         Image.objects.bulk_create(images)
-    if events or unreadable:
-        run.event_count += len(events)
-        run.unreadable_lines += unreadable
-        run.save(update_fields=["event_count", "unreadable_lines", "updated_at"])
+    run.event_count += len(events)
+    run.unreadable_lines += unreadable
     return end
 
 
@@ -215,13 +213,15 @@ def replace(run: Run, name: str, content: bytes | None) -> None:
 def _describe_meta(run: Run, meta: dict[str, Any]) -> None:
     project, name, _ = layout.split_run_dir(run.directory or "") or (None, None, "")
     project = _text(meta.get("project")) or project
-    run.project = Project.objects.get_or_create(name=project)[0] if project else None
+    if project is None:
+        run.project = None
+    elif run.project is None or run.project.name != project:
+        run.project, _ = Project.objects.get_or_create(name=project)
     run.name = _text(meta.get("name")) or name
     run.pid = _integer(meta.get("pid"))
     run.hostname = _text(meta.get("hostname")) or ""
     created = _number(meta.get("created_at"))
-    run.created_time = run.directory_mtime if created is None else created
-    run.created_at = moment(run.created_time)
+    run.date(run.directory_mtime if created is None else created)
 
 
 def _describe_status(run: Run, status: dict[str, Any]) -> None:

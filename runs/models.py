@@ -117,6 +117,11 @@ class Run(models.Model):
     def __str__(self) -> str:
         return self.run_id
 
+    def date(self, created_time: float) -> None:
+        """Set when the run began, in Unix seconds; the caller saves."""
+        self.created_time = created_time
+        self.created_at = moment(created_time)
+
     @property
     def path(self) -> Path | None:
         """The run's folder; None for a server-held run."""

@@ -17,7 +17,7 @@ _cached: tuple[tuple[Path, int, int], dict[str, Any]] | None = None
 
 def apply(run: Run) -> None:
     """Give *run* the tags and notes that the storage root has for it."""
-    record = _read().get(run.run_id)
+    record = records().get(run.run_id)
     if not isinstance(record, dict):
         record = {}
     tags = record.get("tags")
@@ -34,7 +34,7 @@ def apply(run: Run) -> None:
 
 def apply_all() -> None:
     """After the file changed: bring every run that it names, or that had tags, up to date."""
-    for run in Run.objects.filter(run_id__in=list(_read())) | Run.objects.exclude(tags=None):
+    for run in Run.objects.filter(run_id__in=list(records())) | Run.objects.exclude(tags=None):
         apply(run)
 
 
@@ -67,7 +67,7 @@ def _path() -> Path:
     return settings.RUNICORN_STORAGE_ROOT / layout.EXPERIMENTS_METADATA
 
 
-def _read() -> dict[str, Any]:
+def records() -> dict[str, Any]:
     """The records by run id, read again only when the file changed."""
     global _cached
     path = _path()

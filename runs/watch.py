@@ -123,8 +123,10 @@ class Intake(threading.Thread):
         """Queue every folder that is new, changed or gone; the newest first."""
         if not self.root.is_dir():
             return  # not mounted just now: that is no reason to forget its runs
+        seen: set[str] = set()
         found: dict[str, float] = {}
         for directory, entry in layout.iter_run_dirs(self.root):
+            seen.add(directory)
             try:
                 mark, mtime = _mark(entry.path)
             except OSError:
@@ -132,7 +134,7 @@ class Intake(threading.Thread):
             if self._marks.get(directory) != mark:
                 self._marks[directory] = mark
                 found[directory] = mtime
-        gone = self._marks.keys() - {d for d, _ in layout.iter_run_dirs(self.root)}
+        gone = self._marks.keys() - seen
         gone |= set(Run.objects.directories().iterator()) - self._marks.keys()
         for directory in gone:
             self._marks.pop(directory, None)
@@ -176,8 +178,7 @@ class Intake(threading.Thread):
     def _take_in(self, directory: str) -> bool:
         """One bad run never hides the others: it is named once, and read again when it changes."""
         try:
-            with transaction.atomic():
-                more = folders.take_in(directory)
+            more = folders.take_in(directory)
             if live.followed:
                 self._tell_followers(directory)
             self._failures.pop(directory, None)
