@@ -389,7 +389,6 @@ class RunForm(forms.ModelForm):
 class RunAdmin(RunListAdmin):
     in_bin = False
     form = RunForm
-    fields = ("tags",)
     actions = ("soft_delete",)
     list_display = (
         "run_id",
@@ -407,6 +406,10 @@ class RunAdmin(RunListAdmin):
         recycle_bin = RecycleBinAdmin(self.model, self.admin_site)
         view = self.admin_site.admin_view(recycle_bin.changelist_view)
         return [path("recycle-bin/", view, name="runs_run_recycle_bin"), *super().get_urls()]
+
+    def get_fields(self, request: HttpRequest, obj: Run | None = None) -> tuple[str, ...]:
+        """Nothing to whoever may only look: the page shows the tags anyway."""
+        return ("tags",) if self.has_change_permission(request, obj) else ()
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
