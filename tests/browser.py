@@ -54,13 +54,12 @@ class Tab:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def wait_for(self, script: str, seconds: float = 20) -> Any:
-        """The value of the expression as soon as it is true."""
+    def wait_for(self, script: str, seconds: float = 20) -> None:
+        """Until the expression is true, be it of an element or of a value."""
         deadline = time.monotonic() + seconds
-        while not (value := self.evaluate(script)):
-            assert time.monotonic() < deadline, f"{script}: not within {seconds:g} s"
+        while not self.evaluate(f"!!({script})"):
+            assert time.monotonic() < deadline, (script, self.complaints)
             time.sleep(0.05)
-        return value
 
 
 @contextmanager
