@@ -122,7 +122,7 @@ def table(rows: Sequence[Sequence[object]]) -> None:
 
 
 def peer(requirement: str) -> Path | None:
-    """The Python of an environment of its own that has *requirement* from PyPI, kept between runs."""
+    """The Python of an environment of its own with *requirement* from PyPI, kept between runs."""
     folder = Path(tempfile.gettempdir()) / f"bench-{requirement.replace('==', '-')}"
     python = folder / "bin" / "python"
     if not (folder / "ready").exists():

@@ -82,7 +82,8 @@ def through_pipe(lines: int) -> list[float]:
 
     def read() -> None:
         for _ in range(lines):
-            delays.append(time.perf_counter() - float(os.read(reader, 64)))
+            written = float(os.read(reader, 64))
+            delays.append(time.perf_counter() - written)
 
     thread = threading.Thread(target=read)
     thread.start()

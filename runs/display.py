@@ -46,7 +46,7 @@ def duration_text(seconds: float) -> str:
     if seconds < 0:  # the clock was set back
         return NOTHING
     if seconds < 10:
-        return f"{seconds:.2g} s" if seconds < 1 else f"{seconds:.1f} s"
+        return f"{seconds:.2g} {_('s')}" if seconds < 1 else f"{seconds:.1f} {_('s')}"
     whole = round(seconds)
     units = ((86400, _("d")), (3600, _("h")), (60, pgettext("minutes", "min")), (1, _("s")))
     for (size, name), (smaller, smaller_name) in pairwise(units):

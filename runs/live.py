@@ -1,31 +1,26 @@
 """Tell connected clients what has just been committed. Nothing here may fail a commit.
 
-The in-memory channel layer lives in the event loop of the server; the threads that take runs in
-hand their messages over to it. A shared layer (Redis) is spoken to from a loop of our own.
+The threads that take runs in announce to the channel layer; in every process that serves, one
+``Feed`` a run hears it and passes it on to all who follow that run's log there.
+
+The in-memory channel layer lives in the event loop of the server, so announcements are handed
+over to that loop. A shared layer (Redis) is spoken to from a loop of our own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections import Counter
-from typing import Any
+from typing import Any, Protocol
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 LARGEST_MESSAGE = 64 * 2**10
 """More than this is not sent along; whoever follows reads it from the database."""
 
-followed: Counter[int] = Counter()
-"""Runs whose log is followed through this process, and by how many."""
-
 _server_loop: asyncio.AbstractEventLoop | None = None
 _own_loop: asyncio.AbstractEventLoop | None = None
 _lock = threading.Lock()
-
-
-def log_group(run_pk: int) -> str:
-    return f"log.{run_pk}"
 
 
 def log_grew(run_pk: int, offset: int, data: bytes) -> None:
@@ -33,33 +28,31 @@ def log_grew(run_pk: int, offset: int, data: bytes) -> None:
     message = {"type": "log.grew", "offset": offset, "end": offset + len(data)}
     if len(data) <= LARGEST_MESSAGE:
         message["data"] = data
-    _send(log_group(run_pk), message)
-
-
-def log_replaced(run_pk: int) -> None:
-    """The log of the run starts anew."""
-    _send(log_group(run_pk), {"type": "log.replaced"})
-
-
-def connected() -> None:
-    """Called by every consumer: its event loop is the one that the in-memory layer lives in."""
-    global _server_loop
-    _server_loop = asyncio.get_running_loop()
+    _announce(run_pk, message)
 
 
 def log_reaches(run_pk: int, end: int) -> None:
     """The log of the run is known up to *end*: for followers of what another process took in."""
-    if run_pk in followed:
-        _send(log_group(run_pk), {"type": "log.grew", "offset": end, "end": end})
+    if run_pk in feeds:
+        _announce(run_pk, {"type": "log.grew", "offset": end, "end": end})
 
 
-def _send(group: str, message: dict[str, Any]) -> None:
+def log_replaced(run_pk: int) -> None:
+    """The log of the run starts anew."""
+    _announce(run_pk, {"type": "log.replaced"})
+
+
+def _announce(run_pk: int, message: dict[str, Any]) -> None:
     layer = get_channel_layer()
     if layer is None:
         return
     loop = _server_loop if isinstance(layer, InMemoryChannelLayer) else _shared_loop()
     if loop is not None and not loop.is_closed():
-        asyncio.run_coroutine_threadsafe(layer.group_send(group, message), loop)
+        asyncio.run_coroutine_threadsafe(layer.group_send(_group(run_pk), message), loop)
+
+
+def _group(run_pk: int) -> str:
+    return f"log.{run_pk}"
 
 
 def _shared_loop() -> asyncio.AbstractEventLoop:
@@ -69,3 +62,72 @@ def _shared_loop() -> asyncio.AbstractEventLoop:
             _own_loop = asyncio.new_event_loop()
             threading.Thread(target=_own_loop.run_forever, name="live", daemon=True).start()
     return _own_loop
+
+
+# -- following -----------------------------------------------------------------------------------
+
+
+class Follower(Protocol):
+    """Who hears of a log. Neither method may wait for a slow reader."""
+
+    async def grew(self, offset: int, end: int, data: bytes | None) -> None:
+        """The log reaches *end*; *data*, if it is told, begins at *offset*."""
+
+    async def replaced(self) -> None: ...
+
+
+class Feed:
+    """What one process hears of one run's log, for all its followers: each message comes once."""
+
+    def __init__(self, run_pk: int) -> None:
+        self._group = _group(run_pk)
+        self._followers: set[Follower] = set()
+        self._ready = asyncio.Event()
+        self._listener = asyncio.create_task(self._listen())
+
+    async def add(self, follower: Follower) -> None:
+        """Returns once nothing can be missed any more."""
+        self._followers.add(follower)
+        await self._ready.wait()
+
+    def remove(self, follower: Follower) -> bool:
+        """Returns whether nobody is left."""
+        self._followers.discard(follower)
+        if not self._followers:
+            self._listener.cancel()
+        return not self._followers
+
+    async def _listen(self) -> None:
+        layer = get_channel_layer()
+        channel = await layer.new_channel()
+        await layer.group_add(self._group, channel)
+        self._ready.set()
+        try:
+            while True:
+                message = await layer.receive(channel)
+                for follower in tuple(self._followers):
+                    if message["type"] == "log.replaced":
+                        await follower.replaced()
+                    else:
+                        data = message.get("data")
+                        await follower.grew(message["offset"], message["end"], data)
+        finally:
+            await layer.group_discard(self._group, channel)
+
+
+feeds: dict[int, Feed] = {}
+"""The feeds of this process by run; used in the server's event loop only."""
+
+
+async def follow(run_pk: int, follower: Follower) -> None:
+    """Let *follower* hear of the run's log from now on."""
+    global _server_loop
+    _server_loop = asyncio.get_running_loop()
+    if run_pk not in feeds:
+        feeds[run_pk] = Feed(run_pk)
+    await feeds[run_pk].add(follower)
+
+
+def unfollow(run_pk: int, follower: Follower) -> None:
+    if run_pk in feeds and feeds[run_pk].remove(follower):
+        del feeds[run_pk]

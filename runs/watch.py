@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from django.conf import settings
@@ -29,6 +30,9 @@ BATCH_SECONDS = 0.2
 
 LIVE_SECONDS = 1
 """How often the folders of running runs are looked at, whatever the file system announces."""
+
+RECENT_SECONDS = 15
+"""A folder that was announced counts as living this long: an announcement may swallow the next."""
 
 RESCAN_SECONDS = 60
 """How often all folders are looked at where the file system announces changes."""
@@ -51,6 +55,7 @@ class Intake(threading.Thread):
         self.report = report
         self._pending: dict[str, None] = {}
         self._marks: dict[str, int] = {}
+        self._recent: dict[str, float] = {}
         self._failures: dict[str, str] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -69,6 +74,7 @@ class Intake(threading.Thread):
         """The run in *directory* may have changed."""
         with self._lock:
             self._pending[directory] = None
+            self._recent[directory] = time.monotonic() + RECENT_SECONDS
         self._wake.set()
 
     def everything_changed(self) -> None:
@@ -108,7 +114,6 @@ class Intake(threading.Thread):
                     if now >= next_check:
                         actions.check_processes(Run.objects.active().running())
                         next_check = now + settings.RUNICORN_STATUS_CHECK_SECONDS
-                    close_old_connections()
                     self._wake.wait(max(0, min(next_live, next_scan) - time.monotonic()))
                     self._wake.clear()
             except Exception:
@@ -146,7 +151,7 @@ class Intake(threading.Thread):
         progress.current.taken_in = len(self._marks) - len(self._pending)
 
     def _look_at_living(self) -> None:
-        """Queue the running runs: a change that was not announced shows within a second."""
+        """Queue living runs: a change that was not announced shows within a second."""
         with self._lock:
             self._pending |= dict.fromkeys(Run.objects.running().directories())
 
@@ -179,7 +184,7 @@ class Intake(threading.Thread):
         """One bad run never hides the others: it is named once, and read again when it changes."""
         try:
             more = folders.take_in(directory)
-            if live.followed:
+            if live.feeds:
                 self._tell_followers(directory)
             self._failures.pop(directory, None)
         except Exception as error:
@@ -193,7 +198,7 @@ class Intake(threading.Thread):
         """Another server on the same folder may have been first to take the log in."""
         logs = RunFile.objects.filter(run__directory=directory, name=layout.LOGS)
         for run_pk, end in logs.values_list("run_id", "offset"):
-            live.log_reaches(run_pk, end)
+            transaction.on_commit(partial(live.log_reaches, run_pk, end), robust=True)
 
     def _tell(self) -> None:
         if self.report:
