@@ -59,15 +59,12 @@ def _hostname() -> str:
 
 def owns(run_dir: Path) -> bool:
     """Whether this process is the owner: not one that joined, was forked, or was replaced."""
-    return _signed(layout.read_json(run_dir / layout.META), signature())
-
-
-def _signed(meta: dict[str, Any], by: dict[str, Any]) -> bool:
-    return all(meta.get(key) == value for key, value in by.items())
+    meta = layout.read_json(run_dir / layout.META)
+    return all(meta.get(key) == value for key, value in signature().items())
 
 
 def _is_owned(run_dir: Path, meta: dict[str, Any], status: dict[str, Any]) -> bool:
-    if status.get("status") != "running" or not meta.get("pid") or _signed(meta, signature()):
+    if status.get("status") != "running" or not meta.get("pid"):
         return False
     host = meta.get("hostname")
     alive = None
@@ -103,8 +100,7 @@ def last_step(events: Path) -> int:
             while True:
                 start = max(0, end - size)
                 file.seek(start)
-                lines = file.read(end - start).split(b"\n")
-                for line in reversed(lines if start == 0 else lines[1:]):
+                for line in reversed(file.read(end - start).split(b"\n")):
                     step = _step(line)
                     if step is not None:
                         return step

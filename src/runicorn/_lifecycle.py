@@ -16,7 +16,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import WeakSet
@@ -33,6 +34,10 @@ _exit_status: Any = None
 """What the main thread last gave to ``sys.exit``: no hook is told of a SystemExit."""
 _earlier_error: Any = None
 """The unhandled error that the interpreter had already reported when the newest run began."""
+_writing = 0
+"""More than 0 while a signal has to wait."""
+_postponed: int | None = None
+"""The signal that waits."""
 
 
 def watch(run: Run) -> None:
@@ -115,12 +120,33 @@ def _unhandled_error() -> Any:
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     """Note it and die of the signal all the same, as a process without us would."""
+    global _writing, _postponed
+    if _writing:
+        _postponed = number
+        return
+    _writing += 1  # the same signal once more must not cut this short
     try:
         for run in list(_unfinished):
             run.interrupt()
     finally:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
+
+
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """Put off our signal handler: it would wait for the lock that its own thread holds here."""
+    global _writing
+    if threading.current_thread() is not threading.main_thread():  # the only one with handlers
+        yield
+        return
+    _writing += 1
+    try:
+        yield
+    finally:
+        _writing -= 1
+        if not _writing and _postponed is not None:
+            _on_signal(_postponed, None)
 
 
 def _after_fork() -> None:

@@ -198,8 +198,7 @@ def locked(path: str | os.PathLike[str], timeout: float = 30) -> Iterator[None]:
     """Hold the advisory lock of *path*: ``<path>.lock``, the one that Runicorn 0.4 takes too."""
     from filelock import FileLock
 
-    # One lock object per path: a signal handler may need what its own thread already holds.
-    with FileLock(f"{os.fspath(path)}.lock", is_singleton=True).acquire(timeout=timeout):
+    with FileLock(f"{os.fspath(path)}.lock", timeout=timeout):
         yield
 
 

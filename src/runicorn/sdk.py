@@ -92,7 +92,8 @@ class Run:
         self.media_dir = self.run_dir / layout.MEDIA
         self.media_dir.mkdir(exist_ok=True)
 
-        owner = _claim.claim(self.run_dir, self._meta(), resume=resume)
+        with _lifecycle.signals_wait():
+            owner = _claim.claim(self.run_dir, self._meta(), resume=resume)
         events = self.run_dir / layout.EVENTS
         self._count_from(_claim.last_step(events))
         self._events = LineWriter(events)
@@ -280,7 +281,7 @@ class Run:
 
     def _save_status(self, status: str) -> None:
         path = self.run_dir / layout.STATUS
-        with layout.locked(path):
+        with _lifecycle.signals_wait(), layout.locked(path):
             if _claim.owns(self.run_dir):
                 stored = {**layout.read_json(path), "status": str(status), "ended_at": clock()}
                 stored.pop("exit_reason", None)
@@ -333,7 +334,8 @@ class Run:
         unsaved = self._unsaved.setdefault(document, {})
         unsaved.update(changes)
         try:
-            layout.update_json(self.run_dir / document, unsaved)
+            with _lifecycle.signals_wait():
+                layout.update_json(self.run_dir / document, unsaved)
         except OSError as error:
             self._complain(self.run_dir / document, error)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -93,13 +94,19 @@ def test_signals_are_noted_and_still_kill(script, tmp_path, number, expected):
         assert document(only_run(tmp_path), "summary.json")["best_metric_value"] == 2
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_middle_of_a_locked_write_does_not_wait_for_itself(script, tmp_path):
     body = WAIT + "while True: run.summary({'n': 1})"
-    with script(body) as process:
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=10)
-    assert status(tmp_path) == "interrupted"
+    for number in range(20):
+        with script(body.replace("storage=root", f"storage=root, project='{number}'")) as process:
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(number / 1000)
+            for _ in range(2):  # a process group is often told twice
+                process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=10)
+        assert process.returncode == -signal.SIGTERM
+        (path,) = tmp_path.glob(f"{number}/*/runs/*")
+        assert document(path, "status.json")["status"] == "interrupted"
 
 
 def test_a_script_that_handles_sigterm_itself_keeps_its_handler(script, tmp_path):
@@ -133,6 +140,21 @@ def test_a_forked_child_logs_but_does_not_end_its_parents_run(train, tmp_path):
     assert train(body) == 0
     assert status(tmp_path) == "finished"
     assert [event["data"]["x"] for event in events(only_run(tmp_path))] == [1, 2, 3]
+
+
+def test_a_forked_child_that_ends_leaves_its_parents_files_alone(train, tmp_path):
+    body = INIT + (
+        "import os, sys\n"
+        "rn.set_primary_metric('x')\n"
+        "rn.log(x=2)\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    sys.exit(1)\n"
+        "os.waitpid(child, 0)\n"
+        "assert not (run.run_dir / 'summary.json').exists()\n"
+    )
+    assert train(body) == 0
+    assert status(tmp_path) == "finished"
 
 
 def test_multiprocessing_workers_do_not_end_it_and_may_have_their_own(train, tmp_path):
