@@ -175,7 +175,7 @@ class RunListAdmin(ReadOnlyAdmin):
 
     class Media:
         css: ClassVar = {"all": ["runicorn/parts.css"]}
-        js: ClassVar = ["runicorn/runicorn.js"]
+        js: ClassVar = [forms.Script("runicorn/runicorn.js", defer=True)]
 
     in_bin: ClassVar[bool]
     change_list_template = "admin/runs/run/change_list.html"

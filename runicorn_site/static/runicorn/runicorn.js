@@ -68,6 +68,8 @@ function replace(place, html) {
   const fresh = document.createElement(place.tagName);
   fresh.innerHTML = html;
   showTimes(fresh);
+  const folds = [...place.querySelectorAll("details")].map((fold) => fold.open);
+  fresh.querySelectorAll("details").forEach((fold, i) => { fold.open = folds[i] ?? false; });
   patch(place, fresh, true);
   document.dispatchEvent(new Event("change"));
 }
@@ -84,9 +86,13 @@ function patch(old, fresh, isRoot) {
   } else {
     const chosen = new Set([...old.querySelectorAll("input:checked")].map((box) => box.value));
     for (const box of fresh.querySelectorAll('input[name="run"]')) box.checked = chosen.has(box.value);
+    const focused = reachable(old).indexOf(document.activeElement);
     old.replaceChildren(...fresh.childNodes);
+    reachable(old)[focused]?.focus({ preventScroll: true });
   }
 }
+
+const reachable = (part) => [...part.querySelectorAll("a, button, input, select, summary, [tabindex]")];
 
 // -- choosing runs --------------------------------------------------------------------------------
 
@@ -134,7 +140,7 @@ function mark(chart, clientX) {
   );
   const [value, step] = chart.parentElement.querySelectorAll("figcaption b, .chart-readout");
   chart.readout ??= [value.textContent, step.textContent];
-  [value.textContent, step.textContent] = [best[1], `${step.dataset.unit} ${best[0]}`];
+  [value.textContent, step.textContent] = [best[1], step.dataset.text.replace("{}", best[0])];
 }
 
 function unmark(chart) {
@@ -217,7 +223,9 @@ function followLog(log) {
   };
   hideProgress.addEventListener("change", drawAll);
   follow.addEventListener("change", toEnd);
-  log.addEventListener("wheel", ({ deltaY }) => { if (deltaY < 0) follow.checked = false; }, { passive: true });
+  log.addEventListener("scroll", () => {
+    follow.checked = log.scrollHeight - log.scrollTop - log.clientHeight < 24;
+  });
   toEnd();
   connect();
 }
