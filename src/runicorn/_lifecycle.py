@@ -30,6 +30,8 @@ _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(s
 _known: WeakSet[Run] = WeakSet()
 _unfinished: set[Run] = set()
 _installed = False
+_is_worker = False
+"""A forked worker of multiprocessing swallows its error and leaves through ``os._exit``."""
 _exit_status: Any = None
 """What the main thread last gave to ``sys.exit``: no hook is told of a SystemExit."""
 _earlier_error: Any = None
@@ -65,19 +67,20 @@ def status_after(error: BaseException | None) -> str:
 
 
 def _install() -> None:
-    global _installed
+    global _installed, _is_worker
     if not _installed:
         _installed = True
         atexit.register(_at_exit)
         sys.exit = _remembering(sys.exit)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_after_fork)
-    if "multiprocessing.util" in sys.modules:
-        # A forked worker of multiprocessing leaves through os._exit and runs no atexit function.
-        from multiprocessing import parent_process, util
+    if "multiprocessing" in sys.modules:
+        from multiprocessing import current_process, parent_process
 
-        if parent_process() is not None:
-            util.Finalize(None, _at_exit, exitpriority=100)
+        method = getattr(current_process(), "_start_method", None)
+        if parent_process() is not None and method != "spawn" and not _is_worker:
+            _is_worker = True
+            setattr(os, "_exit", _finishing(os._exit))  # noqa: B010
     if threading.current_thread() is threading.main_thread():
         for number in _SIGNALS:
             if signal.getsignal(number) is signal.SIG_DFL:
@@ -95,8 +98,23 @@ def _remembering(leave: Callable[..., NoReturn]) -> Callable[..., NoReturn]:
     return exit
 
 
+def _finishing(leave: Callable[[int], NoReturn]) -> Callable[[int], NoReturn]:
+    @functools.wraps(leave)
+    def _exit(status: int) -> NoReturn:
+        try:
+            _finish_all(status_after(SystemExit(status)))
+        finally:
+            leave(status)
+
+    return _exit
+
+
 def _at_exit() -> None:
-    status = _status_at_exit()
+    if not _is_worker:
+        _finish_all(_status_at_exit())
+
+
+def _finish_all(status: str) -> None:
     for run in list(_unfinished):
         run.finish(status)
     for run in list(_known):
@@ -106,7 +124,7 @@ def _at_exit() -> None:
 def _status_at_exit() -> str:
     if hasattr(sys, "ps1"):  # at a prompt an error ends a line, not the session
         return "finished"
-    error = sys.exc_info()[1] or _unhandled_error()
+    error = _unhandled_error()
     if error is None or error is _earlier_error:
         error = SystemExit(_exit_status)
     return status_after(error)

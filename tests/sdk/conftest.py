@@ -16,7 +16,8 @@ import pytest
 import runicorn as rn
 from runicorn import _lifecycle, sdk
 
-SRC = Path(rn.__file__).parents[1]
+WITH_SDK = {**os.environ, "PYTHONPATH": str(Path(rn.__file__).parents[1])}
+"""The environment of a process that shall find this very SDK."""
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +51,7 @@ def script(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
                 "stdout": subprocess.PIPE,
                 "stderr": subprocess.PIPE,
                 "text": True,
-                "env": {**os.environ, "PYTHONPATH": str(SRC)},
+                "env": WITH_SDK,
                 **kwargs,
             },
         )

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from .conftest import document, events, only_run, steps
+from .conftest import WITH_SDK, document, events, only_run, steps
 
 INIT = "run = rn.init(storage=root, capture_env=False)\nrn.log(x=1)\n"
 
@@ -157,13 +157,14 @@ def test_a_forked_child_that_ends_leaves_its_parents_files_alone(train, tmp_path
     assert status(tmp_path) == "finished"
 
 
-def test_multiprocessing_workers_do_not_end_it_and_may_have_their_own(train, tmp_path):
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_multiprocessing_workers_end_their_own_runs_only(train, tmp_path, method):
     body = """
         import multiprocessing
 
         def work(what):
             if what == "shared":
-                rn.log(x=2)
+                rn.init(run_id="main", storage=root, capture_env=False).log(x=2)
             else:
                 rn.init(project=what, storage=root, capture_env=False)
                 rn.log(x=5)
@@ -171,18 +172,18 @@ def test_multiprocessing_workers_do_not_end_it_and_may_have_their_own(train, tmp
                     raise ValueError
 
         if __name__ == "__main__":
-            run = rn.init(project="main", storage=root, capture_env=False)
-            context = multiprocessing.get_context("fork")
+            run = rn.init(run_id="main", storage=root, capture_env=False)
+            context = multiprocessing.get_context("METHOD")
             for what in ("shared", "good", "bad"):
                 process = context.Process(target=work, args=(what,))
                 process.start()
                 process.join()
             assert '"running"' in open(run.run_dir / "status.json").read()
     """
-    assert train(body) == 0
+    assert train(body.replace("METHOD", method)) == 0
     found = {path.parts[-5]: path for path in tmp_path.glob("*/*/runs/*/status.json")}
     statuses = {name: document(path.parent, path.name)["status"] for name, path in found.items()}
-    assert statuses == {"main": "finished", "good": "finished", "bad": "failed"}
+    assert statuses == {"default": "finished", "good": "finished", "bad": "failed"}
 
 
 def test_every_run_of_the_process_is_finished(train, tmp_path):
@@ -198,5 +199,6 @@ run = rn.init(storage={str(tmp_path)!r}, capture_env=False)
 1 / 0
 rn.log(x=1)
 """
-    subprocess.run([sys.executable, "-i"], input=lines, text=True, capture_output=True, timeout=60)
+    command = [sys.executable, "-i"]
+    subprocess.run(command, input=lines.encode(), capture_output=True, timeout=60, env=WITH_SDK)
     assert status(tmp_path) == "finished"

@@ -6,14 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .conftest import document, events, only_run
+from .conftest import WITH_SDK, document, events, only_run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def run(name, storage, *arguments):
     command = [sys.executable, EXAMPLES / name, "--storage", storage, *arguments]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, check=True, capture_output=True, timeout=120, env=WITH_SDK)
     return only_run(storage)
 
 

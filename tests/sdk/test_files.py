@@ -13,7 +13,7 @@ import pytest
 import runicorn as rn
 from runicorn import layout
 
-from .conftest import SRC, document, events, only_run, steps
+from .conftest import WITH_SDK, document, events, only_run, steps
 
 
 def test_a_run_has_the_documents_of_v04(start, tmp_path):
@@ -257,7 +257,7 @@ def test_importing_the_sdk_stays_light():
     heavy = {"django", "numpy", "PIL", "psutil", "filelock", "rest_framework", "subprocess"}
     code = f"import sys, runicorn; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(SRC)}
+        [sys.executable, "-c", code], capture_output=True, text=True, env=WITH_SDK
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
