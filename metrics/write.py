@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,45 +35,58 @@ class Event(NamedTuple):
     exact: Any = None
 
 
-def append(run_pk: int, first: int, events: Sequence[Event]) -> None:
-    """Append *events* to the run that holds *first* events so far.
+Addition = tuple[int, int, Sequence[Event]]
+"""A run's primary key, how many events it holds so far, and those that follow."""
+
+
+def append_many(additions: Iterable[Addition]) -> None:
+    """Append events to several runs (each named once) in few statements.
 
     Keys longer than ``MAX_KEY_LENGTH`` characters, or that no database can store, are left out.
     """
-    if not events:
-        return
-    end = first + len(events)
-    new = _columns(first, events)
+    counted = [(*a, *_count_in(*a)) for a in additions if a[2]]
+    fresh = [s for _, first, _, _, series in counted if not first for s in series.values()]
+    grown = [s for _, first, _, _, series in counted if first for s in series.values()]
+    Series.objects.bulk_create(fresh)
+    Series.objects.bulk_create(
+        grown, update_conflicts=True, unique_fields=["run", "key"], update_fields=_STATISTICS
+    )
+    event_blocks: list[EventBlock] = []
+    series_blocks: list[SeriesBlock] = []
+    for run_pk, first, events, new, series in counted:
+        # At the growing end only the last small block is rewritten; when a full block's worth
+        # is together, its small blocks become one.
+        end = first + len(events)
+        completes_block = end // BLOCK > first // BLOCK
+        unit = BLOCK if completes_block else TAIL
+        start = first // unit * unit
+        bounds = list(_bounds(start, end))
+        event_blocks += _event_blocks(run_pk, start, first, events, bounds)
 
-    # At the growing end only the last small block is rewritten; when a full block's worth is
-    # together, its small blocks become one.
-    completes_block = end // BLOCK > first // BLOCK
-    unit = BLOCK if completes_block else TAIL
-    start = first // unit * unit
+        parts: dict[int, list[Column]] = {}
+        if start < first:
+            rewritten = SeriesBlock.objects.filter(series__run=run_pk, first__gte=start)
+            if not completes_block:
+                rewritten = rewritten.filter(series__in=[s.pk for s in series.values()])
+            fields = ("series_id", "first", "positions", "values", "kinds", "extras")
+            for pk, *block in rewritten.order_by("first").values_list(*fields):
+                parts.setdefault(pk, []).append(unpack(*block))
+            rewritten.delete()
+        for key, part in new.items():
+            parts.setdefault(series[key].pk, []).append(part)
+        for pk, columns in parts.items():
+            series_blocks += _series_blocks(pk, concatenate(columns), bounds)
+    EventBlock.objects.bulk_create(event_blocks)
+    SeriesBlock.objects.bulk_create(series_blocks)
 
-    series = _count_in(run_pk, new, events, first)
-    parts: dict[int, list[Column]] = {}
-    if start < first:
-        rewritten = SeriesBlock.objects.filter(series__run=run_pk, first__gte=start)
-        if not completes_block:
-            rewritten = rewritten.filter(series__in=[s.pk for s in series.values()])
-        fields = ("series_id", "first", "positions", "values", "kinds", "extras")
-        for pk, *block in rewritten.order_by("first").values_list(*fields):
-            parts.setdefault(pk, []).append(unpack(*block))
-        rewritten.delete()
-    for key, part in new.items():
-        parts.setdefault(series[key].pk, []).append(part)
 
-    bounds = list(_bounds(start, end))
-    blocks = []
-    for pk, columns in parts.items():
-        whole = concatenate(columns)
-        for low, high in bounds:
-            part = whole.between(low, high)
-            if len(part):
-                blocks.append(SeriesBlock(series_id=pk, first=low, **pack(part, low, high - low)))
-    SeriesBlock.objects.bulk_create(blocks)
-    _write_events(run_pk, start, first, events, bounds)
+def _series_blocks(
+    series_pk: int, whole: Column, bounds: list[tuple[int, int]]
+) -> Iterator[SeriesBlock]:
+    for low, high in bounds:
+        part = whole.between(low, high)
+        if len(part):
+            yield SeriesBlock(series_id=series_pk, first=low, **pack(part, low, high - low))
 
 
 def clear(run_pk: int) -> None:
@@ -123,14 +136,21 @@ def _is_storable(key: str) -> bool:
     return key.isascii() or not any("\ud800" <= char <= "\udfff" for char in key)
 
 
+_STATISTICS = [
+    *("count", "number_count", "first_value", "first_step", "last_value", "last_step"),
+    *("min_value", "min_step", "max_value", "max_step"),
+]
+
+
 def _count_in(
-    run_pk: int, new: dict[str, Column], events: Sequence[Event], first: int
-) -> dict[str, Series]:
-    """Bring the statistics of every touched series up to date; return the series by key."""
+    run_pk: int, first: int, events: Sequence[Event]
+) -> tuple[dict[str, Column], dict[str, Series]]:
+    """The new values by key, and their series with statistics up to date, not saved yet."""
+    new = _columns(first, events)
     steps = [event.step for event in events]
-    known = (
-        {s.key: s for s in Series.objects.filter(run=run_pk, key__in=list(new))} if first else {}
-    )
+    known = {}
+    if first:
+        known = {s.key: s for s in Series.objects.filter(run=run_pk, key__in=list(new))}
     for key, part in new.items():
         series = known.setdefault(key, Series(run_id=run_pk, key=key))
         series.count += len(part)
@@ -151,22 +171,12 @@ def _count_in(
             series.max_value, series.max_step = at(high)
         series.last_value, series.last_step = at(-1)
         series.number_count += len(where)
-    changed = [known[key] for key in new]
-    Series.objects.bulk_create(
-        changed,
-        update_conflicts=True,
-        unique_fields=["run", "key"],
-        update_fields=[
-            *("count", "number_count", "first_value", "first_step", "last_value", "last_step"),
-            *("min_value", "min_step", "max_value", "max_step"),
-        ],
-    )
-    return known
+    return new, known
 
 
-def _write_events(
+def _event_blocks(
     run_pk: int, start: int, first: int, events: Sequence[Event], bounds: list[tuple[int, int]]
-) -> None:
+) -> Iterator[EventBlock]:
     steps = np.array([NO_STEP if e.step is None else e.step for e in events], np.int64)
     times = np.array([np.nan if e.time is None else e.time for e in events], np.float64)
     if start < first:
@@ -175,13 +185,11 @@ def _write_events(
         steps = np.concatenate([*(np.frombuffer(s, "<i8") for s, _ in old), steps])
         times = np.concatenate([*(np.frombuffer(t, "<f8") for _, t in old), times])
         rewritten.delete()
-    EventBlock.objects.bulk_create(
-        EventBlock(
+    for low, high in bounds:
+        yield EventBlock(
             run_id=run_pk,
             first=low,
             count=high - low,
             steps=steps[low - start : high - start].astype("<i8").tobytes(),
             times=times[low - start : high - start].astype("<f8").tobytes(),
         )
-        for low, high in bounds
-    )

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,8 +32,6 @@ REFRESH_SECONDS = 2
 """How long a reader waits for a large change to be taken in; the rest follows in the background."""
 
 _NAMES = frozenset(layout.DOCUMENTS + layout.STREAMS)
-_ON_THE_ROW = frozenset(layout.DOCUMENTS) - {layout.CONFIG}
-"""Documents that describe the run's own row, and no other table."""
 
 
 def take_in(directory: str) -> bool:
@@ -39,24 +39,42 @@ def take_in(directory: str) -> bool:
 
     Returns whether more is left to read. A folder that is gone takes its row with it.
     """
+    run = Run.objects.filter(directory=directory).first()
+    if run is None:
+        return bool(take_in_new([directory]))
     path = settings.RUNICORN_STORAGE_ROOT / directory
     files = _look(path)
-    run = Run.objects.filter(directory=directory).first()
     if files is None:
-        if run is not None:
-            run.delete()
+        run.delete()
         return False
-    if run is not None and not _changed(run, files):
+    if not _changed(run, files):
         return False
+    with transaction.atomic():
+        run = Run.objects.select_for_update().filter(pk=run.pk).first()
+        if run is None:
+            return True
+        known = {file.name: file for file in run.files.defer("content")}
+        change = _read(run, path, files, known)
+        _write([change])
+    return change.has_more
+
+
+def take_in_new(directories: Iterable[str]) -> list[str]:
+    """Take in folders that have no row yet, in one transaction; return those with more to read.
+
+    Raises whatever stands in the way of one of them, and has then taken in none.
+    """
+    changes = []
+    for directory in directories:
+        path = settings.RUNICORN_STORAGE_ROOT / directory
+        if (files := _look(path)) is not None:
+            changes.append(_read(_new_run(directory, files["."]), path, files, {}))
     try:
         with transaction.atomic():
-            if run is None:
-                return _take_in_changes(_new_run(directory, files["."]), path, files, {})
-            run = Run.objects.select_for_update().get(pk=run.pk)
-            known = {file.name: file for file in run.files.defer("content")}
-            return _take_in_changes(run, path, files, known)
-    except (IntegrityError, Run.DoesNotExist):  # another process was first; see what it left
-        return True
+            _write(changes)
+    except IntegrityError:  # another process was first; look again at what it left
+        return [change.run.directory for change in changes if change.run.directory]
+    return [c.run.directory for c in changes if c.has_more and c.run.directory]
 
 
 def refresh(run: Run | None) -> Run | None:
@@ -119,70 +137,81 @@ def listing_key(project: str | None, name: str | None) -> bytes:
     return b"\x00%s\x00%s" % (project.lower().encode(), name.lower().encode())
 
 
-def _take_in_changes(
+@dataclass
+class Change:
+    """What was read of one run's folder, not written yet."""
+
+    run: Run
+    files: list[RunFile] = field(default_factory=list)
+    pieces: list[ingest.Piece] = field(default_factory=list)
+    has_more: bool = False
+
+
+def _read(
     run: Run, path: Path, files: dict[str, os.stat_result], known: dict[str, RunFile]
-) -> bool:
-    """Read what differs from *known*; the caller holds *run* locked, or it is not written yet.
-
-    Returns whether more is left to read.
-    """
-    changed = [
-        known.get(name) or RunFile(name=name)
-        for name, info in files.items()
-        if name != "." and (name not in known or _mark_of(known[name]) != _mark(info))
-    ]
-    gone = [known[name] for name in known.keys() - files.keys()]
-
+) -> Change:
+    """Read what differs from *known*; the caller holds *run* locked, or it is not written yet."""
+    change = Change(run)
     if run.directory_mtime != files["."].st_mtime:
         is_dated_by_folder = run.created_time == run.directory_mtime
         run.directory_mtime = files["."].st_mtime
         if is_dated_by_folder:
             run.date(run.directory_mtime)
-    for file in gone:
-        if file.name in layout.STREAMS:
-            ingest.forget(run, file)
+    for name in known.keys() - files.keys():
+        if name in layout.STREAMS:
+            ingest.forget(run, known[name])
         else:
-            ingest.replace(run, file.name, None)
-        file.delete()
+            ingest.replace(run, name, None)
+            if name == layout.CONFIG:
+                ingest.write_params(run, None)
+        known[name].delete()
+    for name, info in files.items():
+        file = known.get(name) or RunFile(name=name)
+        if name == "." or (name in known and _mark_of(file) == _mark(info)):
+            continue
+        if name in layout.STREAMS:
+            piece, is_whole = _read_stream(run, file, path / name, info)
+            change.pieces.append(piece)
+            change.has_more |= not is_whole
+        else:
+            is_whole = _read_document(run, file, path / name)
+        file.size, file.mtime_ns, file.inode = _mark(info)
+        if not is_whole:
+            file.mtime_ns = 0  # look at it again
+        change.files.append(file)
+    return change
 
-    # What the row itself says comes first: a new one is then written once.
-    is_whole = {f.name: _read_document(run, f, path) for f in changed if f.name in _ON_THE_ROW}
-    if run.pk is None:
-        run.save(force_insert=True)
+
+def _write(changes: list[Change]) -> None:
+    """Write what was read, in few statements however many runs it is of."""
+    new = [change.run for change in changes if change.run.pk is None]
+    Run.objects.bulk_create(new)
+    for run in new:
         if run.run_id in tags.records():
             tags.apply(run)
-        counted = (run.event_count, run.unreadable_lines)
-    else:
-        counted = None
-    for file in changed:
-        file.run = run
-        if file.name in layout.STREAMS:
-            is_whole[file.name] = _read_stream(run, file, path / file.name, files[file.name])
-        elif file.name not in _ON_THE_ROW:
-            is_whole[file.name] = _read_document(run, file, path)
-        file.size, file.mtime_ns, file.inode = _mark(files[file.name])
-        if not is_whole[file.name]:
-            file.mtime_ns = 0  # look at it again
-
-    if counted is None:
-        run.save()
-    elif counted != (run.event_count, run.unreadable_lines):
-        run.save(update_fields=["event_count", "unreadable_lines"])
-    for file in changed:
-        if file.pk is not None:
-            file.save()
-    RunFile.objects.bulk_create([file for file in changed if file.pk is None])
-    return any(not is_whole[name] for name in layout.STREAMS if name in is_whole)
+    for change in changes:
+        if change.run not in new:
+            change.run.save()
+        for file in change.files:
+            file.run = change.run
+            if file.name == layout.CONFIG:
+                ingest.write_params(change.run, file.content)
+            if file.pk is not None:
+                file.save()
+    ingest.write([piece for change in changes for piece in change.pieces])
+    RunFile.objects.bulk_create(
+        file for change in changes for file in change.files if file.pk is None
+    )
 
 
 def _mark_of(file: RunFile) -> list[int | str]:
     return [file.size, file.mtime_ns, file.inode]
 
 
-def _read_document(run: Run, file: RunFile, folder: Path) -> bool:
+def _read_document(run: Run, file: RunFile, path: Path) -> bool:
     """Returns False if the file seems to be half written: what was known stays for now."""
     try:
-        with (folder / file.name).open("rb") as handle:
+        with path.open("rb") as handle:
             written = os.fstat(handle.fileno()).st_mtime
             content = handle.read(LARGEST_DOCUMENT)
     except OSError:
@@ -195,23 +224,25 @@ def _read_document(run: Run, file: RunFile, folder: Path) -> bool:
     return True
 
 
-def _read_stream(run: Run, file: RunFile, path: Path, info: os.stat_result) -> bool:
-    """Read the next piece; returns whether the end of the file was reached."""
+def _read_stream(
+    run: Run, file: RunFile, path: Path, info: os.stat_result
+) -> tuple[ingest.Piece, bool]:
+    """The next piece, and whether the end of the file was reached."""
     try:
         handle = path.open("rb")
-    except OSError:
-        return True  # gone or unreadable: the next look decides
+    except OSError:  # gone or unreadable: the next look decides
+        return ingest.read(run, file, b""), True
     with handle:
         if file.offset and _was_replaced(file, handle, info):
             ingest.forget(run, file)
         handle.seek(file.offset)
         data = handle.read(PIECE)
         while len(data) >= PIECE and b"\n" not in data[-PIECE:] and len(data) < ingest.MAX_LINE:
-            if not (piece := handle.read(PIECE)):
+            if not (more := handle.read(PIECE)):
                 break
-            data += piece
-        ingest.grow(run, file, data)
-        return file.offset + PIECE > handle.tell() and not handle.read(1)
+            data += more
+        piece = ingest.read(run, file, data)
+        return piece, file.offset + PIECE > handle.tell() and not handle.read(1)
 
 
 def _was_replaced(file: RunFile, handle: BinaryIO, info: os.stat_result) -> bool:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -56,23 +57,51 @@ def append(run: Run, name: str, offset: int, data: bytes) -> int:
         file, _ = RunFile.objects.get_or_create(run=run, name=name)
         if offset > file.offset:
             raise OffsetMismatch(file.offset)
-        grow(run, file, data[file.offset - offset :])
+        write([read(run, file, data[file.offset - offset :])])
         run.save(update_fields=["event_count", "unreadable_lines", "updated_at"])
         file.save()
     return file.offset
 
 
-def grow(run: Run, file: RunFile, data: bytes) -> int:
-    """Take in what follows on ``file.offset``; return how many bytes of it were whole.
+@dataclass
+class Piece:
+    """What was read from one stretch of a file, not written yet."""
 
-    For callers that hold the run locked in a transaction; they save *run* and *file*.
+    run: Run
+    offset: int
+    events: list[metrics.Event] = field(default_factory=list)
+    first_event: int = 0
+    images: list[Image] = field(default_factory=list)
+    log: bytes = b""
+
+
+def read(run: Run, file: RunFile, data: bytes) -> Piece:
+    """Make out what *data*, which follows on ``file.offset``, says; moves the offset and counts.
+
+    Writes nothing: for callers that hold the run locked, ``write`` the piece, and save both.
     """
-    taken = _TAKE[file.name](run, file.offset, data) if data else 0
+    piece = Piece(run, file.offset)
+    taken = _READ[file.name](piece, data)
     file.offset += taken
     if len(file.head) < SAMPLE:
         file.head = (bytes(file.head) + data[: min(taken, SAMPLE)])[:SAMPLE]
     file.tail = (bytes(file.tail) + data[max(0, taken - SAMPLE) : taken])[-SAMPLE:]
-    return taken
+    return piece
+
+
+def write(pieces: Sequence[Piece]) -> None:
+    """Write what was read, of many runs in few statements."""
+    metrics.append_many((p.run.pk, p.first_event, p.events) for p in pieces if p.events)
+    Image.objects.bulk_create(image for piece in pieces for image in _of_saved_run(piece))
+    for piece in pieces:
+        if piece.log:
+            _write_log(piece.run, piece.offset, piece.log)
+
+
+def _of_saved_run(piece: Piece) -> list[Image]:
+    for image in piece.images:
+        image.run = piece.run  # which has its key only now
+    return piece.images
 
 
 def forget(run: Run, file: RunFile) -> None:
@@ -90,36 +119,30 @@ def forget(run: Run, file: RunFile) -> None:
 # -- events.jsonl ------------------------------------------------------------------------------
 
 
-def _take_events(run: Run, offset: int, data: bytes) -> int:
+def _read_events(piece: Piece, data: bytes) -> int:
     end = data.rfind(b"\n") + 1
     rest = data[end:]
     # A last line without its newline is whole if it is an object: no object is a part of another.
     if (rest.rstrip().endswith(b"}") and _parse_line(rest) is not None) or len(rest) >= MAX_LINE:
         end = len(data)
 
-    events: list[metrics.Event] = []
-    images: list[Image] = []
-    unreadable = 0
-    at = offset
+    run = piece.run
+    piece.first_event = run.event_count
+    at = piece.offset
     for line in data[:end].split(b"\n"):
         if line and not line.isspace():
             entry = _parse_line(line)
             values = entry.get("data") if entry is not None else None
             if entry is None:
-                unreadable += 1
+                run.unreadable_lines += 1
             elif isinstance(values, dict):
                 if entry.get("type") == "metrics":
                     step, time = _step(values), _time(values, entry)
-                    events.append(metrics.Event(step, time, values, partial(_exact, line)))
+                    piece.events.append(metrics.Event(step, time, values, partial(_exact, line)))
                 elif entry.get("type") == "image" and isinstance(values.get("path"), str):
-                    images.append(_image(run, at, entry, values))
+                    piece.images.append(_image(at, entry, values))
         at += len(line) + 1
-
-    metrics.append(run.pk, run.event_count, events)
-    if images:
-        Image.objects.bulk_create(images)
-    run.event_count += len(events)
-    run.unreadable_lines += unreadable
+    run.event_count += len(piece.events)
     return end
 
 
@@ -162,9 +185,8 @@ def _time(values: dict[str, Any], entry: dict[str, Any]) -> float | None:
     return None
 
 
-def _image(run: Run, offset: int, entry: dict[str, Any], values: dict[str, Any]) -> Image:
+def _image(offset: int, entry: dict[str, Any], values: dict[str, Any]) -> Image:
     return Image(
-        run=run,
         offset=offset,
         key=_text(values.get("key"), 1024) or "",
         path=_text(values["path"], 1100) or "",
@@ -177,9 +199,14 @@ def _image(run: Run, offset: int, entry: dict[str, Any], values: dict[str, Any])
 # -- logs.txt ----------------------------------------------------------------------------------
 
 
-def _take_log(run: Run, offset: int, data: bytes) -> int:
-    last = run.log_chunks.order_by("-offset").first()
+def _read_log(piece: Piece, data: bytes) -> int:
+    piece.log = data
+    return len(data)
+
+
+def _write_log(run: Run, offset: int, data: bytes) -> None:
     start, pending = offset, data
+    last = run.log_chunks.order_by("-offset").first() if offset else None
     if last is not None and len(last.data) < LOG_TAIL:
         start, pending = last.offset, bytes(last.data) + data
         last.delete()
@@ -188,12 +215,11 @@ def _take_log(run: Run, offset: int, data: bytes) -> int:
         for at in range(0, len(pending), LOG_CHUNK)
     )
     transaction.on_commit(partial(live.log_grew, run.pk, offset, data), robust=True)
-    return len(data)
 
 
-_TAKE: dict[str, Callable[[Run, int, bytes], int]] = {
-    layout.EVENTS: _take_events,
-    layout.LOGS: _take_log,
+_READ: dict[str, Callable[[Piece, bytes], int]] = {
+    layout.EVENTS: _read_events,
+    layout.LOGS: _read_log,
 }
 
 # -- documents ---------------------------------------------------------------------------------
@@ -202,7 +228,7 @@ _TAKE: dict[str, Callable[[Run, int, bytes], int]] = {
 def replace(run: Run, name: str, content: bytes | None) -> None:
     """Bring the run's columns up to date with one of its small files (None: the file is gone).
 
-    The caller saves *run* and keeps the content; what hangs on other tables is written here.
+    The caller saves *run* and keeps the content. Hyperparameters: ``write_params``.
     """
     if name == layout.DELETED and content is None:
         run.deleted_at, run.delete_reason, run.original_status = None, "", ""
@@ -238,15 +264,6 @@ def _describe_summary(run: Run, summary: dict[str, Any]) -> None:
     run.best_metric_mode = _text(summary.get("best_metric_mode"), 8) or ""
 
 
-def _describe_config(run: Run, config: dict[str, Any]) -> None:
-    run.params.all().delete()
-    Param.objects.bulk_create(
-        Param(run=run, key=key, value=json.dumps(value, ensure_ascii=True), number=_number(value))
-        for key, value in flatten(config).items()
-        if _text(key, 500) == key
-    )
-
-
 def _describe_deleted(run: Run, marker: dict[str, Any]) -> None:
     run.deleted_at = moment(marker.get("deleted_at")) or moment(run.directory_mtime)
     run.delete_reason = _text(marker.get("reason")) or "unknown"
@@ -270,11 +287,21 @@ _DESCRIBE: dict[str, Callable[[Run, dict[str, Any]], None]] = {
     layout.META: _describe_meta,
     layout.STATUS: _describe_status,
     layout.SUMMARY: _describe_summary,
-    layout.CONFIG: _describe_config,
     layout.DELETED: _describe_deleted,
     layout.ARTIFACTS_CREATED: _describe_created,
     layout.ARTIFACTS_USED: _describe_used,
 }
+
+
+def write_params(run: Run, content: bytes | None) -> None:
+    """Bring the run's hyperparameters up to date with its ``config.json`` (None: it is gone)."""
+    config = (layout.parse_json(content) if content else None) or {}
+    run.params.all().delete()
+    Param.objects.bulk_create(
+        Param(run=run, key=key, value=json.dumps(value, ensure_ascii=True), number=_number(value))
+        for key, value in flatten(config).items()
+        if _text(key, 500) == key
+    )
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from django.conf import settings
@@ -25,6 +26,7 @@ from .models import Run, RunFile
 
 logger = logging.getLogger("runicorn.intake")
 
+BATCH_RUNS = 64
 BATCH_SECONDS = 0.2
 """How long one transaction may go on taking in runs: others wait that long to write."""
 
@@ -159,21 +161,26 @@ class Intake(threading.Thread):
 
     def _take_in_batch(self) -> None:
         """As many of the queued folders as fit in one short transaction."""
-        if not self._pending:
+        with self._lock:
+            batch = list(islice(self._pending, BATCH_RUNS))
+            for directory in batch:
+                del self._pending[directory]
+        if not batch:
             return
         deadline = time.monotonic() + BATCH_SECONDS
         again: list[str] = []
+        known = Run.objects.filter(directory__in=batch).values_list("directory", flat=True)
+        new = set(batch).difference(known)
         with transaction.atomic():
-            while time.monotonic() < deadline:
-                with self._lock:
-                    if not self._pending:
-                        break
-                    directory = next(iter(self._pending))
-                    del self._pending[directory]
-                if self._take_in(directory):
+            try:
+                again += folders.take_in_new(d for d in batch if d in new)
+            except Exception:
+                new = set()  # one of them is bad: take each in for itself
+            for directory in batch:
+                if directory in new:
+                    self._failures.pop(directory, None)
+                elif time.monotonic() > deadline or self._take_in(directory):
                     again.append(directory)
-                    if len(again) > 4:
-                        break
         with self._lock:
             self._pending |= dict.fromkeys(again)
         progress.current.taken_in = max(0, progress.current.found - len(self._pending))
