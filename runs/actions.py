@@ -201,12 +201,14 @@ def check_process(run: Run) -> bool:
     last_seen = max((mtime for _, mtime in files), default=0) / 1e9
     if not {layout.META, layout.STATUS} <= names:
         return False
-    identity = run.document(layout.META).get("process")
-    identity = identity if isinstance(identity, dict) else None
-    if processes.is_alive(run.pid, identity, last_seen) is not False:
+    meta = run.document(layout.META)
+    if processes.is_alive(run.pid, meta.get("process"), last_seen) is not False:
         return False
     try:
         with layout.locked(path / layout.STATUS):
+            # Under this lock a new process takes the run over: look whether one just did.
+            if layout.read_json(path / layout.META) != meta:
+                return False
             status = layout.read_json(path / layout.STATUS)
             if status.get("status") != Run.Status.RUNNING:
                 return False

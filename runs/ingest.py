@@ -131,7 +131,7 @@ def _read_events(piece: Piece, data: bytes) -> int:
     at = piece.offset
     for line in data[:end].split(b"\n"):
         if line and not line.isspace():
-            entry = _parse_line(line)
+            entry = _parse_line(line) or _parse_after_fragment(line)
             values = entry.get("data") if entry is not None else None
             if entry is None:
                 run.unreadable_lines += 1
@@ -155,9 +155,16 @@ def _parse_line(line: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def _parse_after_fragment(line: bytes) -> dict[str, Any] | None:
+    """The event behind the fragment that a killed process left, when another one wrote on."""
+    start = line.rfind(b'{"ts":')
+    return _parse_line(line[start:]) if start > 0 else None
+
+
 def _exact(line: bytes) -> dict[str, Any]:
     """``data`` of the line, with integers of any size."""
-    return json.loads(line.decode("utf-8", "ignore"))["data"]
+    entry = layout.parse_json(line) or layout.parse_json(line[line.rfind(b'{"ts":') :]) or {}
+    return entry["data"]
 
 
 def _step(values: dict[str, Any]) -> int | None:

@@ -120,6 +120,15 @@ def test_a_bad_line_hides_no_other(root, api, bad):
     assert steps(api, run) == [1, 2]
 
 
+def test_a_line_behind_the_fragment_of_a_killed_process_is_read(root, api):
+    """0.4.0 lost both: the next writer's line lands behind what the killed one had begun."""
+    run = root.run()
+    run.append("events.jsonl", LINE + LINE[:40] + event({"a": 2**70, "global_step": 2}) + LINE[:9])
+    root.scan()
+    assert steps(api, run) == [1, 2]
+    assert api.get(f"/runs/{run.id}/metrics_step")["rows"][1]["a"] == 2**70
+
+
 def test_what_is_no_number_for_json_is_null(root, api):
     run = root.run()
     for line in (b'"a": NaN', b'"a": Infinity', b'"a": -Infinity', b'"a": 1e999', b'"a": 1.5'):
