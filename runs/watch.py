@@ -171,18 +171,23 @@ class Intake(threading.Thread):
         again: list[str] = []
         known = Run.objects.filter(directory__in=batch).values_list("directory", flat=True)
         new = set(batch).difference(known)
-        with transaction.atomic():
-            try:
-                again += folders.take_in_new(d for d in batch if d in new)
-            except Exception:
-                new = set()  # one of them is bad: take each in for itself
-            for directory in batch:
-                if directory in new:
-                    self._failures.pop(directory, None)
-                elif time.monotonic() > deadline or self._take_in(directory):
-                    again.append(directory)
-        with self._lock:
-            self._pending |= dict.fromkeys(again)
+        try:
+            with transaction.atomic():
+                try:
+                    again += folders.take_in_new(d for d in batch if d in new)
+                except Exception:
+                    new = set()  # one of them is bad: take each in for itself
+                for directory in batch:
+                    if directory in new:
+                        self._failures.pop(directory, None)
+                    elif time.monotonic() > deadline or self._take_in(directory):
+                        again.append(directory)
+        except Exception:
+            again = batch  # nothing of it was committed
+            raise
+        finally:
+            with self._lock:
+                self._pending |= dict.fromkeys(again)
         progress.current.taken_in = max(0, progress.current.found - len(self._pending))
         progress.current.failed = len(self._failures)
         self._tell()
@@ -198,6 +203,7 @@ class Intake(threading.Thread):
             if self._failures.get(directory) != repr(error):
                 self._failures[directory] = repr(error)
                 logger.exception("The run in %s could not be taken in", directory)
+            self._marks.pop(directory, None)  # the next scan tries again
             return False
         return more
 

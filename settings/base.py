@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 from runicorn import __version__
 
-from .env import env_list, env_str
+from .env import env_bool, env_list, env_str
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEBUG = False
@@ -149,7 +149,7 @@ WHITENOISE_AUTOREFRESH = False
 RUNICORN_STATUS_CHECK_SECONDS = 30
 """How often runs whose process may have vanished are looked at."""
 
-RUNICORN_WATCH_FORCE_POLLING = False
+RUNICORN_WATCH_FORCE_POLLING = env_bool("RUNICORN_WATCH_FORCE_POLLING", False)
 """Poll the storage root even where the file system could announce changes."""
 
 LOGGING = {

@@ -117,3 +117,7 @@ def _table(axis: str, rows: dict[Any, dict[str, Any]]) -> dict[str, Any]:
         "columns": columns,
         "rows": [{c: rows[place].get(c) for c in columns} for place in sorted(rows)],
     }
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -171,3 +171,18 @@ def test_a_new_run_shows_without_being_asked_for(served):
     wait_until(lambda: run.id in listed(server), "listed", 5)
     run.path.rename(root.path / "gone")
     wait_until(lambda: run.id not in listed(server), "gone", 5)
+
+
+def test_a_file_system_that_announces_nothing_is_polled(tmp_path):
+    root = Root(tmp_path / "root")
+    root.path.mkdir()
+    first = root.run()
+    first.append("logs.txt", b"start\n")
+    first.write("status.json", {"status": "running"})
+    with viewer(root.path, RUNICORN_WATCH_FORCE_POLLING="1") as server:
+        with follow((server, root), first.id) as socket:
+            assert receive(socket, 1) == ["start"]
+            first.append("logs.txt", b"more\n")
+            assert receive(socket, 1) == ["more"]
+        second = root.run(project="later")
+        wait_until(lambda: second.id in listed(server), "listed", 10)
