@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from .models import Run
 
-LARGEST_TAIL = 64 * 2**20
+LARGEST_TAIL = 32 * 2**20
 """Bytes of a log that are looked at to find its last lines."""
+
+LONGEST_LINE = 2**20
+"""A line of more bytes is shown as several: no browser survives one of a hundred megabytes."""
 
 _ENDS = re.compile(rb"[\r\n]")
 
@@ -19,7 +22,12 @@ def split_lines(data: bytes) -> tuple[list[str], bytes]:
     ``\\n``, ``\\r\\n`` and a lone ``\\r`` end a line; bytes that are no UTF-8 are dropped.
     """
     *whole, rest = _ENDS.split(data)
-    return [line for line in map(_decode, whole) if line.strip()], rest
+    pieces = (
+        line[start : start + LONGEST_LINE]
+        for line in whole
+        for start in range(0, len(line), LONGEST_LINE)
+    )
+    return [line for line in map(_decode, pieces) if line.strip()], rest
 
 
 def _decode(line: bytes) -> str:

@@ -99,29 +99,30 @@ def iter_run_dirs(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Every run folder below *root*, as (path relative to the root with ``/``, directory entry).
 
     ``<project>/<name>/runs/<id>`` first, then the legacy ``runs/<id>``. An entry that cannot be
-    read is passed over; it never hides the others. Links to folders outside are not followed.
+    read is passed over; it never hides the others. A project or experiment may be a link to a
+    folder elsewhere (a larger disk, say), as in v0.4; a run may not.
     """
-    for project in _subdirs(root):
+    for project in _subdirs(root, links=True):
         if is_project_name(project.name):
-            for name in _subdirs(project.path):
+            for name in _subdirs(project.path, links=True):
                 for run in _subdirs(os.path.join(name.path, RUNS)):
                     yield f"{project.name}/{name.name}/{RUNS}/{run.name}", run
     for run in _subdirs(os.path.join(root, RUNS)):
         yield f"{RUNS}/{run.name}", run
 
 
-def _subdirs(path: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
+def _subdirs(path: str | os.PathLike[str], links: bool = False) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(path) as entries:
-            return [entry for entry in entries if _is_dir(entry)]
+            return [entry for entry in entries if _is_dir(entry, links)]
     except OSError:
         return []
 
 
-def _is_dir(entry: os.DirEntry[str]) -> bool:
+def _is_dir(entry: os.DirEntry[str], links: bool) -> bool:
     try:
         entry.name.encode()  # a name that is not UTF-8 cannot be told to any client
-        return entry.is_dir(follow_symlinks=False)
+        return entry.is_dir(follow_symlinks=links)
     except (OSError, UnicodeEncodeError):
         return False
 

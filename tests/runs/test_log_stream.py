@@ -121,6 +121,13 @@ def test_reconnecting_gives_it_all_again(served, run):
         run.append("logs.txt", b"two\n")
 
 
+def test_an_endless_line_comes_in_pieces(served, run):
+    run.append("logs.txt", b"x" * 3_000_000 + b"\nend\n")
+    with follow(served, run.id, max_size=2**21) as socket:
+        *pieces, end = receive(socket, 4)
+        assert (len("".join(pieces)), end) == (3_000_000, "end")
+
+
 def test_a_slow_reader_misses_nothing_and_holds_up_nobody(served, run):
     run.append("logs.txt", b"start\n")
     with follow(served, run.id, max_queue=1) as slow, follow(served, run.id) as quick:

@@ -46,12 +46,18 @@ def test_both_layouts_are_found(root, api):
 def test_folders_that_hold_no_runs_are_left_alone(root, api):
     for name in ("artifacts", "sweeps", ".hidden", "evaluations"):
         (root.path / name / "x" / "runs" / "20250101_000000_abcdef").mkdir(parents=True)
-    outside = root.path.parent / "outside"
-    (outside / "runs" / "20250101_000000_abcdef").mkdir(parents=True)
-    (root.path / "linked").mkdir()
-    (root.path / "linked" / "x").symlink_to(outside)
     root.scan()
     assert api.ids() == []
+
+
+def test_a_project_may_be_a_link_but_a_run_may_not(root, api):
+    disk = root.path.parent / "disk"
+    (disk / "x" / "runs" / "20250101_000000_abcdef").mkdir(parents=True)
+    (root.path / "linked").symlink_to(disk)
+    run = root.run()
+    (run.path.parent / "20250101_000000_000000").symlink_to(disk)
+    root.scan()
+    assert sorted(api.ids()) == ["20250101_000000_abcdef", run.id]
 
 
 def test_listing_order_is_project_then_name_then_newest_folder(root, api):
