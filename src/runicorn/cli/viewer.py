@@ -1,0 +1,48 @@
+"""``runicorn viewer``: serve a storage folder."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from .. import layout
+from ._common import Commands, add_command, add_storage, fail
+
+DEFAULT_PORT = 23300
+
+
+def add(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "viewer",
+        run,
+        help="look at runs in the browser",
+        description="Serve the runs of a storage folder to the browser and to API clients.",
+        examples=[
+            "runicorn viewer",
+            "runicorn viewer --storage ~/experiments --port 8000",
+        ],
+    )
+    add_storage(parser)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=DEFAULT_PORT, help="port to listen on (%(default)s)"
+    )
+    parser.add_argument("--reload", action="store_true", help="restart when the code changes")
+    parser.add_argument(
+        "--allow-remote",
+        action="store_true",
+        help="listen beyond this machine although nobody is asked for a password",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    os.environ["RUNICORN_DIR"] = str(layout.storage_root(args.storage))
+    try:
+        from .._django import serve
+    except ModuleNotFoundError as error:
+        return fail(
+            f"The viewer's parts are not installed ({error.name} is missing): "
+            "pip install 'runicorn[viewer]'"
+        )
+    return serve(args.host, args.port, reload=args.reload, allow_remote=args.allow_remote)
