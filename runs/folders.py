@@ -195,7 +195,7 @@ def _write(changes: list[Change]) -> None:
         for file in change.files:
             file.run = change.run
             if file.name == layout.CONFIG:
-                ingest.write_params(change.run, file.content)
+                ingest.write_params(change.run, bytes(file.content or b""))
             if file.pk is not None:
                 file.save()
     ingest.write([piece for change in changes for piece in change.pieces])
