@@ -11,13 +11,16 @@ and never count in statistics. All numbers are little endian.
 from __future__ import annotations
 
 import json
-import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
+
+from .exceptions import CorruptBlock
 
 FLOAT, INTEGER, BOOLEAN, NULL, EXTRA, NESTED = range(6)
 """Kinds of a value. NESTED is a list or object: kept, but no V1 table shows it."""
@@ -60,29 +63,73 @@ class Column:
         """Where the value is a finite number (booleans are 0 and 1)."""
         return (self.kinds <= BOOLEAN) & np.isfinite(self.values)
 
-    def to_json(self) -> list[Any]:
-        """The values as JSON knows them: integers stay integers, NaN and infinities are null."""
+    def numbers(self) -> Floats:
+        """The values as float64, booleans as 0 and 1; NaN for what is no number."""
         if not self.kinds.any():
-            cells = self.values.tolist()
-            if np.isfinite(self.values).all():
-                return cells
-            return [cell if math.isfinite(cell) else None for cell in cells]
+            return self.values
+        numbers = np.where(self.kinds <= BOOLEAN, self.values, np.nan)
+        for at in np.flatnonzero(self.kinds == EXTRA):
+            extra = self.extras[int(self.values[at])]
+            if isinstance(extra, int):
+                try:
+                    numbers[at] = float(extra)
+                except OverflowError:
+                    pass
+        return numbers
+
+    def has_numbers(self) -> bool:
+        return bool((self.kinds <= BOOLEAN).any()) or any(isinstance(e, int) for e in self.extras)
+
+    def take(self, at: Integers) -> Column:
+        """The values at these indexes."""
+        return Column(self.events[at], self.values[at], self.kinds[at], self.extras)
+
+    def moved(self, by: int) -> Column:
+        """The same values, logged by events with numbers higher by that much."""
+        return Column(self.events + by, self.values, self.kinds, self.extras)
+
+    def spread(self, rows: Integers, count: int) -> Column:
+        """*count* rows, with the values at *rows* (the last wins) and null elsewhere."""
+        if len(rows) == count and (count < 2 or (np.diff(rows) > 0).all()):
+            return Column(rows, self.values, self.kinds, self.extras)
+        values, kinds = np.zeros(count), np.full(count, NULL, np.uint8)
+        values[rows], kinds[rows] = self.values, self.kinds
+        return Column(np.arange(count), values, kinds, self.extras)
+
+    def to_json(self) -> list[bytes]:
+        """The values as JSON: integers stay integers; NaN, infinities and lists are null."""
+        if not self.kinds.any():
+            return json_cells(self.values)
         if (self.kinds == INTEGER).all():
-            return self.values.astype(np.int64).tolist()
-        return [
-            _to_json(value, kind, self.extras)
-            for value, kind in zip(self.values.tolist(), self.kinds.tolist(), strict=True)
-        ]
+            return json_cells(self.values.astype(np.int64))
+        # Each kind is written by itself, then all are put back in order.
+        cells = np.full(len(self), b"null", object)
+        for kind, write in _WRITERS.items():
+            where = np.flatnonzero(self.kinds == kind)
+            if len(where):
+                cells[where] = write(self.values[where], self.extras)
+        return cells.tolist()
 
 
-def _to_json(value: float, kind: int, extras: list[Any]) -> Any:
-    if kind == FLOAT:
-        return value if math.isfinite(value) else None
-    if kind == INTEGER:
-        return int(value)
-    if kind == BOOLEAN:
-        return bool(value)
-    return None if kind == NULL else extras[int(value)]
+def json_cells(numbers: NDArray[Any]) -> list[bytes]:
+    """Each of *numbers* as JSON; what is not finite as null."""
+    if not len(numbers):
+        return []
+    text = orjson.dumps(np.ascontiguousarray(numbers), option=orjson.OPT_SERIALIZE_NUMPY)
+    return text[1:-1].split(b",")
+
+
+def _extras_to_json(values: Floats, extras: list[Any]) -> NDArray[np.object_]:
+    texts = [json.dumps(extra, ensure_ascii=False).encode() for extra in extras]
+    return np.array(texts, object)[values.astype(np.int64)]
+
+
+_WRITERS = {
+    FLOAT: lambda values, _: json_cells(values),
+    INTEGER: lambda values, _: json_cells(values.astype(np.int64)),
+    BOOLEAN: lambda values, _: np.where(values != 0, b"true", b"false").astype(object),
+    EXTRA: _extras_to_json,
+}
 
 
 def column(events: Integers, cells: Sequence[Any]) -> Column:
@@ -147,17 +194,28 @@ def concatenate(columns: Sequence[Column]) -> Column:
 # -- bytes -------------------------------------------------------------------------------------
 
 
-def pack(part: Column, first: int, count: int) -> dict[str, bytes]:
+def pack(part: Column, first: int, count: int) -> dict[str, Any]:
     """The fields of a ``SeriesBlock`` that covers *count* events from *first* on."""
-    return {
+    fields = {
         "positions": b"" if len(part) == count else (part.events - first).astype("<u2").tobytes(),
         "values": part.values.astype("<f8").tobytes(),
         "kinds": part.kinds.tobytes() if part.kinds.any() else b"",
         "extras": json.dumps(part.extras, separators=(",", ":")).encode() if part.extras else b"",
     }
+    return {**fields, "checksum": checksum(*fields.values())}
 
 
-def unpack(first: int, positions: bytes, values: bytes, kinds: bytes, extras: bytes) -> Column:
+def unpack(
+    block: str,
+    expected: int | None,
+    first: int,
+    positions: bytes,
+    values: bytes,
+    kinds: bytes,
+    extras: bytes,
+) -> Column:
+    """The column of a ``SeriesBlock``; CorruptBlock, naming *block*, if it was damaged."""
+    verify(block, expected, positions, values, kinds, extras)
     numbers = np.frombuffer(values, "<f8")
     if positions:
         events = np.frombuffer(positions, "<u2").astype(np.int64) + first
@@ -169,3 +227,16 @@ def unpack(first: int, positions: bytes, values: bytes, kinds: bytes, extras: by
         np.frombuffer(kinds, np.uint8) if kinds else np.zeros(len(numbers), np.uint8),
         json.loads(bytes(extras)) if extras else [],
     )
+
+
+def checksum(*columns: bytes) -> int:
+    """CRC-32 of the columns of a block, one after the other."""
+    value = 0
+    for data in columns:
+        value = zlib.crc32(data, value)
+    return value
+
+
+def verify(block: str, expected: int | None, *columns: bytes) -> None:
+    if expected is not None and checksum(*columns) != expected:
+        raise CorruptBlock(block)

@@ -1,145 +1,474 @@
-"""What a run logged, as tables and curves."""
+"""What a run logged, as tables and curves.
+
+A run whose steps ascend (``Timeline.is_ascending``) is read block by block: a table of any length
+takes as much memory as a few blocks, and a curve reads an outline of about as many points as it
+shows. Other runs are merged by step first, which takes all of them at once.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import orjson
 
-from .columns import NESTED, NO_STEP, Column, Floats, Integers, concatenate, unpack
-from .models import EventBlock, SeriesBlock
-from .write import STEP_KEY
+from .columns import (
+    BOOLEAN,
+    NESTED,
+    NO_STEP,
+    Column,
+    Floats,
+    Integers,
+    concatenate,
+    json_cells,
+    verify,
+)
+from .models import EventBlock, Outline, Series, SeriesBlock, Timeline
+from .outlines import STRETCHES, Points, covered, join, read_outlines
+from .sampling import thin, thin_rows
+from .write import BLOCK, STEP_KEY, series_columns
 
 NOT_SHOWN = {"step", "epoch"}
 """Keys that no V1 table shows, as in v0.4 (``contract/metrics.md`` §1)."""
 
+NOT_NUMBERS = {"step", "time"}
+"""Keys that no V2 table shows."""
+
+PIECE = 4 * BLOCK
+"""Events that are read at once where they can be read in pieces."""
+
+Range = tuple[int | None, int | None]
+"""Lowest and highest step, both included; None: no limit."""
+
+EVERYTHING: Range = (None, None)
+
 
 @dataclass
 class Table:
-    """Columns in order, and rows that have a cell (null if nothing was logged) for each."""
+    """Rows along an axis, ascending; each column has a cell for every row."""
+
+    axis: str
+    places: Any
+    cells: dict[str, Column]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def take(self, at: Integers) -> Table:
+        cells = {key: column.take(at) for key, column in self.cells.items()}
+        return Table(self.axis, self.places[at], cells)
+
+    def json_rows(self) -> bytes:
+        """The rows as JSON objects, with commas between them.
+
+        Written column by column and then put together as text: five times as fast as a
+        dictionary for each row.
+        """
+        names = [orjson.dumps(name).replace(b"%", b"%%") for name in (self.axis, *self.cells)]
+        row = b"{" + b",".join(b"%b:%%b" % name for name in names) + b"}"
+        cells = [json_cells(self.places), *(column.to_json() for column in self.cells.values())]
+        return b",".join(map(row.__mod__, zip(*cells, strict=True)))
+
+
+@dataclass
+class Tables:
+    """A table in pieces, one after the other; ``columns`` are those of each piece.
+
+    ``total`` counts the rows of all pieces, and ``last`` is the place of the last.
+    """
 
     columns: list[str]
-    rows: list[dict[str, Any]]
+    pieces: Iterator[Table]
+    total: int
+    last: int | float | None = None
+
+    def whole(self) -> Table | None:
+        """All pieces as one; None if there is no row."""
+        pieces = list(self.pieces)
+        if len(pieces) <= 1:
+            return pieces[0] if pieces else None
+        return Table(
+            pieces[0].axis,
+            np.concatenate([piece.places for piece in pieces]),
+            {key: _stack([piece.cells[key] for piece in pieces]) for key in pieces[0].cells},
+        )
+
+    def thinned(self, points: int) -> Tables:
+        """At most *points* of the rows (``metrics.sampling.thin_rows``)."""
+        if self.total <= points:
+            return self
+        table = self.whole()
+        assert table is not None
+        numeric = [c.numbers() for c in table.cells.values() if (c.kinds <= BOOLEAN).any()]
+        kept = table.take(thin_rows(numeric, len(table), points))
+        return Tables(self.columns, iter([kept]), len(kept), self.last)
 
 
-def by_step(run_pk: int) -> Table:
+def _stack(parts: list[Column]) -> Column:
+    """Columns of consecutive pieces as one."""
+    start, moved = 0, []
+    for part in parts:
+        moved.append(part.moved(start))
+        start += len(part)
+    return concatenate(moved)
+
+
+def by_step(
+    run_pk: int,
+    *,
+    keys: Sequence[str] | None = None,
+    steps: Range = EVERYTHING,
+    after: int = 0,
+    numbers: bool = False,
+) -> Tables:
     """One row a step, ascending; of repeated values of a key at a step the last logged wins.
 
-    Events without a step are not in it.
+    Events without a step are not in it, nor are those before the event number *after*. With
+    *numbers* (the V2 form) only numeric series are shown, ``epoch`` among them; otherwise all
+    that have anything but lists and objects. *keys* limits the series, in its order.
     """
-    steps, _ = _events(run_pk)
-    return _table(STEP_KEY, steps, steps != NO_STEP, _columns(run_pk))
+    series = _shown(run_pk, keys, numbers)
+    timeline = Timeline.objects.filter(run=run_pk).first()
+    if timeline is None or not timeline.is_ascending:
+        return _merged_by_step(run_pk, series, steps, after, numbers)
+    first, end, _, high = _events_between(timeline, steps)
+    first = max(first, min(after, end))
+    columns = [STEP_KEY, *(s.key for s in series)] if timeline.count else []
+
+    def pieces() -> Iterator[Table]:
+        for start in range(first // BLOCK * BLOCK, end, PIECE):
+            stop = min(start + PIECE, end)
+            at = _steps(run_pk, start, stop)
+            cut = slice(max(first - start, 0), min(stop, end) - start)
+            found = _columns(series, start, stop)
+            cells = {
+                s.key: _spread(found.get(s.pk), start + cut.start, start + cut.stop) for s in series
+            }
+            yield Table(STEP_KEY, at[cut], cells)
+
+    return Tables(columns, pieces(), end - first, high if end > first else None)
 
 
-def by_time(run_pk: int) -> Table:
+def _spread(column: Column | None, first: int, end: int) -> Column:
+    """A cell for each of the events *first* to ``end - 1``."""
+    if column is None:
+        empty = np.empty(0, np.int64)
+        return Column(empty, np.empty(0), np.empty(0, np.uint8), []).spread(empty, end - first)
+    part = column.between(first, end)
+    return part.spread(part.events - first, end - first)
+
+
+def _merged_by_step(
+    run_pk: int, series: list[Series], steps: Range, after: int, numbers: bool
+) -> Tables:
+    at, _ = _events(run_pk)
+    placed = at != NO_STEP
+    placed[:after] = False
+    low, high = steps
+    if low is not None:
+        placed &= at >= low
+    if high is not None:
+        placed &= at <= high
+    columns = _columns(series, 0, len(at))
+    table = _merge(STEP_KEY, at, placed, {s.key: columns.get(s.pk) for s in series}, numbers)
+    names = [STEP_KEY, *table.cells] if (at != NO_STEP).any() else []
+    last = int(table.places[-1]) if len(table) else None
+    return Tables(names, iter([table]), len(table), last)
+
+
+def by_time(run_pk: int) -> Tables:
     """One row a moment, ascending, in seconds since the run's first event.
 
     Events without a time are not in it; those without a step are, with no ``global_step``.
     """
     steps, times = _events(run_pk)
     timed = np.isfinite(times)
-    columns = _columns(run_pk)
-    columns.pop("time", None)
+    series = [s for s in _shown(run_pk, None, False) if s.key != "time"]
+    found = _columns(series, 0, len(steps))
+    columns = {s.key: found.get(s.pk) for s in series}
     stepped = np.flatnonzero(steps != NO_STEP)
     if len(stepped):
         columns[STEP_KEY] = Column(
             stepped, steps[stepped].astype(np.float64), np.ones(len(stepped), np.uint8), []
         )
     origin = times[timed].min() if timed.any() else 0.0
-    return _table("time", times - origin, timed, columns)
+    table = _merge("time", times - origin, timed, dict(sorted(columns.items())), False)
+    names = ["time", *table.cells] if len(table) else []
+    return Tables(names, iter([table]), len(table), table.places[-1] if len(table) else None)
+
+
+def _merge(
+    axis: str,
+    positions: Any,
+    placed: np.ndarray[Any, Any],
+    columns: dict[str, Column | None],
+    keep_empty: bool,
+) -> Table:
+    """All columns as rows along *axis*; *placed* says which events have a place on it."""
+    places, row = np.unique(positions[placed], return_inverse=True)
+    row_of_event = np.full(len(positions), -1, np.int64)
+    row_of_event[placed] = row
+    cells = {}
+    for key, column in columns.items():
+        if column is None:
+            continue
+        rows = row_of_event[column.events]
+        shown = (rows >= 0) & (column.kinds != NESTED)
+        if shown.any() or keep_empty:
+            at = np.flatnonzero(shown)
+            cells[key] = column.take(at).spread(rows[at], len(places))
+    return Table(axis, places, cells)
+
+
+# -- curves ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Curve:
+    """Steps and values of one series, at most as many as asked for; ``total`` it has in range."""
+
+    steps: Integers
+    values: Floats
+    total: int
 
 
 def curve(run_pk: int, key: str, points: int = 300) -> tuple[list[int], list[float | None]]:
     """Steps and values of one series for a chart of at most *points* points.
 
-    In every stretch of the series its lowest and highest value are kept, and the first and last
-    point of all; a value that is no finite number is a gap (None). Events without a step are
-    left out.
+    Thinned by the rule of ``metrics.sampling``; a value that is no finite number is a gap (None)
+    where it is among the points. Events without a step are left out.
     """
-    steps, _ = _events(run_pk)
-    column = _columns(run_pk, key).get(key)
-    if column is None:
+    found = curves([run_pk], [key], points=points).get((run_pk, key))
+    if found is None:
         return [], []
-    at = steps[column.events]
-    values = np.where(column.finite(), column.values, np.nan)[at != NO_STEP]
-    at = at[at != NO_STEP]
-    order = np.argsort(at, kind="stable")
-    at, values = at[order], values[order]
-    if len(at) > points:
-        kept = _extremes(values, points)
-        at, values = at[kept], values[kept]
-    return at.tolist(), [value if np.isfinite(value) else None for value in values.tolist()]
+    values = found.values.tolist()
+    return found.steps.tolist(), [v if np.isfinite(v) else None for v in values]
 
 
-def _extremes(values: Floats, points: int) -> Integers:
-    """Indexes of first, last, and the lowest and highest value of each stretch, ascending."""
-    edges = np.linspace(0, len(values), max(2, (points - 2) // 2) + 1).astype(np.int64)
-    kept = {0, len(values) - 1}
-    for low, high in pairwise(edges.tolist()):
-        stretch = values[low:high]
-        if np.isfinite(stretch).any():
-            kept |= {int(low + np.nanargmin(stretch)), int(low + np.nanargmax(stretch))}
-        elif len(stretch):
-            kept.add(int(low))
-    return np.array(sorted(kept), np.int64)
+def curves(
+    runs: Sequence[int],
+    keys: Sequence[str] | None = None,
+    *,
+    steps: Range = EVERYTHING,
+    points: int | None = 300,
+) -> dict[tuple[int, str], Curve]:
+    """Curves of many series of many runs, in a few queries; None: every point.
+
+    Of the values at a repeated step the last logged counts. Series that have no numbers have no
+    curve.
+    """
+    wanted = Series.objects.filter(run__in=list(runs)).order_by("run", "key")
+    if keys is not None:
+        wanted = wanted.filter(key__in=list(keys))
+    series = [s for s in wanted if s.number_count]
+    timelines = {t.run_id: t for t in Timeline.objects.filter(run__in=list(runs))}
+    found: dict[tuple[int, str], Curve] = {}
+    together: dict[tuple[int, int, int], list[Series]] = {}
+    for one in series:
+        timeline = timelines.get(one.run_id)
+        if timeline is None or not timeline.is_ascending:
+            found[one.run_id, one.key] = _merged_curve(one, steps, points)
+        else:
+            first, end, *_ = _events_between(timeline, steps)
+            level = _level(first, end, points) if one.number_count * 2 > timeline.count else 0
+            together.setdefault((level, first, end), []).append(one)
+    for (level, first, end), some in together.items():
+        for one, whole in _points(some, level, first, end):
+            kept = thin(whole.values, points) if points else slice(None)
+            total = one.number_count if steps == EVERYTHING else len(whole.events)
+            found[one.run_id, one.key] = Curve(whole.steps[kept], whole.values[kept], total)
+    return found
 
 
-def _events(run_pk: int) -> tuple[Integers, Floats]:
-    """Step and time of every event of the run."""
-    blocks = EventBlock.objects.filter(run=run_pk).order_by("first").values_list("steps", "times")
-    packed = list(blocks)
-    return (
-        np.frombuffer(b"".join(bytes(steps) for steps, _ in packed), "<i8"),
-        np.frombuffer(b"".join(bytes(times) for _, times in packed), "<f8"),
-    )
+def _level(first: int, end: int, points: int | None) -> int:
+    """The coarsest level that still has as many points as asked for; 0: the blocks."""
+    if points is None:
+        return 0
+    for level in sorted(STRETCHES, reverse=True):
+        if (end - first) // STRETCHES[level] * 4 >= points:
+            return level
+    return 0
 
 
-def _columns(run_pk: int, key: str | None = None) -> dict[str, Column]:
-    blocks = SeriesBlock.objects.filter(series__run=run_pk)
-    if key is not None:
-        blocks = blocks.filter(series__key=key)
-    parts: dict[str, list[Column]] = {}
-    fields = ("series__key", "first", "positions", "values", "kinds", "extras")
-    for name, *block in blocks.order_by("first").values_list(*fields):
-        parts.setdefault(name, []).append(unpack(*block))
-    return {name: concatenate(columns) for name, columns in parts.items()}
+def _points(
+    series: list[Series], level: int, first: int, end: int
+) -> Iterator[tuple[Series, Points]]:
+    """The points of each series in these events: an outline of the middle, all at its ends."""
+    parts: dict[int, list[Points]] = {s.pk: [] for s in series}
+    for at, start, stop in _cover(level, first, end):
+        if at:
+            rows = Outline.objects.filter(series__in=[s.pk for s in series])
+            for pk, points in read_outlines(rows, at, start, stop):
+                parts[pk].append(points)
+        else:
+            for pk, points in _all_points(series, start, stop):
+                parts[pk].append(points)
+    for one in series:
+        yield one, join(parts[one.pk])
 
 
-def _table(
-    axis: str, positions: Any, placed: np.ndarray[Any, Any], columns: dict[str, Column]
-) -> Table:
-    """Merge all columns into rows along *axis*; *placed* says which events have a place on it."""
-    if not placed.any():
-        return Table([], [])
-    places, row = np.unique(positions[placed], return_inverse=True)
-    row_of_event = np.full(len(positions), -1, np.int64)
-    row_of_event[placed] = row
-
-    cells: dict[str, list[Any]] = {axis: places.tolist()}
-    for key in sorted(columns):
-        if key not in NOT_SHOWN and key != axis:
-            shown = _cells(columns[key], row_of_event, len(places))
-            if shown is not None:
-                cells[key] = shown
-    names = list(cells)
-    return Table(
-        names, [dict(zip(names, row, strict=True)) for row in zip(*cells.values(), strict=True)]
-    )
+def _cover(level: int, first: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """(level, first event, end) of stretches of *level*, and finer ones where they do not reach."""
+    if first >= end:
+        return
+    if not level:
+        yield 0, first, end
+        return
+    size = STRETCHES[level]
+    start = -(-first // size) * size
+    stop = covered(level, end)
+    if start >= stop:
+        yield from _cover(level - 1, first, end)
+        return
+    yield from _cover(level - 1, first, start)
+    yield level, start, stop
+    yield from _cover(level - 1, stop, end)
 
 
-def _cells(column: Column, row_of_event: Integers, rows: int) -> list[Any] | None:
-    """The column's cells by row; None if it has nothing that a table shows."""
-    row = row_of_event[column.events]
-    shown = (row >= 0) & (column.kinds != NESTED)
-    if not shown.any():
-        return None
-    values = column.to_json()
-    if len(values) == rows and shown.all() and (np.diff(row) > 0).all():
-        return values
-    cells: list[Any] = [None] * rows
-    for index, value, show in zip(row.tolist(), values, shown.tolist(), strict=True):
-        if show:
-            cells[index] = value
-    return cells
+def _all_points(series: list[Series], first: int, end: int) -> Iterator[tuple[int, Points]]:
+    """Every number of each series in these events, and NaN where one was logged."""
+    block = first // BLOCK * BLOCK
+    of_run: dict[int, Integers] = {}
+    columns = _columns(series, block, end)
+    for one in series:
+        column = columns.get(one.pk)
+        if column is None:
+            continue
+        if one.run_id not in of_run:
+            of_run[one.run_id] = _steps(one.run_id, block, end)
+        part = column.between(first, end)
+        numbers = part.numbers()
+        logged = part.kinds <= BOOLEAN
+        if not logged.all():
+            part, numbers = part.take(np.flatnonzero(logged)), numbers[logged]
+        yield one.pk, Points(part.events, of_run[one.run_id][part.events - block], numbers)
+
+
+def _merged_curve(series: Series, steps: Range, points: int | None) -> Curve:
+    at, _ = _events(series.run_id)
+    column = _columns([series], 0, len(at)).get(series.pk)
+    if column is None:
+        return Curve(np.empty(0, np.int64), np.empty(0), 0)
+    at, values = at[column.events], column.numbers()
+    low, high = steps
+    shown = (at != NO_STEP) & (column.kinds <= BOOLEAN)
+    if low is not None:
+        shown &= at >= low
+    if high is not None:
+        shown &= at <= high
+    at, values = at[shown], values[shown]
+    at, last = np.unique(at[::-1], return_index=True)  # the last logged of each step
+    values = values[::-1][last]
+    kept = thin(values, points) if points else slice(None)
+    return Curve(at[kept], values[kept], len(values))
+
+
+# -- what is there -----------------------------------------------------------------------------
+
+
+@dataclass
+class Overview:
+    """How many steps a run has, from which to which, and the keys of its numbers."""
+
+    steps: int
+    low: int | None
+    high: int | None
+    keys: list[str]
+
+
+def overview(run_pk: int) -> Overview:
+    keys = [s.key for s in _shown(run_pk, None, True)]
+    timeline = Timeline.objects.filter(run=run_pk).first()
+    if timeline is not None and timeline.is_ascending:
+        _, _, low, high = _events_between(timeline, EVERYTHING)
+        return Overview(timeline.count, low, high, keys)
+    steps, _ = _events(run_pk)
+    steps = np.unique(steps[steps != NO_STEP])
+    if not len(steps):
+        return Overview(0, None, None, keys)
+    return Overview(len(steps), int(steps[0]), int(steps[-1]), keys)
+
+
+def _shown(run_pk: int, keys: Sequence[str] | None, numbers: bool) -> list[Series]:
+    """The series that a table of the run has columns for, by key or in the order of *keys*."""
+    hidden = NOT_NUMBERS if numbers else NOT_SHOWN
+    series = Series.objects.filter(run=run_pk)
+    if keys is not None:
+        known = {s.key: s for s in series.filter(key__in=list(keys))}
+        found = [known[key] for key in dict.fromkeys(keys) if key in known]
+    else:
+        found = sorted(series, key=lambda s: s.key)
+    return [s for s in found if s.key not in hidden | {STEP_KEY} and _has(s, numbers)]
+
+
+def _has(series: Series, numbers: bool) -> bool:
+    """Whether any of its values is a number, or is at least not a list or object."""
+    if series.number_count:
+        return True
+    for _, column in series_columns(series.blocks):
+        if column.has_numbers() if numbers else (column.kinds != NESTED).any():
+            return True
+    return False
+
+
+def _events_between(timeline: Timeline, steps: Range) -> tuple[int, int, int | None, int | None]:
+    """Of an ascending run: first event and end of the range, lowest and highest step in it."""
+    low, high = steps
+    blocks = EventBlock.objects.filter(run=timeline.run_id)
+    # Blocks ascend by step as they do by event: either end comes out of an index.
+    first = blocks.order_by("first").first()
+    if low is not None:
+        first = blocks.filter(high_step__gte=low).order_by("high_step").first()
+    last = blocks.order_by("first").last()
+    if high is not None:
+        last = blocks.filter(low_step__lte=high).order_by("low_step").last()
+    if first is None or last is None:
+        return 0, 0, None, None
+    at, at_last = _verified_steps(first), _verified_steps(last)
+    start = 0 if low is None else int(np.searchsorted(at, low))
+    stop = len(at_last) if high is None else int(np.searchsorted(at_last, high, "right"))
+    if first.first + start >= last.first + stop:
+        return 0, 0, None, None
+    return first.first + start, last.first + stop, int(at[start]), int(at_last[stop - 1])
+
+
+def _verified_steps(block: EventBlock) -> Integers:
+    verify(f"metrics.EventBlock {block.pk}", block.checksum, block.steps, block.times)
+    return np.frombuffer(block.steps, "<i8")
+
+
+def _steps(run_pk: int, first: int, end: int) -> Integers:
+    """The steps of the events from *first*, where a block begins, to *end* or a little beyond."""
+    return _events(run_pk, first, end)[0]
+
+
+def _events(run_pk: int, first: int = 0, end: int | None = None) -> tuple[Integers, Floats]:
+    """Step and time of the run's events from *first*, where a block begins."""
+    blocks = EventBlock.objects.filter(run=run_pk, first__gte=first)
+    if end is not None:
+        blocks = blocks.filter(first__lt=end)
+    steps, times = [], []
+    for pk, expected, *packed in blocks.order_by("first").values_list(
+        "pk", "checksum", "steps", "times"
+    ):
+        verify(f"metrics.EventBlock {pk}", expected, *packed)
+        steps.append(np.frombuffer(packed[0], "<i8"))
+        times.append(np.frombuffer(packed[1], "<f8"))
+    if not steps:
+        return np.empty(0, np.int64), np.empty(0)
+    return np.concatenate(steps), np.concatenate(times)
+
+
+def _columns(series: Sequence[Series], first: int, end: int) -> dict[int, Column]:
+    """The values of each of *series* in the blocks from *first* up to *end*, by primary key."""
+    parts: dict[int, list[Column]] = {}
+    keys = [s.pk for s in series]
+    for start in range(0, len(keys), 500):
+        blocks = SeriesBlock.objects.filter(
+            series__in=keys[start : start + 500], first__gte=first, first__lt=end
+        )
+        for pk, column in series_columns(blocks):
+            parts.setdefault(pk, []).append(column)
+    return {pk: concatenate(columns) for pk, columns in parts.items()}

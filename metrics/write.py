@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
-from .columns import NO_STEP, Column, column, concatenate, pack, unpack
-from .models import EventBlock, Series, SeriesBlock
+from .columns import (
+    NO_STEP,
+    Column,
+    Floats,
+    Integers,
+    checksum,
+    column,
+    concatenate,
+    pack,
+    unpack,
+)
+from .models import EventBlock, Series, SeriesBlock, Timeline
+from .outlines import extend_outlines, forget_outlines
 
 BLOCK = 4096
 """Events in a full block."""
@@ -22,35 +35,81 @@ STEP_KEY = "global_step"
 MAX_KEY_LENGTH = 500
 
 
-class Event(NamedTuple):
-    """One metrics line: integer step and Unix time (None where it has none) and what it logged.
+@dataclass
+class Events:
+    """Consecutive metrics lines: when they happened and what they logged.
 
-    ``data`` is what a fast JSON parser made of it; ``exact()`` tells what it says exactly, and
-    is asked only about integers too large for a float64.
+    ``steps`` has NO_STEP and ``times`` (Unix seconds) NaN where a line has none. The columns
+    number the lines from 0.
     """
 
-    step: int | None
-    time: float | None
-    data: dict[str, Any]
-    exact: Any = None
+    steps: Integers
+    times: Floats
+    columns: dict[str, Column]
+
+    def __len__(self) -> int:
+        return len(self.steps)
 
 
-Addition = tuple[int, int, Sequence[Event]]
+def events(
+    steps: Integers,
+    times: Floats,
+    data: Sequence[dict[str, Any]],
+    exact: Callable[[int], dict[str, Any]],
+) -> Events:
+    """Lines as columns. *data* is what a fast JSON parser made of each.
+
+    ``exact(i)`` tells what the *i*-th says exactly, and is asked only about integers too large
+    for a float64. Keys longer than ``MAX_KEY_LENGTH`` characters, or that no database can store,
+    are left out.
+    """
+    parts: dict[str, list[Column]] = {}
+    for keys, numbers, rows in _shapes(data):
+        for key in keys:
+            if key != STEP_KEY and _is_storable(key):
+                part = column(numbers, list(map(itemgetter(key), rows)))
+                huge = np.abs(part.values) >= 2.0**63
+                if huge.any():  # perhaps an integer that the parser could only round
+                    cells = [
+                        exact(i)[key] if big else row[key]
+                        for i, row, big in zip(numbers.tolist(), rows, huge, strict=True)
+                    ]
+                    part = column(numbers, cells)
+                parts.setdefault(key, []).append(part)
+    return Events(steps, times, {key: concatenate(columns) for key, columns in parts.items()})
+
+
+def join(parts: Sequence[Events]) -> Events:
+    """Events that follow on each other as one."""
+    if len(parts) == 1:
+        return parts[0]
+    columns: dict[str, list[Column]] = {}
+    start = 0
+    for part in parts:
+        for key, values in part.columns.items():
+            columns.setdefault(key, []).append(values.moved(start))
+        start += len(part)
+    return Events(
+        np.concatenate([part.steps for part in parts]),
+        np.concatenate([part.times for part in parts]),
+        {key: concatenate(several) for key, several in columns.items()},
+    )
+
+
+Addition = tuple[int, int, Events]
 """A run's primary key, how many events it holds so far, and those that follow."""
 
 
 def append_many(additions: Iterable[Addition]) -> None:
-    """Append events to several runs (each named once) in few statements.
-
-    Keys longer than ``MAX_KEY_LENGTH`` characters, or that no database can store, are left out.
-    """
-    counted = [(*a, *_count_in(*a)) for a in additions if a[2]]
+    """Append events to several runs (each named once) in few statements."""
+    counted = [(*a, *_count_in(*a)) for a in additions if len(a[2])]
     fresh = [s for _, first, _, _, series in counted if not first for s in series.values()]
     grown = [s for _, first, _, _, series in counted if first for s in series.values()]
     Series.objects.bulk_create(fresh)
     Series.objects.bulk_create(
         grown, update_conflicts=True, unique_fields=["run", "key"], update_fields=_STATISTICS
     )
+    ascending = _write_timelines([(run_pk, first, events) for run_pk, first, events, *_ in counted])
     event_blocks: list[EventBlock] = []
     series_blocks: list[SeriesBlock] = []
     for run_pk, first, events, new, series in counted:
@@ -61,23 +120,65 @@ def append_many(additions: Iterable[Addition]) -> None:
         unit = BLOCK if completes_block else TAIL
         start = first // unit * unit
         bounds = list(_bounds(start, end))
-        event_blocks += _event_blocks(run_pk, start, first, events, bounds)
+        steps, times = _with_rewritten(run_pk, start, first, events)
+        event_blocks += _event_blocks(run_pk, start, steps, times, bounds)
 
         parts: dict[int, list[Column]] = {}
         if start < first:
             rewritten = SeriesBlock.objects.filter(series__run=run_pk, first__gte=start)
             if not completes_block:
                 rewritten = rewritten.filter(series__in=[s.pk for s in series.values()])
-            fields = ("series_id", "first", "positions", "values", "kinds", "extras")
-            for pk, *block in rewritten.order_by("first").values_list(*fields):
-                parts.setdefault(pk, []).append(unpack(*block))
+            for pk, part in series_columns(rewritten):
+                parts.setdefault(pk, []).append(part)
             rewritten.delete()
         for key, part in new.items():
             parts.setdefault(series[key].pk, []).append(part)
-        for pk, columns in parts.items():
-            series_blocks += _series_blocks(pk, concatenate(columns), bounds)
+        wholes = {pk: concatenate(columns) for pk, columns in parts.items()}
+        for pk, whole in wholes.items():
+            series_blocks += _series_blocks(pk, whole, bounds)
+        if completes_block and run_pk in ascending:
+            extend_outlines(run_pk, wholes, steps, start, end // BLOCK * BLOCK)
     EventBlock.objects.bulk_create(event_blocks)
     SeriesBlock.objects.bulk_create(series_blocks)
+
+
+def series_columns(blocks: Any) -> Iterator[tuple[int, Column]]:
+    """The series and the values of each of *blocks*, in the order of their events."""
+    fields = ("pk", "series_id", "checksum", "first", "positions", "values", "kinds", "extras")
+    for pk, series, expected, *block in blocks.order_by("first").values_list(*fields).iterator():
+        yield series, unpack(f"metrics.SeriesBlock {pk}", expected, *block)
+
+
+def _write_timelines(additions: Sequence[Addition]) -> set[int]:
+    """Bring the timelines up to date; return the runs whose steps are still ascending."""
+    grown = [run_pk for run_pk, first, _ in additions if first]
+    known = {t.run_id: t for t in Timeline.objects.filter(run__in=grown)} if grown else {}
+    fresh = []
+    for run_pk, first, events in additions:
+        if not first:
+            timeline = known[run_pk] = Timeline(run_id=run_pk)
+            fresh.append(timeline)
+        elif run_pk in known:
+            timeline = known[run_pk]
+        else:
+            continue  # begun before there were timelines: read in one piece until taken in anew
+        was_ascending = timeline.is_ascending
+        steps = events.steps
+        timeline.count = first + len(events)
+        if was_ascending:
+            follows = timeline.last_step is None or steps[0] > timeline.last_step
+            timeline.is_ascending = bool(
+                follows and steps[0] != NO_STEP and (steps[1:] > steps[:-1]).all()
+            )
+        if timeline.is_ascending:
+            timeline.last_step = int(steps[-1])
+        elif was_ascending and first:
+            forget_outlines(run_pk)
+    Timeline.objects.bulk_create(fresh)
+    old = [t for t in known.values() if t not in fresh]
+    if old:
+        Timeline.objects.bulk_update(old, ["count", "is_ascending", "last_step"])
+    return {run_pk for run_pk, timeline in known.items() if timeline.is_ascending}
 
 
 def _series_blocks(
@@ -91,9 +192,11 @@ def _series_blocks(
 
 def clear(run_pk: int) -> None:
     """Forget everything the run logged (its file is to be read anew)."""
+    forget_outlines(run_pk)
     SeriesBlock.objects.filter(series__run=run_pk).delete()
     Series.objects.filter(run=run_pk).delete()
     EventBlock.objects.filter(run=run_pk).delete()
+    Timeline.objects.filter(run=run_pk).delete()
 
 
 def _bounds(start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -105,29 +208,19 @@ def _bounds(start: int, end: int) -> Iterator[tuple[int, int]]:
         start = stop
 
 
-def _columns(first: int, events: Sequence[Event]) -> dict[str, Column]:
-    """The new values of every key. Events of the same shape are turned into columns together."""
-    shapes: dict[tuple[str, ...], tuple[list[int], list[Any]]] = {}
-    for i, event in enumerate(events):
-        numbers, rows = shapes.setdefault(tuple(event.data), ([], []))
-        numbers.append(i)
-        rows.append(event.data.values())
-
-    parts: dict[str, list[Column]] = {}
-    for keys, (numbers, rows) in shapes.items():
-        at = np.array(numbers, np.int64)
-        for key, cells in zip(keys, zip(*rows, strict=True), strict=True):
-            if key != STEP_KEY and _is_storable(key):
-                part = column(at + first, cells)
-                huge = np.abs(part.values) >= 2.0**63
-                if huge.any():  # perhaps an integer that the parser could only round
-                    exact = [
-                        events[i].exact()[key] if big and events[i].exact else cell
-                        for i, cell, big in zip(numbers, cells, huge, strict=True)
-                    ]
-                    part = column(at + first, exact)
-                parts.setdefault(key, []).append(part)
-    return {key: concatenate(columns) for key, columns in parts.items()}
+def _shapes(
+    data: Sequence[dict[str, Any]],
+) -> Iterator[tuple[tuple[str, ...], Integers, Sequence[dict[str, Any]]]]:
+    """Rows with the same keys, and their numbers. Most runs log one shape, in one order."""
+    shapes = list(map(tuple, data))
+    if shapes.count(shapes[0]) == len(shapes):
+        yield shapes[0], np.arange(len(data)), data
+        return
+    numbers: dict[tuple[str, ...], list[int]] = {}
+    for i, keys in enumerate(shapes):
+        numbers.setdefault(keys, []).append(i)
+    for keys, at in numbers.items():
+        yield keys, np.array(at, np.int64), [data[i] for i in at]
 
 
 def _is_storable(key: str) -> bool:
@@ -143,11 +236,10 @@ _STATISTICS = [
 
 
 def _count_in(
-    run_pk: int, first: int, events: Sequence[Event]
+    run_pk: int, first: int, events: Events
 ) -> tuple[dict[str, Column], dict[str, Series]]:
     """The new values by key, and their series with statistics up to date, not saved yet."""
-    new = _columns(first, events)
-    steps = [event.step for event in events]
+    new = {key: part.moved(first) for key, part in events.columns.items()}
     known = {}
     if first:
         known = {s.key: s for s in Series.objects.filter(run=run_pk, key__in=list(new))}
@@ -161,7 +253,8 @@ def _count_in(
         low, high = int(values.argmin()), int(values.argmax())
 
         def at(i: int, part: Column = part, where: Any = where) -> tuple[float, int | None]:
-            return float(part.values[where[i]]), steps[int(part.events[where[i]]) - first]
+            step = int(events.steps[part.events[where[i]] - first])
+            return float(part.values[where[i]]), None if step == NO_STEP else step
 
         if not series.number_count:
             series.first_value, series.first_step = at(0)
@@ -174,22 +267,36 @@ def _count_in(
     return new, known
 
 
+def _with_rewritten(run_pk: int, start: int, first: int, events: Events) -> tuple[Integers, Floats]:
+    """Steps and times from the event *start* on; the blocks that held them before are removed."""
+    if start == first:
+        return events.steps, events.times
+    rewritten = EventBlock.objects.filter(run=run_pk, first__gte=start)
+    old = list(rewritten.order_by("first").values_list("steps", "times"))
+    rewritten.delete()
+    return (
+        np.concatenate([*(np.frombuffer(s, "<i8") for s, _ in old), events.steps]),
+        np.concatenate([*(np.frombuffer(t, "<f8") for _, t in old), events.times]),
+    )
+
+
 def _event_blocks(
-    run_pk: int, start: int, first: int, events: Sequence[Event], bounds: list[tuple[int, int]]
+    run_pk: int, start: int, steps: Integers, times: Floats, bounds: list[tuple[int, int]]
 ) -> Iterator[EventBlock]:
-    steps = np.array([NO_STEP if e.step is None else e.step for e in events], np.int64)
-    times = np.array([np.nan if e.time is None else e.time for e in events], np.float64)
-    if start < first:
-        rewritten = EventBlock.objects.filter(run=run_pk, first__gte=start)
-        old = list(rewritten.order_by("first").values_list("steps", "times"))
-        steps = np.concatenate([*(np.frombuffer(s, "<i8") for s, _ in old), steps])
-        times = np.concatenate([*(np.frombuffer(t, "<f8") for _, t in old), times])
-        rewritten.delete()
     for low, high in bounds:
+        part = steps[low - start : high - start]
+        packed = (
+            part.astype("<i8").tobytes(),
+            times[low - start : high - start].astype("<f8").tobytes(),
+        )
+        stepped = part[part != NO_STEP]
         yield EventBlock(
             run_id=run_pk,
             first=low,
             count=high - low,
-            steps=steps[low - start : high - start].astype("<i8").tobytes(),
-            times=times[low - start : high - start].astype("<f8").tobytes(),
+            steps=packed[0],
+            times=packed[1],
+            low_step=int(stepped.min()) if len(stepped) else None,
+            high_step=int(stepped.max()) if len(stepped) else None,
+            checksum=checksum(*packed),
         )

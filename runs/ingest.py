@@ -14,8 +14,10 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
+import numpy as np
 import orjson
 from django.db import transaction
 
@@ -69,7 +71,7 @@ class Piece:
 
     run: Run
     offset: int
-    events: list[metrics.Event] = field(default_factory=list)
+    events: metrics.Events | None = None
     first_event: int = 0
     images: list[Image] = field(default_factory=list)
     log: bytes = b""
@@ -91,7 +93,7 @@ def read(run: Run, file: RunFile, data: bytes) -> Piece:
 
 def write(pieces: Sequence[Piece]) -> None:
     """Write what was read, of many runs in few statements."""
-    metrics.append_many((p.run.pk, p.first_event, p.events) for p in pieces if p.events)
+    metrics.append_many((p.run.pk, p.first_event, p.events) for p in pieces if p.events is not None)
     Image.objects.bulk_create(image for piece in pieces for image in _of_saved_run(piece))
     for piece in pieces:
         if piece.log:
@@ -128,22 +130,92 @@ def _read_events(piece: Piece, data: bytes) -> int:
 
     run = piece.run
     piece.first_event = run.event_count
+    lines = data[:end].split(b"\n")
+    parts = []
     at = piece.offset
-    for line in data[:end].split(b"\n"):
+    # A thousand lines at a time are columns before the next are parsed: their dictionaries stay
+    # in the processor's cache and give the garbage collector nothing to look through.
+    for start in range(0, len(lines), LINES_AT_ONCE):
+        some = lines[start : start + LINES_AT_ONCE]
+        logged = _parse_plain(some) or _parse_any(piece, at, some)
+        if logged:
+            parts.append(_events(*logged))
+        at += sum(map(len, some)) + len(some)
+    if parts:
+        piece.events = metrics.join(parts)
+        run.event_count += len(piece.events)
+    return end
+
+
+LINES_AT_ONCE = 1024
+
+Logged = tuple[list[dict[str, Any]], list[bytes]]
+"""The metrics entries among some lines, and the line of each."""
+
+
+def _parse_plain(lines: list[bytes]) -> Logged | None:
+    """The entries, parsed in one call, if every line is one of metrics, as most are."""
+    some = lines if lines[-1] else lines[:-1]  # nothing follows the last newline
+    text = b"\n".join(some)
+    # Braces on both ends of every line: what is an array of objects together is one each.
+    if text.count(b"}\n{") != len(some) - 1 or text[:1] != b"{" or text[-1:] != b"}":
+        return None
+    try:
+        entries = orjson.loads(b"[%b]" % text.replace(b"}\n{", b"},{"))
+        if set(map(itemgetter("type"), entries)) != {"metrics"}:
+            return None
+        if set(map(type, map(itemgetter("data"), entries))) != {dict}:
+            return None
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    return (entries, some) if len(entries) == len(some) else None
+
+
+def _parse_any(piece: Piece, at: int, lines: list[bytes]) -> Logged | None:
+    """The same, line by line; notes the images among them and counts what cannot be read."""
+    entries, kept = [], []
+    for line in lines:
         if line and not line.isspace():
             entry = _parse_line(line) or _parse_after_fragment(line)
             values = entry.get("data") if entry is not None else None
             if entry is None:
-                run.unreadable_lines += 1
+                piece.run.unreadable_lines += 1
             elif isinstance(values, dict):
                 if entry.get("type") == "metrics":
-                    step, time = _step(values), _time(values, entry)
-                    piece.events.append(metrics.Event(step, time, values, partial(_exact, line)))
+                    entries.append(entry)
+                    kept.append(line)
                 elif entry.get("type") == "image" and isinstance(values.get("path"), str):
                     piece.images.append(_image(at, entry, values))
         at += len(line) + 1
-    run.event_count += len(piece.events)
-    return end
+    return (entries, kept) if entries else None
+
+
+def _events(entries: list[dict[str, Any]], lines: list[bytes]) -> metrics.Events:
+    """The metrics lines as columns. Steps and times are of one type in most runs."""
+    data = list(map(itemgetter("data"), entries))
+    steps = _plain(data, "global_step", int)
+    if steps is None or (np.abs(steps) >= INT64).any():
+        exact = [_step(values) for values in data]
+        steps = [metrics.NO_STEP if step is None else step for step in exact]
+    times = _plain(data, "time", float)
+    if times is None or not np.isfinite(times).all():
+        found = [_time(entry["data"], entry) for entry in entries]
+        times = [np.nan if time is None else time for time in found]
+    return metrics.events(
+        np.array(steps, np.int64),
+        np.array(times, np.float64),
+        data,
+        lambda i: _exact(lines[i]),
+    )
+
+
+def _plain(data: list[dict[str, Any]], key: str, kind: type) -> Any:
+    """The values under *key* as a column, if all are of this type."""
+    try:
+        values = list(map(itemgetter(key), data))
+    except KeyError:
+        return None
+    return np.array(values) if set(map(type, values)) == {kind} else None
 
 
 def _parse_line(line: bytes) -> dict[str, Any] | None:

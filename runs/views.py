@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
@@ -18,6 +19,7 @@ from runicorn_site.rest import json_object
 from . import actions, folders, serializers
 from .models import Run
 from .querysets import RunQuerySet
+from .tables import table_answer
 
 MOST_RUNS = 100
 """How many runs one request may delete or restore."""
@@ -210,19 +212,17 @@ class EmptyRecycleBin(RunView):
 @extend_schema(tags=["metrics"])
 class Metrics(RunView):
     @extend_schema(operation_id="get_metrics", responses=serializers.MetricTable)
-    def get(self, request: Request, run_id: str) -> Response:
+    def get(self, request: Request, run_id: str) -> HttpResponseBase:
         """What the run logged, one row a moment, in seconds since its first event."""
-        table = metrics.by_time(self.run(run_id).pk)
-        return Response({"columns": table.columns, "rows": table.rows})
+        return table_answer(request, metrics.by_time(self.run(run_id).pk))
 
 
 @extend_schema(tags=["metrics"])
 class MetricsByStep(RunView):
     @extend_schema(operation_id="get_metrics_by_step", responses=serializers.MetricTable)
-    def get(self, request: Request, run_id: str) -> Response:
+    def get(self, request: Request, run_id: str) -> HttpResponseBase:
         """What the run logged, one row a step; of repeated values at a step the last counts."""
-        table = metrics.by_step(self.run(run_id).pk)
-        return Response({"columns": table.columns, "rows": table.rows})
+        return table_answer(request, metrics.by_step(self.run(run_id).pk))
 
 
 @extend_schema(tags=["metrics"])

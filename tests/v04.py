@@ -96,7 +96,7 @@ def by_time(path: Path) -> dict[str, Any]:
 def _time_of(event: dict[str, Any], data: dict[str, Any]) -> float | None:
     for raw in (data.get("time"), event.get("ts")):
         if isinstance(raw, int | float) and not isinstance(raw, bool) and math.isfinite(raw):
-            return raw
+            return float(raw)
     return None
 
 
