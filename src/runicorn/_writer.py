@@ -19,7 +19,7 @@ KEPT_BYTES = 64 * 1024 * 1024
 _OPTIONS = (
     orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 )
-_U = ord("u")
+_N, _U = b"nu"
 _REOPEN = (errno.EBADF, errno.ESTALE)
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
 
@@ -37,7 +37,7 @@ def encode(event: Mapping[str, Any]) -> bytes:
     """
     try:
         line = _dumps(event, plain, _OPTIONS)
-        if _U not in line or line.rfind(b"null") < 0:  # to look for one byte costs next to nothing
+        if b"null" not in line:
             return line
     except TypeError:
         pass
@@ -90,7 +90,8 @@ class LineWriter:
         made is a twentieth of the time."""
         try:
             line = _dumps(event, plain, _OPTIONS)
-            if _U in line and line.rfind(b"null") >= 0:
+            # To look for one byte costs next to nothing; to look for four, a tenth of the write.
+            if _U in line and _N in line and b"null" in line:
                 line = encode(event)
         except TypeError:
             line = encode(event)
