@@ -24,9 +24,12 @@ from .sdk import (
 )
 
 if TYPE_CHECKING:
+    from .artifacts import Artifact, ArtifactType
     from .environment import EnvironmentCapture, EnvironmentInfo
 
 __all__ = [
+    "Artifact",
+    "ArtifactType",
     "EnvironmentCapture",
     "EnvironmentInfo",
     "Run",
@@ -44,6 +47,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load what a training script rarely needs only when it is asked for."""
+    if name in ("Artifact", "ArtifactType"):
+        from . import artifacts
+
+        return getattr(artifacts, name)
     if name in ("EnvironmentCapture", "EnvironmentInfo"):
         from . import environment
 

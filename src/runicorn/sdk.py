@@ -18,10 +18,13 @@ from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 from time import time as clock
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from . import _claim, _images, _lifecycle, layout
 from ._writer import LineWriter, encode, plain
+
+if TYPE_CHECKING:
+    from .artifacts import Artifact
 
 logger = logging.getLogger("runicorn")
 
@@ -199,6 +202,26 @@ class Run:
     def summary(self, update: Mapping[str, Any]) -> None:
         """Merge *update* into the run's summary. Raises TypeError for what JSON cannot hold."""
         self._merge(layout.SUMMARY, json.loads(encode(update)))
+
+    # -- artifacts -----------------------------------------------------------------------------
+
+    def log_artifact(self, artifact: Artifact) -> int:
+        """Save *artifact* as its next version, created by this run; returns the number.
+
+        Raises ValueError if there is nothing to save, and OSError if it cannot be written.
+        """
+        from .artifacts.artifact import log_artifact
+
+        return log_artifact(self, artifact)
+
+    def use_artifact(self, spec: str) -> Artifact:
+        """The version that ``name:v3`` or ``name:alias`` names; the run is noted as its user.
+
+        Raises ValueError for an alias that does not exist, FileNotFoundError for the rest.
+        """
+        from .artifacts.artifact import use_artifact
+
+        return use_artifact(self, spec)
 
     # -- the best value ------------------------------------------------------------------------
 

@@ -1,0 +1,324 @@
+"""``Artifact``: what a training script puts together, saves, and uses again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from .. import layout
+from . import names
+from .names import ArtifactType
+from .pool import Progress, copy_and_hash
+from .records import ArtifactManifest, ArtifactMetadata, FileEntry, ReferenceEntry
+from .storage import FILES, ArtifactStorage, Draft, Location
+
+if TYPE_CHECKING:
+    from ..sdk import Run
+
+logger = logging.getLogger("runicorn")
+
+LARGE = 64 * 2**20
+"""From so many bytes on a download shows how far it has come."""
+
+
+class DigestMismatch(RuntimeError):
+    """A stored file is not the one that was saved."""
+
+
+class Artifact:
+    """A named thing of a type, made of files and of references to data that stays where it is.
+
+    Put it together and give it to ``run.log_artifact``, which makes it a version that never
+    changes; or get one from ``run.use_artifact``. Files are read when it is logged.
+
+    Raises ValueError for a name or type that cannot be a folder.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        type: str | ArtifactType = ArtifactType.MODEL,
+        description: str = "",
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = names.check_name(name)
+        self.type = names.check_type(type)
+        self.description = description
+        self.metadata: dict[str, Any] = dict(metadata or {})
+        self.tags: list[str] = []
+        self._files: dict[str, str] = {}
+        self._references: list[ReferenceEntry] = []
+        self._version: int | None = None
+        self._loaded: tuple[ArtifactMetadata, ArtifactManifest] | None = None
+        self._folder: Path | None = None
+
+    # -- putting together ----------------------------------------------------------------------
+
+    def add_file(self, path: str | os.PathLike[str], name: str | None = None) -> Self:
+        """Add one file, as *name* (its own name by default). A name that is taken stays as it is.
+
+        Raises FileNotFoundError, and ValueError for a folder or a path that leads outside.
+        """
+        source = Path(path)
+        if not source.exists():
+            raise FileNotFoundError(f"File not found: {path}")
+        if not source.is_file():
+            raise ValueError(f"Not a file (use add_dir for directories): {path}")
+        self._files.setdefault(names.check_path(name or source.name), str(source.resolve()))
+        return self
+
+    def add_dir(
+        self,
+        path: str | os.PathLike[str],
+        name: str | None = None,
+        exclude_patterns: Sequence[str] | None = None,
+    ) -> Self:
+        """Add every file below a folder, below *name* if given.
+
+        *exclude_patterns*: globs such as ``*.tmp``, matched from the right. Links to folders are
+        not followed. Raises FileNotFoundError, ValueError.
+        """
+        folder = Path(path)
+        if not folder.exists():
+            raise FileNotFoundError(f"Directory not found: {path}")
+        if not folder.is_dir():
+            raise ValueError(f"Not a directory: {path}")
+        folder = folder.resolve()
+        prefix = f"{names.check_path(name.rstrip('/'))}/" if name else ""
+        found = 0
+        for relative in sorted(_files_below(str(folder))):
+            if any(Path(relative).match(pattern) for pattern in exclude_patterns or ()):
+                continue
+            target = names.check_path(prefix + relative.replace(os.sep, "/"))
+            self._files.setdefault(target, os.path.join(folder, relative))
+            found += 1
+        if not found:
+            logger.warning("Nothing to add to artifact %s in %s", self.name, path)
+        return self
+
+    def add_reference(
+        self,
+        uri: str,
+        checksum: str | None = None,
+        size: int | None = None,
+        name: str | None = None,
+        **metadata: Any,
+    ) -> Self:
+        """Add data that stays where it is. *size* in bytes counts towards the version's size."""
+        self._references.append(ReferenceEntry(str(uri), checksum, size, metadata))
+        return self
+
+    def add_metadata(self, metadata: Mapping[str, Any]) -> Self:
+        self.metadata.update(metadata)
+        return self
+
+    def add_tags(self, *tags: str) -> Self:
+        self.tags = list(dict.fromkeys([*self.tags, *tags]))
+        return self
+
+    # -- looking at it -------------------------------------------------------------------------
+
+    @property
+    def version(self) -> int | None:
+        return self._version
+
+    @property
+    def is_loaded(self) -> bool:
+        return self._loaded is not None
+
+    @property
+    def full_name(self) -> str:
+        version = "unstaged" if self._version is None else f"v{self._version}"
+        return f"{self.name}:{version}"
+
+    def get_manifest(self) -> ArtifactManifest | None:
+        return self._loaded[1] if self._loaded else None
+
+    def get_metadata(self) -> ArtifactMetadata | None:
+        return self._loaded[0] if self._loaded else None
+
+    def get_references(self) -> list[ReferenceEntry]:
+        return self._loaded[1].references if self._loaded else self._references
+
+    def __str__(self) -> str:
+        return self.full_name
+
+    def __repr__(self) -> str:
+        return f"<Artifact {self.full_name} type={self.type}>"
+
+    # -- using it ------------------------------------------------------------------------------
+
+    def download(self, target_dir: str | os.PathLike[str] | None = None) -> Path:
+        """Copy the files to *target_dir* (a new temporary folder by default) and return it.
+
+        Every file is verified while it is copied, and appears under its name only when it is
+        whole and right. Raises DigestMismatch if what is stored is not what was saved.
+        """
+        manifest, folder = self._content()
+        if target_dir is None:
+            name = f"runicorn_{self.name}_v{self._version}_"
+            target = Path(tempfile.mkdtemp(prefix=name))
+        else:
+            target = Path(target_dir).absolute()
+            target.mkdir(parents=True, exist_ok=True)
+        with _progress_line(self.full_name, sum(file.size for file in manifest.files)) as tell:
+            for entry in manifest.files:
+                self._fetch(entry, folder, target, tell)
+        return target
+
+    def _fetch(self, entry: FileEntry, folder: Path, target: Path, tell: Progress | None) -> None:
+        source = names.inside(folder, entry.path)
+        destination = names.inside(target, entry.path)
+        if source is None or destination is None:
+            raise ValueError(f"Invalid file path (path traversal detected): {entry.path}")
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".download-", dir=destination.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            with open(source, "rb") as file, open(temporary, "wb") as copy:
+                digest, _ = copy_and_hash(file.fileno(), copy.fileno(), tell)
+            if digest != names.parse_digest(entry.digest):
+                raise DigestMismatch(
+                    f"{entry.path} of {self.full_name} was changed after it was saved: "
+                    f"its digest is sha256:{digest}, not {entry.digest}."
+                )
+            shutil.copystat(source, temporary)
+            temporary.replace(destination)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def get_file_path(self, file_path: str) -> Path | None:
+        """Where the file is stored, for reading only; None if the artifact has no such file."""
+        _, folder = self._content()
+        path = names.inside(folder, file_path)
+        if path is None:
+            raise ValueError(f"Invalid file path (path traversal detected): {file_path}")
+        return path if path.is_file() else None
+
+    def _content(self) -> tuple[ArtifactManifest, Path]:
+        if self._loaded is None or self._folder is None:
+            raise RuntimeError(f"Artifact {self.name} is not loaded. Use run.use_artifact() first.")
+        return self._loaded[1], self._folder
+
+    def _load(self, storage: ArtifactStorage, location: Location, number: int) -> None:
+        metadata = storage.metadata(location, number)
+        self._loaded = (metadata, storage.manifest(location, number))
+        self._version = number
+        self._folder = location.version(number) / FILES
+        self.description, self.metadata = metadata.description, metadata.metadata
+        self.tags = metadata.tags
+
+    def _draft(self) -> Draft:
+        return Draft(
+            self.name,
+            self.type,
+            [(source, path) for path, source in self._files.items()],
+            self._references,
+            self.description,
+            self.metadata,
+            self.tags,
+        )
+
+
+def log_artifact(run: Run, artifact: Artifact) -> int:
+    """Save *artifact* as a version created by *run*; returns its number."""
+    storage = ArtifactStorage(run.storage_root)
+    metadata, manifest = storage.save(artifact._draft(), created_by_run=run.id)
+    artifact._version = metadata.version
+    _record(
+        run,
+        layout.ARTIFACTS_CREATED,
+        {
+            "name": artifact.name,
+            "type": metadata.type,
+            "version": metadata.version,
+            "created_at": metadata.created_at,
+            "size_bytes": sum(file.size for file in manifest.files),
+            "num_files": metadata.num_files,
+            "num_references": metadata.num_references,
+        },
+    )
+    return metadata.version
+
+
+def use_artifact(run: Run, spec: str) -> Artifact:
+    """The version that ``name:v3`` or ``name:alias`` names; noted as used by *run*."""
+    name, reference = names.parse_spec(spec)
+    storage = ArtifactStorage(run.storage_root)
+    location = storage.find(name)
+    artifact = Artifact(name, location.type)
+    artifact._load(storage, location, storage.resolve(location, reference))
+    metadata = artifact.get_metadata()
+    assert metadata is not None
+    _record(
+        run,
+        layout.ARTIFACTS_USED,
+        {
+            "name": name,
+            "type": artifact.type,
+            "version": artifact.version,
+            "used_at": time.time(),
+            "size_bytes": metadata.size_bytes,
+            "num_files": metadata.num_files,
+        },
+        once=True,
+    )
+    return artifact
+
+
+def _record(run: Run, document: str, entry: dict[str, Any], *, once: bool = False) -> None:
+    """Note *entry* in the run's document; *once*: not if the version is noted already."""
+    path = run.run_dir / document
+    key = (entry["name"], entry["version"])
+    try:
+        with layout.locked(path):
+            data = layout.read_json(path)
+            noted = data.get("artifacts")
+            noted = noted if isinstance(noted, list) else []
+            known = ((e.get("name"), e.get("version")) for e in noted if isinstance(e, dict))
+            if not once or key not in known:
+                layout.write_json(path, {**data, "artifacts": [*noted, entry]})
+    except (OSError, TimeoutError) as error:
+        logger.warning("Run %s could not note %s:v%s: %s", run.id, *key, error)
+
+
+def _files_below(folder: str) -> Iterator[str]:
+    for path, _, files in os.walk(folder):
+        for name in files:
+            full = os.path.join(path, name)
+            if Path(full).is_file():
+                yield full[len(folder) :].lstrip(os.sep)
+
+
+@contextmanager
+def _progress_line(what: str, total: int) -> Iterator[Progress | None]:
+    """Something to tell how many bytes were copied, if there are many and somebody looks."""
+    if total < LARGE or not sys.stderr.isatty():
+        yield None
+        return
+    done, shown = 0, 0.0
+
+    def tell(count: int) -> None:
+        nonlocal done, shown
+        done += count
+        now = time.monotonic()
+        if now - shown > 0.1 or done >= total:
+            shown = now
+            bar = ("#" * (30 * done // total)).ljust(30)
+            text = f"\r{what} [{bar}] {done / 2**20:,.0f} of {total / 2**20:,.0f} MiB"
+            print(text, end="", file=sys.stderr, flush=True)
+
+    try:
+        yield tell
+    finally:
+        print(file=sys.stderr)
