@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import close_old_connections, transaction
@@ -36,6 +37,9 @@ LIVE_SECONDS = 1
 RECENT_SECONDS = 15
 """A folder that was announced counts as living this long: an announcement may swallow the next."""
 
+LIVING_SECONDS = 3600
+"""A running run that has not written for this long is not looked at every second any more."""
+
 RESCAN_SECONDS = 60
 """How often all folders are looked at where the file system announces changes."""
 
@@ -56,7 +60,7 @@ class Intake(threading.Thread):
         self.root = root
         self.report = report
         self._pending: dict[str, None] = {}
-        self._marks: dict[str, int] = {}
+        self._marks: dict[str, Mark] = {}
         self._recent: dict[str, float] = {}
         self._failures: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -131,31 +135,48 @@ class Intake(threading.Thread):
         if not self.root.is_dir():
             return  # not mounted just now: that is no reason to forget its runs
         seen: set[str] = set()
-        found: dict[str, float] = {}
-        for directory, entry in layout.iter_run_dirs(self.root):
+        changed: dict[str, float] = {}
+        for directory, _ in layout.iter_run_dirs(self.root):
             seen.add(directory)
-            try:
-                mark, mtime = _mark(entry.path)
-            except OSError:
-                continue
-            if self._marks.get(directory) != mark:
-                self._marks[directory] = mark
-                found[directory] = mtime
+            if self._differs(directory) and directory in self._marks:
+                changed[directory] = self._marks[directory].written
         gone = self._marks.keys() - seen
         gone |= set(Run.objects.directories().iterator()) - self._marks.keys()
         for directory in gone:
             self._marks.pop(directory, None)
         with self._lock:
-            for directory in sorted(found, key=found.__getitem__, reverse=True):
-                self._pending[directory] = None
+            self._pending |= dict.fromkeys(sorted(changed, key=changed.__getitem__, reverse=True))
             self._pending |= dict.fromkeys(gone)
         progress.current.found = len(self._marks)
         progress.current.taken_in = len(self._marks) - len(self._pending)
 
     def _look_at_living(self) -> None:
-        """Queue living runs: a change that was not announced shows within a second."""
+        """Queue living runs that differ: a change that was not announced shows within a second."""
+        since = time.time() - LIVING_SECONDS
+        living = {
+            directory
+            for directory in Run.objects.running().directories()
+            if (mark := self._marks.get(directory)) is None or mark.written > since
+        }
+        now = time.monotonic()
         with self._lock:
-            self._pending |= dict.fromkeys(Run.objects.running().directories())
+            self._recent = {d: until for d, until in self._recent.items() if until > now}
+            living |= self._recent.keys()
+        changed = [directory for directory in living if self._differs(directory)]
+        with self._lock:
+            self._pending |= dict.fromkeys(changed)
+
+    def _differs(self, directory: str) -> bool:
+        """Whether the folder differs from when it was last looked at, or may have just then."""
+        try:
+            mark = _mark(self.root / directory)
+        except FileNotFoundError:
+            return self._marks.pop(directory, None) is not None
+        except OSError:
+            return False
+        is_same = self._marks.get(directory) == mark
+        self._marks[directory] = mark
+        return not is_same or abs(time.time() - mark.written) < folders.HALF_WRITTEN_SECONDS + 1
 
     # -- taking in -----------------------------------------------------------------------------
 
@@ -218,18 +239,25 @@ class Intake(threading.Thread):
             self.report(progress.current)
 
 
-def _mark(path: str) -> tuple[int, float]:
-    """Something that differs once a file of the run does, and when the run was last written to."""
+class Mark(NamedTuple):
+    """What a run's folder looked like from outside."""
+
+    look: int
+    written: float
+    """When it was last written to, in Unix seconds."""
+
+
+def _mark(path: Path) -> Mark:
     info = os.lstat(path)
-    marks: list[object] = [info.st_mtime_ns, info.st_ino]
-    newest = info.st_mtime
+    look: list[object] = [info.st_mtime_ns, info.st_ino]
+    written = info.st_mtime
     with os.scandir(path) as entries:
         for entry in sorted(entries, key=lambda e: e.name):
             if entry.name in layout.STREAMS or entry.name in layout.DOCUMENTS:
                 info = entry.stat(follow_symlinks=False)
-                marks += [entry.name, info.st_size, info.st_mtime_ns, info.st_ino]
-                newest = max(newest, info.st_mtime)
-    return hash(tuple(marks)), newest
+                look += [entry.name, info.st_size, info.st_mtime_ns, info.st_ino]
+                written = max(written, info.st_mtime)
+    return Mark(hash(tuple(look)), written)
 
 
 class Listener:
