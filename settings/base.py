@@ -31,7 +31,6 @@ INSTALLED_APPS = [
     "channels",
     "corsheaders",
     "rest_framework",
-    "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "runs",
