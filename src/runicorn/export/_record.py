@@ -1,0 +1,138 @@
+"""What an export is made of: one run's folder, read event by event."""
+
+from __future__ import annotations
+
+import json
+import math
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .. import layout
+
+FIRST_COLUMNS = ("global_step", "step", "time", "stage")
+AXES = ("global_step", "step", "time")
+"""Numbers that say where a value was logged; they are no metrics."""
+
+
+class Event(NamedTuple):
+    step: int | None
+    time: float
+    data: dict[str, Any]
+
+
+class Record:
+    """A run as its folder has it. ``events`` may be read any number of times, in bounded memory.
+
+    Every reading ends where the file ended at first: a run may go on while it is exported.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.path = Path(run_dir)
+        self.meta = layout.read_json(self.path / layout.META)
+        self.status = layout.read_json(self.path / layout.STATUS)
+        self.summary = layout.read_json(self.path / layout.SUMMARY)
+        self.run_id = _text(self.meta.get("id")) or self.path.name
+        names = self.path.parts[-4:] if self.path.parent.name == layout.RUNS else ()
+        project, name = names[:2] if len(names) == 4 else ("", "")
+        self.project = _text(self.meta.get("project")) or project
+        self.name = _text(self.meta.get("name")) or name
+        self._end: int | None = None
+
+    def events(self) -> Iterator[Event]:
+        """Every metrics event that can be read, in the order of the log."""
+        try:
+            file = (self.path / layout.EVENTS).open("rb")
+        except OSError:
+            return
+        with file:
+            if self._end is None:
+                self._end = file.seek(0, 2)
+                file.seek(0)
+            read = 0
+            for line in file:
+                read += len(line)
+                if read > self._end:
+                    return
+                event = _event(line)
+                if event is not None:
+                    yield event
+
+    def columns(self) -> list[str]:
+        """The keys of all events: those that place an event first, the others sorted."""
+        keys: set[str] = set()
+        for event in self.events():
+            keys.update(event.data)
+        first = [key for key in FIRST_COLUMNS if key in keys]
+        return first + sorted(keys.difference(first))
+
+
+def _event(line: bytes) -> Event | None:
+    entry = layout.parse_json(line)
+    if entry is None and (start := line.rfind(b'{"ts":')) > 0:
+        entry = layout.parse_json(line[start:])  # behind the fragment of a killed process
+    if entry is None or entry.get("type") != "metrics" or not isinstance(entry.get("data"), dict):
+        return None
+    data = entry["data"]
+    raw = data["global_step"] if "global_step" in data else data.get("step")
+    try:
+        step = int(raw)
+    except (TypeError, ValueError, OverflowError):
+        step = None
+    if step is not None and not -(2**63) < step < 2**63:
+        step = None
+    times: list[Any] = [t for t in (data.get("time"), entry.get("ts")) if is_finite(t)]
+    return Event(step, float(times[0]) if times else 0.0, data)
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_finite(value: object) -> bool:
+    try:
+        return is_number(value) and math.isfinite(value)  # type: ignore[arg-type]
+    except OverflowError:  # an integer beyond every float
+        return False
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def cell(value: object) -> str | int | float | bool | None:
+    """*value* for a cell of a sheet or table: what is nested as JSON."""
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False)
+    return value  # type: ignore[return-value]
+
+
+@dataclass
+class Series:
+    """The finite numbers of one metric; booleans count as 0 and 1."""
+
+    key: str
+    steps: array[float] = field(default_factory=lambda: array("d"))
+    values: array[float] = field(default_factory=lambda: array("d"))
+
+    @property
+    def mean(self) -> float:
+        try:
+            return math.fsum(self.values) / len(self.values)
+        except OverflowError:
+            return math.inf
+
+
+def all_series(record: Record) -> tuple[int, list[Series]]:
+    """How many events there are, and every metric with a finite number, as first logged."""
+    found: dict[str, Series] = {}
+    count = 0
+    for count, event in enumerate(record.events(), 1):
+        for key, value in event.data.items():
+            if key not in AXES and (isinstance(value, bool) or is_finite(value)):
+                series = found.get(key) or found.setdefault(key, Series(key))
+                series.steps.append(count if event.step is None else event.step)
+                series.values.append(value)
+    return count, list(found.values())
