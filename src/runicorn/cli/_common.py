@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..api import RunicornClient
+
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 else:
     Commands = Any
@@ -62,6 +64,13 @@ def add_server(parser: argparse.ArgumentParser) -> None:
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+
+
+def client(args: argparse.Namespace) -> RunicornClient:
+    """A client for ``--server``. Raises ConnectionError, or ImportError without httpx."""
+    from ..api import connect
+
+    return connect(args.server, token=args.token)
 
 
 def fail(message: str) -> int:

@@ -1,0 +1,154 @@
+"""Calls as generators that know no network, so that each is written once for both clients.
+
+A call yields what it needs (a :class:`Request` to be answered, a :class:`Pause`), gets the answer
+sent back, and returns its result; a stream yields its results too, as :class:`Emit`. Whoever
+drives it is blocking or asynchronous. See https://sans-io.readthedocs.io for the idea.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Progress: TypeAlias = Callable[[int, int | None], None]
+"""Told of (bytes done, bytes in total or None if nobody knows)."""
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    params: dict[str, Any] | None = None
+    json: Any = None
+    upload: Path | None = None
+    """A file to send as the multipart field ``file``."""
+    save_to: Path | None = None
+    """Where to write the body of a good answer, piece by piece; it is not kept in memory."""
+    progress: Progress | None = None
+    timeout_s: float | None = None
+    retries: int | None = None
+    """Instead of the client's own number."""
+
+
+@dataclass(frozen=True)
+class Pause:
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Emit(Generic[T]):
+    value: T
+
+
+Steps: TypeAlias = Generator[Request | Pause, Any, T]
+Stream: TypeAlias = Generator[Request | Pause | Emit[T], Any, None]
+
+
+class Blocking(Protocol):
+    """Performs steps in the calling thread."""
+
+    def perform(self, step: Request | Pause) -> Any: ...
+
+
+class Awaiting(Protocol):
+    """Performs steps in an event loop."""
+
+    async def perform(self, step: Request | Pause) -> Any: ...
+
+
+def run(steps: Steps[T], transport: Blocking) -> T:
+    try:
+        step = next(steps)
+        while True:
+            try:
+                answer = transport.perform(step)
+            except Exception as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(answer)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+async def arun(steps: Steps[T], transport: Awaiting) -> T:
+    try:
+        step = next(steps)
+        while True:
+            try:
+                answer = await transport.perform(step)
+            except Exception as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(answer)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+def _piece(stream: Stream[T], answer: Any) -> Steps[Emit[T] | None]:
+    """The steps of *stream* up to its next result; None behind the last one."""
+    try:
+        step = stream.send(answer)
+        while not isinstance(step, Emit):
+            try:
+                answer = yield step
+            except Exception as error:
+                step = stream.throw(error)
+            else:
+                step = stream.send(answer)
+    except StopIteration:
+        return None
+    return step
+
+
+# -- methods -----------------------------------------------------------------------------------
+# ``method = blocking(call)`` in a class body. The class has a ``_transport``.
+
+
+def blocking(call: Callable[Concatenate[Any, P], Steps[T]]) -> Callable[Concatenate[Any, P], T]:
+    @functools.wraps(call)
+    def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return run(call(self, *args, **kwargs), self._transport)
+
+    return method
+
+
+def awaiting(
+    call: Callable[Concatenate[Any, P], Steps[T]],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
+    @functools.wraps(call)
+    async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await arun(call(self, *args, **kwargs), self._transport)
+
+    return method
+
+
+def iterating(
+    call: Callable[Concatenate[Any, P], Stream[T]],
+) -> Callable[Concatenate[Any, P], Iterator[T]]:
+    @functools.wraps(call)
+    def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        stream = call(self, *args, **kwargs)
+        while (emitted := run(_piece(stream, None), self._transport)) is not None:
+            yield emitted.value
+
+    return method
+
+
+def aiterating(
+    call: Callable[Concatenate[Any, P], Stream[T]],
+) -> Callable[Concatenate[Any, P], AsyncIterator[T]]:
+    @functools.wraps(call)
+    async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
+        stream = call(self, *args, **kwargs)
+        while (emitted := await arun(_piece(stream, None), self._transport)) is not None:
+            yield emitted.value
+
+    return method

@@ -1,0 +1,166 @@
+"""``client.artifacts``: versioned files that runs make and use."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from . import _requests as http
+from ._calls import JSON, Client, _slice, path
+from ._steps import Awaiting, Blocking, Steps, awaiting, blocking
+from .exceptions import BadRequestError, NotFoundError
+
+
+class _Extension:
+    """A part of a client, on the connections of the whole."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._transport: Any = client._transport
+        self.timeout: float = client.timeout
+        self.max_retries: int = client.max_retries
+
+
+def list_artifacts(
+    self: Client, type: str | None = None, limit: int | None = None, offset: int | None = None
+) -> Steps[list[JSON]]:
+    """Artifacts, the latest changed first; *type*: ``model``, ``dataset`` and so on."""
+    found = yield from http.get(self, "/api/artifacts", {"type": type})
+    return _slice(found, limit, offset)
+
+
+def get_artifact(self: Client, artifact_id: str) -> Steps[JSON]:
+    """One version, named ``name:v3``, ``name:3`` or by an alias, ``name:latest``."""
+    name, version = yield from _resolve(self, artifact_id)
+    return (yield from http.expect_object(http.get(self, path("artifacts", name, f"v{version}"))))
+
+
+def list_versions(self: Client, artifact_name: str) -> Steps[list[JSON]]:
+    """The versions of an artifact, newest first."""
+    found: list[JSON] = yield from http.get(self, path("artifacts", artifact_name, "versions"))
+    return found[::-1]
+
+
+def list_files(self: Client, artifact_id: str) -> Steps[JSON]:
+    """The files and references of a version, with sizes in bytes and digests."""
+    name, version = yield from _resolve(self, artifact_id)
+    return (
+        yield from http.expect_object(
+            http.get(self, path("artifacts", name, f"v{version}", "files"))
+        )
+    )
+
+
+def get_artifact_lineage(self: Client, artifact_id: str, max_depth: int = 3) -> Steps[JSON]:
+    """The graph around a version (``nodes``, ``edges``), with ``created_by`` (the id of the run
+    that made it, or None) and ``used_by`` (ids of runs)."""
+    name, version = yield from _resolve(self, artifact_id)
+    graph = yield from http.get(
+        self, path("artifacts", name, f"v{version}", "lineage"), {"max_depth": max_depth}
+    )
+    me = graph["root_artifact"]
+    edges = [(_run(edge["source"]), _run(edge["target"])) for edge in graph["edges"]]
+    makers = [source for source, target in edges if target == me]
+    users = [target for source, target in edges if source == me]
+    return {**graph, "created_by": makers[0] if makers else None, "used_by": users}
+
+
+def _run(node_id: str) -> str:
+    return node_id.removeprefix("run:")  # so in 0.4
+
+
+def list_experiment_artifacts(
+    self: Client, run_id: str, relation: str | None = None
+) -> Steps[list[JSON]]:
+    """What a run ``created`` and ``used``, each with its *relation*; or only one of the two."""
+    if relation not in (None, "created", "used"):
+        raise BadRequestError(f"Bad request: relation is created or used, not {relation!r}")
+    found = yield from http.get(self, path("runs", run_id, "artifacts"))
+    return [
+        {**artifact, "relation": kind}
+        for kind in ("created", "used")
+        if relation in (None, kind)
+        for artifact in found[kind]
+    ]
+
+
+def delete_artifact(self: Client, artifact_id: str, permanent: bool = False) -> Steps[JSON]:
+    """Mark a version as deleted or, with *permanent*, remove it for good."""
+    name, version = yield from _resolve(self, artifact_id)
+    address = path("artifacts", name, f"v{version}") + ("?permanent=true" if permanent else "")
+    return (yield from http.expect_object(http.delete(self, address)))
+
+
+def get_stats(self: Client) -> Steps[JSON]:
+    """Numbers and sizes (bytes) of all that is kept."""
+    return (yield from http.expect_object(http.get(self, "/api/artifacts/stats")))
+
+
+def download_artifact(
+    self: Client, artifact_id: str, output_path: str | os.PathLike[str]
+) -> Steps[str]:
+    """Copy the files of a version into the folder *output_path*; its path.
+
+    Works where the server's files can be seen from here; NotImplementedError elsewhere.
+    """
+    listing = yield from list_files(self, artifact_id)
+    target = Path(output_path)
+    for file in listing["files"]:
+        source, to = file.get("absolute_path"), target / file["path"]
+        if not source or not Path(source).is_file():
+            raise NotImplementedError("Download not yet implemented in API client")
+        if not to.resolve().is_relative_to(target.resolve()):
+            raise BadRequestError(f"Bad request: {file['path']!r} would leave {target}")
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, to)
+    target.mkdir(parents=True, exist_ok=True)
+    return str(output_path)
+
+
+def _resolve(self: Client, artifact_id: str) -> Steps[tuple[str, int]]:
+    name, colon, version = artifact_id.rpartition(":")
+    if not colon or not name or not version:
+        raise BadRequestError(
+            f"Bad request: {artifact_id!r} names no version; write name:v1 or name:latest"
+        )
+    if number := re.fullmatch(r"v?([0-9]+)", version):
+        return name, int(number[1])
+    for artifact in (yield from list_artifacts(self)):
+        if artifact["name"] == name and version in artifact.get("aliases", {}):
+            return name, int(artifact["aliases"][version])
+    raise NotFoundError(f"Resource not found: {artifact_id}", status_code=404, detail=None)
+
+
+class ArtifactsAPI(_Extension):
+    """The artifacts of a server."""
+
+    _transport: Blocking
+
+    list_artifacts = blocking(list_artifacts)
+    get_artifact = blocking(get_artifact)
+    list_versions = blocking(list_versions)
+    list_files = blocking(list_files)
+    get_artifact_lineage = blocking(get_artifact_lineage)
+    list_experiment_artifacts = blocking(list_experiment_artifacts)
+    delete_artifact = blocking(delete_artifact)
+    get_stats = blocking(get_stats)
+    download_artifact = blocking(download_artifact)
+
+
+class AsyncArtifactsAPI(_Extension):
+    """The artifacts of a server, asynchronously."""
+
+    _transport: Awaiting
+
+    list_artifacts = awaiting(list_artifacts)
+    get_artifact = awaiting(get_artifact)
+    list_versions = awaiting(list_versions)
+    list_files = awaiting(list_files)
+    get_artifact_lineage = awaiting(get_artifact_lineage)
+    list_experiment_artifacts = awaiting(list_experiment_artifacts)
+    delete_artifact = awaiting(delete_artifact)
+    get_stats = awaiting(get_stats)
+    download_artifact = awaiting(download_artifact)
