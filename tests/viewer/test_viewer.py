@@ -1,0 +1,130 @@
+"""``runicorn viewer`` as it is typed: what it prints, how it ends, what it survives."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from tests.runs.conftest import Root, event
+from tests.servers import ROOT, clean_environment, viewer, wait_until
+
+
+def run_viewer(*options, **kwargs):
+    return subprocess.run(
+        [sys.executable, "-m", "runicorn", "viewer", *map(str, options)],
+        env=clean_environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        **kwargs,
+    )
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = Root(tmp_path / "root")
+    root.path.mkdir()
+    return root
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_it_does_not_listen_to_strangers_unless_told_to(root, host):
+    ended = run_viewer("--storage", root.path, "--host", host, "--port", 0)
+    assert ended.returncode == 1
+    assert "--allow-remote" in ended.stdout
+    assert not (root.path / ".runicorn").exists()
+
+
+def test_a_port_in_use_is_said_at_once(root):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = run_viewer("--storage", root.path, "--port", port)
+    assert ended.returncode == 1
+    assert f"Cannot listen on 127.0.0.1:{port}" in ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+def test_a_storage_folder_that_cannot_be_made_is_said(root):
+    (root.path / "file").write_text("in the way")
+    ended = run_viewer("--storage", root.path / "file" / "root", "--port", 0)
+    assert ended.returncode == 1
+    assert "The storage folder cannot be used" in ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("options", [["--port", "x"], ["--nonsense"]])
+def test_wrong_arguments_end_with_2(options):
+    assert run_viewer(*options).returncode == 2
+
+
+def test_it_says_how_far_it_is_and_ends_cleanly_when_told(root):
+    for _ in range(3):
+        root.run()
+    with viewer(root.path) as server:
+        assert server.health()["intake"] == {
+            "state": "watching",
+            "found": 3,
+            "taken_in": 3,
+            "failed": 0,
+        }
+        output = server.log.read_text()
+        assert f"Storage: {root.path}" in output
+        assert "Took in 3 runs" in output
+        server.process.terminate()
+        assert server.process.wait(15) == 0
+
+
+@pytest.mark.parametrize(
+    "damage", [b"no database at all" * 100, b"SQLite format 3\x00" + b"x" * 8192]
+)
+def test_a_damaged_index_is_put_aside_and_built_anew(root, damage):
+    run = root.run()
+    run.append("events.jsonl", event({"global_step": 1, "loss": 1.0}))
+    index = root.path / ".runicorn" / "index.sqlite3"
+    with viewer(root.path):
+        pass
+    index.write_bytes(damage)
+    with viewer(root.path) as server:
+        rows = httpx.get(f"{server.url}/api/runs/{run.id}/metrics_step").json()["rows"]
+        assert [row["loss"] for row in rows] == [1.0]
+        assert "was damaged" in server.log.read_text()
+    assert [path.read_bytes() for path in index.parent.glob("*.damaged-*")] == [damage]
+
+
+def test_one_run_that_cannot_be_read_is_named_and_hides_no_other(root):
+    good, bad = root.run(), root.run()
+    bad.write("status.json", {"status": "running"})
+    (bad.path / "meta.json").unlink()
+    (bad.path / "meta.json").symlink_to(bad.path / "meta.json")
+    with viewer(root.path) as server:
+        assert {run["id"] for run in httpx.get(f"{server.url}/api/runs").json()} == {
+            good.id,
+            bad.id,
+        }
+
+
+@pytest.mark.slow
+def test_reload_restarts_on_a_change_and_serves_again(root):
+    with viewer(root.path, "--reload") as server:
+        before = server.log.read_text().count("Runicorn ")
+
+        def restarts():
+            (ROOT / "runs" / "views.py").touch()  # again: it may not have looked yet
+            return server.log.read_text().count("Runicorn ") > before
+
+        wait_until(restarts, "restarted")
+        wait_until(lambda: _answers(server.url), "answers again")
+
+
+def _answers(url):
+    try:
+        return httpx.get(f"{url}/api/health").status_code == 200
+    except httpx.TransportError:
+        return False
