@@ -175,14 +175,14 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        temporary.chmod(_new_file_mode())
+        temporary.chmod(new_file_mode())
         temporary.replace(path)
     except BaseException:
         temporary.unlink()
         raise
 
 
-def _new_file_mode() -> int:
+def new_file_mode() -> int:
     global _mode
     if _mode is None:
         mask = os.umask(0)

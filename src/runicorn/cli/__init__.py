@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import viewer
+from . import generate_manifest, viewer
 
-COMMANDS = (viewer,)
+COMMANDS = (viewer, generate_manifest)
 """In the order of ``--help``."""
 
 EXIT_CODES = "exit codes: 0 done, 1 an error that is explained, 2 wrong arguments, 130 interrupted"
