@@ -169,7 +169,8 @@ _STYLE = """\
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 60rem; margin: 2rem auto;
   padding: 0 1.25rem }
 h1 { font-size: 1.7rem; margin: 0 } h2 { font-size: 1.15rem; margin: 2rem 0 .6rem }
-.soft { color: var(--soft) } .facts { display: grid; grid-template-columns: 1fr 1fr; gap: 0 2rem }
+.soft { color: var(--soft) } .facts { display: grid; grid-template-columns: 1fr 1fr; gap: 0 2rem;
+  align-items: start }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; overflow-wrap: anywhere } th { font-weight: 600 }
@@ -277,10 +278,10 @@ def write_pdf(report: Report, path: Path) -> None:
     heading = ParagraphStyle(
         "heading", text, fontName="Helvetica-Bold", fontSize=11.5, spaceBefore=14, spaceAfter=5
     )
-    width = A4[0] - 36 * mm
+    width = A4[0] - 36 * mm - 12  # less the frame's own padding
 
     def table(rows: list[list[Any]], widths: list[float], repeat: int = 0) -> Table:
-        made = Table(rows, colWidths=widths, repeatRows=repeat)
+        made = Table(rows, colWidths=widths, repeatRows=repeat, hAlign="LEFT")
         made.setStyle(
             [
                 ("LINEBELOW", (0, 0), (-1, -1), 0.4, line),
@@ -308,7 +309,8 @@ def write_pdf(report: Report, path: Path) -> None:
     if curves := report.curves():
         drawn = [_drawing(curve, width / 2 - 8) for curve in curves]
         pairs = [[*drawn[n : n + 2], ""][:2] for n in range(0, len(drawn), 2)]
-        charts = [Table([pair], colWidths=[width / 2] * 2, hAlign="LEFT") for pair in pairs]
+        flush = [("LEFTPADDING", (0, 0), (-1, -1), 0)]
+        charts = [Table([p], [width / 2] * 2, hAlign="LEFT", style=flush) for p in pairs]
         events = Paragraph(f"{report.events:,} events recorded", muted)
         first = [Paragraph("Metrics Overview", heading), events, charts[0]]
         story += [KeepTogether(first), *charts[1:]]
