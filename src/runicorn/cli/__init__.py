@@ -12,9 +12,30 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import generate_manifest, viewer
+from . import (
+    completion,
+    config,
+    export,
+    export_data,
+    generate_manifest,
+    import_,
+    manage,
+    rate_limit,
+    viewer,
+)
+from ._common import fail
 
-COMMANDS = (viewer, generate_manifest)
+COMMANDS = (
+    viewer,
+    config,
+    export,
+    import_,
+    export_data,
+    manage,
+    rate_limit,
+    generate_manifest,
+    completion,
+)
 """In the order of ``--help``."""
 
 EXIT_CODES = "exit codes: 0 done, 1 an error that is explained, 2 wrong arguments, 130 interrupted"
@@ -28,12 +49,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         return int(args.run(args))
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return 130
+    except ModuleNotFoundError as error:
+        if error.name != "httpx":
+            raise
+        return fail("--server needs httpx: pip install 'runicorn[client]'")
     except BrokenPipeError:  # ``| head`` has seen enough; nothing is left to be flushed to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    except Exception as error:
+        api = sys.modules.get("runicorn.api")  # loaded by whoever used it
+        if api is None or not isinstance(error, api.RunicornAPIError):
+            raise
+        return fail(f"Error: {error}")
 
 
 def _parser() -> argparse.ArgumentParser:
