@@ -47,6 +47,9 @@ DOCUMENTED = {
     "POST /api/unified/connect": 5,
     "GET /api/unified/listdir": 30,
     "POST /api/unified/configure_mode": 10,
+    # Beyond v0.4: one artifact is many of these.
+    "GET /api/artifacts/{id}/v{id}/files/{id}": 6000,
+    "PUT /api/artifact-uploads/{id}/{id}": 6000,
 }
 """Requests per minute where the documentation differs from the default of 60."""
 

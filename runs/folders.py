@@ -162,8 +162,8 @@ def _read(
             ingest.forget(run, known[name])
         else:
             ingest.replace(run, name, None)
-            if name == layout.CONFIG:
-                ingest.write_params(run, None)
+            if write := ingest.document_writers.get(name):
+                write(run, None)
         known[name].delete()
     for name, info in files.items():
         file = known.get(name) or RunFile(name=name)
@@ -194,8 +194,8 @@ def _write(changes: list[Change]) -> None:
             change.run.save()
         for file in change.files:
             file.run = change.run
-            if file.name == layout.CONFIG:
-                ingest.write_params(change.run, bytes(file.content or b""))
+            if write := ingest.document_writers.get(file.name):
+                write(change.run, bytes(file.content or b""))
             if file.pk is not None:
                 file.save()
     ingest.write([piece for change in changes for piece in change.pieces])

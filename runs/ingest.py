@@ -383,6 +383,11 @@ def write_params(run: Run, content: bytes | None) -> None:
     )
 
 
+document_writers: dict[str, Callable[[Run, bytes | None], None]] = {layout.CONFIG: write_params}
+"""Who keeps rows beside the run's own of a small file, by its name. Called with its content, or
+None when it is gone, in the transaction of the run; other apps add theirs when they are ready."""
+
+
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """``{"opt": {"lr": 1}}`` as ``{"opt.lr": 1}``; lists and empty objects are leaves."""
     leaves: dict[str, Any] = {}

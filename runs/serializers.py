@@ -134,22 +134,6 @@ class Emptied(serializers.Serializer):
     message = serializers.CharField()
 
 
-class UsedArtifact(serializers.Serializer):
-    name = serializers.CharField()
-    type = serializers.CharField()
-    version = serializers.IntegerField()
-    size_bytes = serializers.IntegerField()
-    created_at = serializers.FloatField()
-    description = serializers.CharField(allow_null=True)
-    aliases = serializers.ListField(child=serializers.CharField())
-    lifecycle_stage = serializers.CharField(allow_null=True)
-
-
-class RunArtifacts(serializers.Serializer):
-    created = UsedArtifact(many=True)
-    used = UsedArtifact(many=True)
-
-
 class MetricTable(serializers.Serializer):
     columns = serializers.ListField(child=serializers.CharField())
     rows = serializers.ListField(

@@ -6,7 +6,6 @@ urlpatterns = [
     path("runs", views.RunList.as_view(), name="run-list"),
     path("runs/soft-delete", views.SoftDelete.as_view(), name="run-soft-delete"),
     path("runs/<str:run_id>", views.RunRetrieve.as_view(), name="run-detail"),
-    path("runs/<str:run_id>/artifacts", views.RunArtifacts.as_view(), name="run-artifacts"),
     path("runs/<str:run_id>/metrics", views.Metrics.as_view(), name="run-metrics"),
     path("runs/<str:run_id>/metrics_step", views.MetricsByStep.as_view(), name="run-metrics-step"),
     path("runs/<str:run_id>/progress", views.Progress.as_view(), name="run-progress"),

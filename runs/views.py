@@ -62,39 +62,6 @@ class RunRetrieve(RunView):
         return Response(serializers.RunDetail(run).data)
 
 
-@extend_schema(tags=["runs"])
-class RunArtifacts(RunView):
-    @extend_schema(operation_id="list_run_artifacts", responses=serializers.RunArtifacts)
-    def get(self, request: Request, run_id: str) -> Response:
-        """The artifact versions that the run created and used."""
-        run = self.run(run_id, f"Run not found: {run_id}")
-        return Response(
-            {
-                "created": _recorded(run.document(layout.ARTIFACTS_CREATED)),
-                "used": _recorded(run.document(layout.ARTIFACTS_USED)),
-            }
-        )
-
-
-def _recorded(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the run itself noted of its artifacts; entries that name no version are passed over."""
-    entries = record.get("artifacts")
-    return [
-        {
-            "name": entry["name"],
-            "type": entry["type"],
-            "version": entry["version"],
-            "size_bytes": entry.get("size_bytes", 0),
-            "created_at": entry.get("created_at", 0),
-            "description": None,
-            "aliases": [],
-            "lifecycle_stage": None,
-        }
-        for entry in (entries if isinstance(entries, list) else [])
-        if isinstance(entry, dict) and {"name", "type", "version"} <= entry.keys()
-    ]
-
-
 class ChangeRuns(RunView):
     """Shared by soft-delete and restore: check all ids, then change each run, then report."""
 

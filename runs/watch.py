@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from django.conf import settings
 from django.db import close_old_connections, transaction
@@ -52,6 +52,17 @@ _NO_ANNOUNCEMENTS = {
 }
 
 
+class Companion(Protocol):
+    """A thread of another app that takes in what is no run."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+companions: list[Callable[[], Companion]] = []
+"""Made, started and stopped with every ``Intake``; other apps add theirs when they are ready."""
+
+
 class Intake(threading.Thread):
     """Takes runs in until ``stop()``."""
 
@@ -68,11 +79,14 @@ class Intake(threading.Thread):
         self._stopping = threading.Event()
         self._all_changed = threading.Event()
         self._listener = Listener(self)
+        self._companions = [make() for make in companions]
 
     def stop(self) -> None:
         self._stopping.set()
         self._wake.set()
         self._listener.stop()
+        for companion in self._companions:
+            companion.stop()
         self.join(timeout=10)
         progress.current.state = "stopped"
 
@@ -99,6 +113,8 @@ class Intake(threading.Thread):
         (self.root / layout.RUNS).mkdir(parents=True, exist_ok=True)
         actions.empty_trash()
         self._listener.start()
+        for companion in self._companions:
+            companion.start()
         next_live = next_check = next_scan = 0.0
         while not self._stopping.is_set():
             try:

@@ -19,7 +19,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -240,11 +240,13 @@ class ArtifactStorage:
         created_by_run: str = "",
         created_by_user: str | None = None,
         store: Callable[[str | Path, str], FileEntry] | None = None,
+        modified_at: Mapping[str, float | None] | None = None,
     ) -> tuple[ArtifactMetadata, ArtifactManifest]:
         """Make *draft* the next version of its artifact.
 
-        *store*: how a file gets to its place, where that is not copying it. Raises ValueError for
-        what may not be saved, and OSError; then nothing of it remains.
+        *store*: how a file gets to its place, where that is not copying it. *modified_at*: the
+        times to note instead of the files' own, by path. Raises ValueError for what may not be
+        saved, and OSError; then nothing of it remains.
         """
         if not draft.files and not draft.references:
             raise ValueError("Artifact has no files or references to save")
@@ -261,6 +263,8 @@ class ArtifactStorage:
             if store is None:
                 store = self._store(location)
             entries = _store_all(store, [source for source, _ in draft.files], paths, str(files))
+            for entry in entries if modified_at is not None else ():
+                entry.modified_at = (modified_at or {}).get(entry.path)
             manifest = ArtifactManifest.of(entries, draft.references, time.time())
             text = manifest.dump()
             (staging / MANIFEST).write_bytes(text)

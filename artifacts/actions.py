@@ -1,0 +1,144 @@
+"""Every change of state that a person makes to artifacts: one function per verb.
+
+REST, admin and pages call these. Each changes the folder first, under the locks that other
+programs take too, and the index then takes that in. *by* is the acting user (None: the machine's
+owner in the embedded default); whether *by* may is the caller's question, answered with
+``visible_to``.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from django.conf import settings
+
+from runicorn import layout
+from runicorn.artifacts.names import check_name, check_tags
+from runicorn.artifacts.storage import EVALUATIONS, Purged
+
+from . import index
+from .models import Artifact, Version
+
+logger = logging.getLogger("runicorn.artifacts")
+
+
+def soft_delete_versions(versions: Iterable[Version], *, by: Any) -> int:
+    """Mark *versions* as deleted; they keep everything. Returns how many were not before."""
+    return sum(_soft_delete(version, by) for version in versions)
+
+
+def _soft_delete(version: Version, by: Any) -> bool:
+    location = version.artifact.location
+    changed = index.storage().soft_delete(location, version.number, by=actor(by))
+    index.take_in(location)
+    return changed
+
+
+def restore_versions(versions: Iterable[Version], *, by: Any) -> int:
+    """Take the mark away. Returns how many had one."""
+    return sum(_restore(version) for version in versions)
+
+
+def _restore(version: Version) -> bool:
+    location = version.artifact.location
+    changed = index.storage().restore(location, version.number)
+    index.take_in(location)
+    return changed
+
+
+def purge_versions(versions: Iterable[Version], *, by: Any) -> Purged:
+    """Remove *versions* for good, and the bytes that no other version needs."""
+    doomed = [(version.artifact.location, version.number) for version in versions]
+    purged = index.storage().purge(doomed)
+    for location in {location.folder: location for location, _ in doomed}.values():
+        index.take_in(location)
+    names = ", ".join(f"{location.name}:v{number}" for location, number in doomed[:10])
+    logger.info("%s purged %d versions (%s …)", actor(by), purged.count, names)
+    return purged
+
+
+def set_alias(version: Version, alias: str, *, by: Any) -> None:
+    """Let *alias* name *version*, and no other any more. Raises ValueError for a bad name."""
+    index.storage().set_alias(version.artifact.location, alias, version.number)
+    index.take_in(version.artifact.location)
+
+
+def remove_alias(artifact: Artifact, alias: str, *, by: Any) -> bool:
+    """False if nothing was called so."""
+    removed = index.storage().remove_alias(artifact.location, alias)
+    index.take_in(artifact.location)
+    return removed
+
+
+def edit_version(version: Version, changes: dict[str, Any], *, by: Any) -> bool:
+    """Replace ``description``, ``metadata`` or ``tags``; what they were is kept in the history.
+
+    Returns whether anything changed. Raises ValueError for tags that are none.
+    """
+    if "tags" in changes:
+        changes = {**changes, "tags": check_tags(changes["tags"])}
+    location = version.artifact.location
+    changed = index.storage().edit(location, version.number, changes, by=actor(by))
+    index.take_in(location)
+    return changed
+
+
+def promote(
+    version: Version, stage: str, *, notes: str | None, evaluator_run_id: str | None, by: Any
+) -> str:
+    """Move *version* to *stage*; returns the old one. Raises InvalidTransition."""
+    location = version.artifact.location
+    old = index.storage().promote(
+        location, version.number, stage, notes=notes, evaluator_run_id=evaluator_run_id
+    )
+    index.take_in(location)
+    return old
+
+
+def record_evaluation(
+    name: str, number: int, version: Version | None, facts: dict[str, Any], *, by: Any
+) -> str:
+    """Keep an evaluation of a version (or of one not kept here); returns its id.
+
+    Raises ValueError for a name that no artifact may have.
+    """
+    check_name(name)
+    folder = settings.RUNICORN_STORAGE_ROOT / EVALUATIONS
+    folder.mkdir(parents=True, exist_ok=True)
+    now = time.time()
+    milliseconds = int(now * 1000)
+    while (path := folder / f"{name}_v{number}_{milliseconds}.json").exists():
+        milliseconds += 1
+    record = {
+        "id": path.stem,
+        "model_name": name,
+        "model_version": number,
+        "evaluation_date": now,
+        **{key: facts.get(key) for key in ("evaluator_run_id", "metrics", "test_dataset")},
+        **{key: facts.get(key) for key in ("status", "notes")},
+    }
+    layout.write_json(path, record)
+    if version is not None:
+        index.storage().note_evaluation(version.artifact.location, number, record)
+        index.take_in(version.artifact.location)
+    return path.stem
+
+
+def collect_garbage(*, by: Any) -> Purged:
+    """Remove contents that no version needs, and what killed processes left."""
+    from . import uploads
+
+    uploads.collect_stale()
+    collected = index.storage().collect_garbage()
+    index.catch_up()
+    logger.info("%s collected %d contents", actor(by), collected.count)
+    return collected
+
+
+def actor(user: Any) -> str:
+    """Who did it, as it is written to the folder; v0.4 knows only ``user``."""
+    name = user.get_username() if getattr(user, "is_authenticated", False) else ""
+    return name or "user"

@@ -1,0 +1,23 @@
+"""What an action raises when it cannot be done; views turn it into an answer."""
+
+from __future__ import annotations
+
+
+class UploadNotFound(Exception):
+    """There is no such upload: it was committed, given up, or collected after a week."""
+
+
+class UploadMismatch(Exception):
+    """What was sent is not what was announced."""
+
+
+class WrongOffset(Exception):
+    """A part does not continue where the last one ended. ``wanted`` is where it does."""
+
+    def __init__(self, wanted: int) -> None:
+        super().__init__(f"Continue from offset {wanted}.")
+        self.wanted = wanted
+
+
+class ContentsMissing(Exception):
+    """An upload cannot be committed before all its contents have arrived."""

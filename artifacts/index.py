@@ -1,0 +1,256 @@
+"""Keeps the index of the artifacts folder up to date: reads what changed, and only that."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from runicorn import layout
+from runicorn.artifacts import ArtifactManifest, ArtifactMetadata, ArtifactStorage
+from runicorn.artifacts.names import parse_digest
+from runicorn.artifacts.storage import (
+    MANIFEST,
+    METADATA,
+    VERSIONS,
+    Location,
+    stage_of,
+)
+from runs.models import moment
+
+from .models import Alias, Artifact, Blob, File, Reference, Version
+
+logger = logging.getLogger("runicorn.artifacts")
+
+FRESH_SECONDS = 0.1
+"""What was written this recently may be written again within one tick of the file system's clock:
+it is read once more next time."""
+
+_LAST_LOOK = threading.Lock()
+_next_look = 0.0
+
+
+def storage() -> ArtifactStorage:
+    return ArtifactStorage(settings.RUNICORN_STORAGE_ROOT)
+
+
+def refresh_all() -> None:
+    """Bring every artifact up to date. Looking takes a few calls a version, so in a large store it
+    is done only once in ten times what it took; single artifacts are always up to date."""
+    global _next_look
+    with _LAST_LOOK:
+        start = time.monotonic()
+        if start < _next_look:
+            return
+        catch_up()
+        took = time.monotonic() - start
+        _next_look = time.monotonic() + (10 * took if took > 0.05 else 0)
+
+
+def catch_up() -> None:
+    """Take in all that there is now."""
+    if not Path(settings.RUNICORN_STORAGE_ROOT).is_dir():
+        return  # not mounted just now: that is no reason to forget its artifacts
+    known = {artifact.directory: artifact for artifact in Artifact.objects.all()}
+    for location in storage().locations():
+        row = known.pop(_directory(location), None)
+        if row is not None and row.mark and row.mark == _mark(location):
+            continue
+        try:
+            take_in(location)
+        except Exception:
+            logger.exception("The artifact in %s could not be taken in", location.folder)
+    for gone in known.values():
+        _forget(gone)
+
+
+def take_in(location: Location) -> Artifact | None:
+    """The artifact's row, as its folder says now; None if it is gone."""
+    directory = _directory(location)
+    if not location.folder.is_dir():
+        for gone in Artifact.objects.filter(directory=directory):
+            _forget(gone)
+        return None
+    mark = _mark(location)
+    artifact = Artifact.objects.filter(directory=directory).first()
+    if artifact is not None and mark and artifact.mark == mark:
+        return artifact
+    try:
+        with transaction.atomic():
+            row, _ = Artifact.objects.select_for_update().get_or_create(
+                directory=directory, defaults={"type": location.type, "name": location.name}
+            )
+            _read(row, location, mark)
+    except IntegrityError:  # another process was first
+        return Artifact.objects.filter(directory=directory).first()
+    return row
+
+
+def _directory(location: Location) -> str:
+    return location.folder.relative_to(settings.RUNICORN_STORAGE_ROOT).as_posix()
+
+
+def _read(artifact: Artifact, location: Location, mark: str) -> None:
+    store = storage()
+    index = store.index(location)
+    known = {version.number: version for version in artifact.versions.all()}
+    there = location.numbers()
+    _remove([version for number, version in known.items() if number not in there])
+    for number in there:
+        _read_version(store, artifact, location, number, known.get(number))
+    artifact.type = location.type
+    artifact.created_time, artifact.updated_time = index.created_at, index.updated_at
+    artifact.is_listed = bool(index.versions or index.aliases or index.created_at)
+    artifact.mark = mark
+    artifact.save()
+
+    keys = dict(artifact.versions.values_list("number", "pk"))
+    wanted = {name: keys[n] for name, n in index.aliases.items() if n in keys and len(name) <= 255}
+    if dict(artifact.aliases.values_list("name", "version_id")) != wanted:
+        artifact.aliases.all().delete()
+        Alias.objects.bulk_create(
+            Alias(artifact=artifact, name=name, version_id=key) for name, key in wanted.items()
+        )
+
+
+def _read_version(
+    store: ArtifactStorage,
+    artifact: Artifact,
+    location: Location,
+    number: int,
+    known: Version | None,
+) -> None:
+    folder = location.folder / f"v{number}"
+    mark = _version_mark(folder)
+    if known is not None and mark and known.mark == mark:
+        return
+    document, content = _bytes(folder / METADATA), _bytes(folder / MANIFEST)
+    if document is None:
+        # Half a version that another program is writing, or left: it shows when it is whole.
+        if known is not None:
+            _remove([known])
+        return
+    sha256 = hashlib.sha256(content or b"").hexdigest()
+    if known is not None and known.manifest_sha256 != sha256:
+        logger.warning("The content of %s was changed in its folder; reading it anew", known)
+        _remove([known])
+        known = None
+    data = layout.parse_json(document)
+    metadata = ArtifactMetadata.from_dict(data or {}, artifact.name, artifact.type, number)
+    listed = layout.parse_json(content) if content else None
+    manifest = ArtifactManifest.from_dict(listed or {})
+    version = known or Version(
+        artifact=artifact,
+        number=number,
+        manifest_sha256=sha256,
+        size_bytes=metadata.size_bytes,
+        num_files=metadata.num_files,
+        num_references=metadata.num_references,
+    )
+    changes = store.changes(location, number)
+    version.created_time = metadata.created_at
+    version.created_by_run = _storable(metadata.created_by_run)[:255]
+    is_readable = data is not None and listed is not None
+    version.status = metadata.status[:32] if is_readable else "corrupted"
+    version.description = _storable(metadata.description)
+    version.stage = stage_of(changes)
+    version.document, version.changes = document, layout.dump_json(changes)
+    deleted = layout.read_json(folder / layout.DELETED)
+    is_marked = (folder / layout.DELETED).exists()
+    version.deleted_at = (
+        moment(deleted.get("deleted_at")) or moment(folder.stat().st_mtime) if is_marked else None
+    )
+    version.mark = mark
+    version.save()
+    if known is None:
+        _write_content(version, manifest)
+
+
+def _write_content(version: Version, manifest: ArtifactManifest) -> None:
+    entries = [(parse_digest(entry.digest), entry) for entry in manifest.files]
+    keys = Blob.objects.ids({digest: entry.size for digest, entry in entries})
+    File.objects.bulk_create(
+        (
+            File(
+                version=version,
+                path=_storable(entry.path)[:1100],
+                blob_id=keys[digest],
+                modified_time=entry.modified_at,
+            )
+            for digest, entry in entries
+        ),
+        batch_size=2000,
+    )
+    Reference.objects.bulk_create(
+        Reference(
+            version=version,
+            uri=_storable(entry.uri),
+            checksum=_storable(entry.checksum)[:255] if entry.checksum is not None else None,
+            size_bytes=entry.size,
+            metadata=json.dumps(entry.metadata),
+        )
+        for entry in manifest.references
+    )
+
+
+def _remove(versions: Iterable[Version]) -> None:
+    """Remove rows of versions, and of contents that no other version refers to."""
+    for version in versions:
+        blobs = list(version.files.values_list("blob_id", flat=True).distinct())
+        version.delete()
+        for start in range(0, len(blobs), 1000):
+            Blob.objects.unused().filter(pk__in=blobs[start : start + 1000]).delete()
+
+
+def _forget(artifact: Artifact) -> None:
+    with transaction.atomic():
+        _remove(artifact.versions.all())
+        artifact.delete()
+
+
+def _storable(text: str) -> str:
+    """Text that every database can store."""
+    return text.replace("\x00", "�").encode("utf-8", "replace").decode()
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+# -- has it changed? ---------------------------------------------------------------------------
+
+
+def _mark(location: Location) -> str:
+    """Something that differs once anything of the artifact does; empty if that is not sure."""
+    marks = [_stat_mark(location.folder / VERSIONS)]
+    marks += [f"{n}{_version_mark(location.folder / f'v{n}')}" for n in location.numbers()]
+    return _digest(marks)
+
+
+def _version_mark(folder: Path) -> str:
+    # Renaming a document changes the folder; 0.4.0 writes some of them in place.
+    return _digest([_stat_mark(path) for path in (folder, folder / METADATA, folder / MANIFEST)])
+
+
+def _digest(marks: list[str]) -> str:
+    return "" if "" in marks else hashlib.sha256("|".join(marks).encode()).hexdigest()
+
+
+def _stat_mark(path: Path) -> str:
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return "-"
+    is_fresh = time.time() - info.st_mtime < FRESH_SECONDS
+    return "" if is_fresh else f"{info.st_mtime_ns}.{info.st_size}.{info.st_ino}"

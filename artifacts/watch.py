@@ -1,0 +1,43 @@
+"""Keeps the index up to date while nobody asks: for the admin, and after a start."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from django.db import close_old_connections
+
+from . import index, usage
+
+logger = logging.getLogger("runicorn.intake")
+
+PAUSE_SECONDS = 2
+"""Between looks at all artifacts; at least twenty times what a look takes."""
+
+
+class ArtifactIntake(threading.Thread):
+    """Takes artifacts in until ``stop()``."""
+
+    def __init__(self) -> None:
+        super().__init__(name="artifact-intake", daemon=True)
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self.is_alive():
+            self.join(timeout=10)
+
+    def run(self) -> None:
+        is_new = True
+        while not self._stopping.is_set():
+            start = time.monotonic()
+            try:
+                if is_new:
+                    usage.catch_up()
+                    is_new = False
+                index.catch_up()
+            except Exception:
+                logger.exception("Taking in artifacts failed; trying again")
+                close_old_connections()
+            self._stopping.wait(max(PAUSE_SECONDS, 20 * (time.monotonic() - start)))
