@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import QuerySet
 
 from .models import Run
 
@@ -57,7 +61,7 @@ def read_tail(run: Run, limit: int) -> Tail:
     chunks = run.log_chunks.order_by("-offset").values_list("offset", "data")
     parts: list[bytes] = []
     end, size, lines, cut = 0, 0, 0, False
-    for offset, data in chunks.iterator(chunk_size=16):
+    for offset, data in _in_portions(chunks):
         data = bytes(data)
         end = end or offset + len(data)
         if lines > limit or size > LARGEST_TAIL:
@@ -78,11 +82,20 @@ def read_from(run: Run, offset: int, limit: int = 2**20) -> bytes:
     if first is None:
         return b""
     data = bytes(first.data)[offset - first.offset :]
-    for more in run.log_chunks.filter(offset__gt=first.offset).order_by("offset").iterator(16):
+    following = run.log_chunks.filter(offset__gt=first.offset).order_by("offset")
+    for more in _in_portions(following.values_list("data", flat=True)):
         if len(data) >= limit:
             break
-        data += bytes(more.data)
+        data += bytes(more)
     return data
+
+
+def _in_portions(rows: QuerySet[Any, Any], size: int = 16) -> Iterator[Any]:
+    """*rows* without holding more than a few: PostgreSQL would make the whole answer first."""
+    start = 0
+    while portion := list(rows[start : start + size]):
+        yield from portion
+        start += size
 
 
 def tail(run: Run, lines: int = 200) -> list[str]:

@@ -38,4 +38,8 @@ def share() -> None:
 
 
 def snapshot() -> dict[str, Any]:
-    return cache.get(SHARED) or asdict(current)
+    try:
+        shared = cache.get(SHARED)
+    except Exception:  # whatever the cache's client raises when its server is away
+        shared = None
+    return shared or asdict(current)
