@@ -25,6 +25,7 @@ urlpatterns = [
     path("recycle-bin/restore", pages.restore, name="restore"),
     path("recycle-bin/purge", pages.purge, name="purge"),
     path("favicon.ico", pages.favicon),
+    path("api/", include("runicorn_site.api_urls")),
     path("i18n/", include("django.conf.urls.i18n")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),

@@ -5,15 +5,12 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-import sqlite3
 import sys
 import time
 from functools import partial
-from pathlib import Path
 
 import django
 from django.conf import settings
-from django.db import DatabaseError, connection
 
 
 def serve(host: str, port: int, *, reload: bool = False, allow_remote: bool = False) -> int:
@@ -43,21 +40,20 @@ def serve(host: str, port: int, *, reload: bool = False, allow_remote: bool = Fa
 def _serve(host: str, port: int, *, signals: bool = True) -> int:
     from daphne.server import Server
 
-    from runs.watch import Intake
+    from . import storage
 
     try:
         listening = _listen(host, port)
     except OSError as error:
         print(f"Cannot listen on {host}:{port}: {error.strerror or error}. Try another --port.")
         return 1
-    _prepare_database()
+    storage.prepare_database()
     from runicorn_site.asgi import application
 
     shown = f"[{host}]" if ":" in host else host
     print(f"Runicorn {settings.VERSION}: http://{shown}:{listening.getsockname()[1]}")
     print(f"Storage: {settings.RUNICORN_STORAGE_ROOT}", flush=True)
-    intake = Intake(settings.RUNICORN_STORAGE_ROOT, report=_Terminal())
-    intake.start()
+    storage.start_intake(report=_Terminal())
     try:
         Server(
             application,
@@ -69,7 +65,7 @@ def _serve(host: str, port: int, *, signals: bool = True) -> int:
             verbosity=0,
         ).run()
     finally:
-        intake.stop()
+        storage.stop_intake()
     return 0
 
 
@@ -96,25 +92,6 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.close()
         raise
     return listening
-
-
-def _prepare_database() -> None:
-    """Bring the schema up to date. A damaged index is put aside: the run folders hold the truth."""
-    from django.core.management import call_command
-
-    try:
-        call_command("migrate", verbosity=0, interactive=False)
-    except (DatabaseError, sqlite3.DatabaseError) as error:
-        path = Path(str(connection.settings_dict["NAME"]))
-        if connection.vendor != "sqlite" or "locked" in str(error) or not path.exists():
-            raise
-        connection.close()
-        aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
-        path.rename(aside)
-        for suffix in ("-wal", "-shm"):
-            Path(f"{path}{suffix}").unlink(missing_ok=True)
-        print(f"The index was damaged ({error}); it is now {aside.name} and is built anew.")
-        call_command("migrate", verbosity=0, interactive=False)
 
 
 class _Terminal:

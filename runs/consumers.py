@@ -88,6 +88,10 @@ class LogConsumer(AsyncWebsocketConsumer):
         else:
             self._position = 0  # the reading under way finds the new log from its start
 
+    async def ended(self) -> None:
+        await self.send("[info] The server has moved to another storage folder")
+        await self.close(1000)
+
     # -- reading -------------------------------------------------------------------------------
 
     async def _begin(self) -> None:

@@ -75,6 +75,9 @@ class Follower(Protocol):
 
     async def replaced(self) -> None: ...
 
+    async def ended(self) -> None:
+        """There is nothing more to hear."""
+
 
 class Feed:
     """What one process hears of one run's log, for all its followers: each message comes once."""
@@ -89,6 +92,10 @@ class Feed:
         """Returns once nothing can be missed any more."""
         self._followers.add(follower)
         await self._ready.wait()
+
+    async def end(self) -> None:
+        for follower in tuple(self._followers):
+            await follower.ended()
 
     def remove(self, follower: Follower) -> bool:
         """Returns whether nobody is left."""
@@ -131,3 +138,10 @@ async def follow(run_pk: int, follower: Follower) -> None:
 def unfollow(run_pk: int, follower: Follower) -> None:
     if run_pk in feeds and feeds[run_pk].remove(follower):
         del feeds[run_pk]
+
+
+def end_all() -> None:
+    """The runs that are followed here are no longer served."""
+    if _server_loop is not None and not _server_loop.is_closed():
+        for feed in list(feeds.values()):
+            asyncio.run_coroutine_threadsafe(feed.end(), _server_loop)

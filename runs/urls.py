@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import views
+from . import exports, projects, views
 
 urlpatterns = [
     path("runs", views.RunList.as_view(), name="run-list"),
@@ -12,5 +12,24 @@ urlpatterns = [
     path("recycle-bin", views.RecycleBin.as_view(), name="recycle-bin"),
     path("recycle-bin/restore", views.Restore.as_view(), name="recycle-bin-restore"),
     path("recycle-bin/empty", views.EmptyRecycleBin.as_view(), name="recycle-bin-empty"),
+    path("projects", projects.Projects.as_view(), name="project-list"),
+    path(
+        "projects/<str:project>/names",
+        projects.ProjectExperiments.as_view(),
+        name="project-experiments",
+    ),
+    path(
+        "projects/<str:project>/names/<str:name>/runs",
+        projects.ExperimentRuns.as_view(),
+        name="experiment-runs",
+    ),
+    path("environment/<str:run_id>", projects.Environment.as_view(), name="run-environment"),
+    path("experiments/tag", projects.TagExperiment.as_view(), name="experiment-tag"),
+    path("experiments/search", projects.SearchExperiments.as_view(), name="experiment-search"),
+    path("experiments/delete", projects.DeleteExperiments.as_view(), name="experiment-delete"),
+    path("export", exports.ExportMany.as_view(), name="export"),
+    path("export/<str:run_id>/report", exports.ExportReport.as_view(), name="run-report"),
+    path("export/<str:run_id>/<str:kind>", exports.ExportRun.as_view(), name="run-export"),
+    path("import/archive", exports.ImportArchive.as_view(), name="import-archive"),
     path("status/check", views.StatusCheck.as_view(), name="status-check"),
 ]

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 from runicorn import __version__
 
-from .env import env_bool, env_list, env_str
+from .env import env_bool, env_int, env_list, env_str
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEBUG = False
@@ -145,11 +145,20 @@ WHITENOISE_AUTOREFRESH = False
 
 # -- Storage -----------------------------------------------------------------------------------
 
+RUNICORN_ROOT_CAN_MOVE = False
+"""Whether ``POST /api/config/user_root_dir`` moves the server to another storage root."""
+
 RUNICORN_STATUS_CHECK_SECONDS = 30
 """How often runs whose process may have vanished are looked at."""
 
 RUNICORN_WATCH_FORCE_POLLING = env_bool("RUNICORN_WATCH_FORCE_POLLING", False)
 """Poll the storage root even where the file system could announce changes."""
+
+RUNICORN_IMPORT_MAX_BYTES = env_int("RUNICORN_IMPORT_MAX_BYTES", 10 * 2**30)
+"""The largest archive that is taken."""
+
+RUNICORN_IMPORT_MAX_UNPACKED_BYTES = env_int("RUNICORN_IMPORT_MAX_UNPACKED_BYTES", 100 * 2**30)
+"""The most that one archive may unpack to."""
 
 LOGGING = {
     "version": 1,

@@ -48,6 +48,7 @@ if env_bool("RUNICORN_ALLOW_REMOTE", False):
     ]
 CORS_ALLOWED_ORIGIN_REGEXES = [r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?\Z"]
 RUNICORN_LOCAL_OWNER = True
+RUNICORN_ROOT_CAN_MOVE = True
 
 DATABASES = {
     "default": {

@@ -13,6 +13,7 @@ import io
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -21,7 +22,15 @@ from ._report import Report, html, markdown, write_pdf
 from ._tables import csv_pieces, write_excel, write_parquet
 from ._tensorboard import write_tensorboard
 
-__all__ = ["FORMATS", "MetricsExporter", "Record", "csv_pieces", "write", "zip_runs"]
+__all__ = [
+    "FORMATS",
+    "MetricsExporter",
+    "Record",
+    "csv_pieces",
+    "is_available",
+    "write",
+    "zip_runs",
+]
 
 PIECE = 2**18
 
@@ -88,6 +97,14 @@ FORMATS = {
     "pdf": (".pdf", "application/pdf"),
 }
 """Name of the format to the suffix and the media type of its file."""
+
+
+_LIBRARIES = {"excel": "openpyxl", "parquet": "pyarrow", "pdf": "reportlab"}
+
+
+def is_available(format: str) -> bool:
+    """Whether the library that *format* needs, if any, is installed."""
+    return format not in _LIBRARIES or find_spec(_LIBRARIES[format]) is not None
 
 
 def write(run_dir: Path, format: str, path: Path) -> None:

@@ -1,0 +1,57 @@
+"""Archives brought into the storage root."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import IO, Any
+
+from django.conf import settings
+
+from runicorn import archive
+
+from . import folders
+
+logger = logging.getLogger("runicorn.archives")
+
+BATCH_RUNS = 64
+TAKE_IN_SECONDS = 10
+"""How long an import waits for its runs to be taken in; the rest follows in the background."""
+
+
+def import_archive(
+    file: IO[bytes], *, by: Any, replace: bool = False, dry_run: bool = False
+) -> archive.Report:
+    """Bring in the runs and artifacts of an archive; they can be asked for at once.
+
+    Raises what ``runicorn.archive.import_archive`` raises.
+    """
+    report = archive.import_archive(
+        file,
+        settings.RUNICORN_STORAGE_ROOT,
+        replace=replace,
+        dry_run=dry_run,
+        limits=archive.Limits(bytes=settings.RUNICORN_IMPORT_MAX_UNPACKED_BYTES),
+    )
+    if not dry_run:
+        _take_in(report)
+        logger.info("%d runs were imported by %s", len(report.new_runs), by or "the owner")
+    return report
+
+
+def _take_in(report: archive.Report) -> None:
+    deadline = time.monotonic() + TAKE_IN_SECONDS
+    for batch in _batches(report.new_runs):
+        if time.monotonic() < deadline:
+            folders.take_in_new(batch)
+    for directory in filter(archive.is_run, report.replaced):
+        if time.monotonic() < deadline:
+            folders.take_in(directory)
+
+
+def _batches(directories: list[str]) -> Iterator[list[str]]:
+    rest = iter(directories)
+    while batch := list(islice(rest, BATCH_RUNS)):
+        yield batch
