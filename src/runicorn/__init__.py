@@ -26,14 +26,24 @@ from .sdk import (
 if TYPE_CHECKING:
     from .artifacts import Artifact, ArtifactType
     from .environment import EnvironmentCapture, EnvironmentInfo
+    from .experiments import ExperimentManager, ExperimentMetadata
+    from .export import MetricsExporter
+    from .monitoring import AlertRule, AnomalyDetector, MetricMonitor, create_monitor_callback
 
 __all__ = [
+    "AlertRule",
+    "AnomalyDetector",
     "Artifact",
     "ArtifactType",
     "EnvironmentCapture",
     "EnvironmentInfo",
+    "ExperimentManager",
+    "ExperimentMetadata",
+    "MetricMonitor",
+    "MetricsExporter",
     "Run",
     "__version__",
+    "create_monitor_callback",
     "finish",
     "get_active_run",
     "init",
@@ -44,15 +54,20 @@ __all__ = [
     "summary",
 ]
 
+_LATER = {
+    "artifacts": ("Artifact", "ArtifactType"),
+    "environment": ("EnvironmentCapture", "EnvironmentInfo"),
+    "experiments": ("ExperimentManager", "ExperimentMetadata"),
+    "export": ("MetricsExporter",),
+    "monitoring": ("AlertRule", "AnomalyDetector", "MetricMonitor", "create_monitor_callback"),
+}
+"""Modules to the names that are loaded from them when they are asked for."""
+
 
 def __getattr__(name: str) -> Any:
-    """Load what a training script rarely needs only when it is asked for."""
-    if name in ("Artifact", "ArtifactType"):
-        from . import artifacts
+    for module, names in _LATER.items():
+        if name in names:
+            from importlib import import_module
 
-        return getattr(artifacts, name)
-    if name in ("EnvironmentCapture", "EnvironmentInfo"):
-        from . import environment
-
-        return getattr(environment, name)
+            return getattr(import_module(f".{module}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

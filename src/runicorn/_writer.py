@@ -6,7 +6,7 @@ import errno
 import json
 import os
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -67,6 +67,8 @@ class LineWriter:
         self.path = path
         self.dropped = 0
         """Lines lost because more than ``KEPT_BYTES`` were waiting."""
+        self.on_unusual: Callable[[dict[str, Any]], object] | None = None
+        """Called with an event that may hold a NaN or an infinity: those are found for free."""
         self._fd = -1  # the first write opens the file
         self._torn = True  # the file may end in the middle of a line
         self._waiting: deque[bytes] = deque()
@@ -92,9 +94,9 @@ class LineWriter:
             line = _dumps(event, plain, _OPTIONS)
             # To look for one byte costs next to nothing; to look for four, a tenth of the write.
             if _U in line and _N in line and b"null" in line:
-                line = encode(event)
+                line = self._encode_unusual(event)
         except TypeError:
-            line = encode(event)
+            line = self._encode_unusual(event)
         written = 0
         if not self._waiting:
             try:
@@ -104,6 +106,12 @@ class LineWriter:
             except OSError as error:
                 self._note(error)
         return self._append_later(line, written)
+
+    def _encode_unusual(self, event: dict[str, Any]) -> bytes:
+        line = encode(event)
+        if self.on_unusual is not None:
+            self.on_unusual(event)
+        return line
 
     def _append_later(self, line: bytes, written: int) -> bool:
         with self._lock:

@@ -26,6 +26,10 @@ from ._writer import LineWriter, encode, plain
 if TYPE_CHECKING:
     from .artifacts import Artifact
 
+if TYPE_CHECKING:
+    from ._sampling import Sampler
+    from .monitoring import AnomalyDetector, MetricMonitor
+
 logger = logging.getLogger("runicorn")
 
 _ENVIRONMENT_TIMEOUT_S = 15
@@ -62,7 +66,9 @@ class Run:
     run with this id, join it if its process is alive (the ranks of one training), or create it.
     *resume*: True takes the run over even then, False raises FileExistsError if it exists.
     *config*: hyperparameters. *capture_console*: record what is printed. *capture_env*: record
-    packages, git state and the like, in the background.
+    packages, git state and the like, in the background. *system_metrics*: log what processor,
+    memory and GPUs do, in the background every 15 seconds; False turns it off, a number is the
+    seconds in between.
 
     Raises ValueError for names that would leave the storage root, and OSError if the directory
     cannot be written.
@@ -79,6 +85,7 @@ class Run:
         config: Any = None,
         capture_console: bool = False,
         resume: bool | None = None,
+        system_metrics: bool | float = True,
     ) -> None:
         self.project = layout.check_name("project", project or "default")
         self.name = layout.check_name("name", name or "default")
@@ -120,6 +127,15 @@ class Run:
 
             self._console = ConsoleCapture(lambda line: self._logs.append(_text_line(line)))
         self._environment = self._capture_environment() if capture_env and owner else None
+        self._monitor: MetricMonitor | None = None
+        self._anomaly_detector: AnomalyDetector | None = None
+        self._events.on_unusual = self._check_unusual
+        self._sampler: Sampler | None = None
+        if system_metrics and owner:
+            from . import _sampling
+
+            interval = _sampling.INTERVAL_S if system_metrics is True else float(system_metrics)
+            self._sampler = _sampling.Sampler(self._log_sample, interval)
         _lifecycle.watch(self)
 
     # -- logging -------------------------------------------------------------------------------
@@ -223,6 +239,48 @@ class Run:
 
         return use_artifact(self, spec)
 
+    # -- what looks wrong ----------------------------------------------------------------------
+
+    @property
+    def monitor(self) -> MetricMonitor:
+        """Checks each event that is logged after this was first asked for, and writes its alerts
+        to the run's log. A loss that is no number is noticed even without."""
+        if self._monitor is None:
+            from .monitoring import MetricMonitor
+
+            self._monitor = MetricMonitor()
+            # In the way of the method, so that a run without rules of its own pays for none.
+            self._log = self._log_and_check  # type: ignore[method-assign]
+        return self._monitor
+
+    @property
+    def anomaly_detector(self) -> AnomalyDetector:
+        """For the script to use; nothing is checked with it by itself."""
+        if self._anomaly_detector is None:
+            from .monitoring import AnomalyDetector
+
+            self._anomaly_detector = AnomalyDetector()
+        return self._anomaly_detector
+
+    def _log_and_check(self, values: dict[str, Any], step: Any, stage: Any) -> None:
+        Run._log(self, values, step, stage)
+        metrics = {k: v for k, v in values.items() if k not in ("global_step", "time", "stage")}
+        self._alert(self.monitor.check_metrics(metrics))
+
+    def _check_unusual(self, event: dict[str, Any]) -> None:
+        if self._monitor is None:
+            from .monitoring import MetricMonitor
+
+            self._alert(MetricMonitor().check_metrics(event["data"]))
+
+    def _alert(self, messages: list[str]) -> None:
+        for message in messages:
+            self.log_text(message)
+
+    def _log_sample(self, sample: dict[str, float]) -> None:
+        now = clock()  # no step: it belongs to none, and must not count on the script's
+        self._events.append(encode({"ts": now, "type": "metrics", "data": {**sample, "time": now}}))
+
     # -- the best value ------------------------------------------------------------------------
 
     def set_primary_metric(self, metric_name: str, mode: str = "max") -> None:
@@ -291,6 +349,8 @@ class Run:
     def _end(self, status: str) -> None:
         self._finished = True
         _lifecycle.forget(self)
+        if self._sampler is not None:
+            self._sampler.stop()
         if self._console is not None:
             self._console.stop()
         self.close()
@@ -326,6 +386,7 @@ class Run:
             if part is not None:
                 part.after_fork()
         self._environment = None
+        self._sampler = None
 
     def __enter__(self) -> Self:
         return self
@@ -433,6 +494,7 @@ def init(
     config: Any = None,
     capture_console: bool = False,
     resume: bool | None = None,
+    system_metrics: bool | float = True,
 ) -> Run:
     """Start a :class:`Run` and make it the active one, which the functions below write to.
 
@@ -448,6 +510,7 @@ def init(
         config=config,
         capture_console=capture_console,
         resume=resume,
+        system_metrics=system_metrics,
     )
     return _active
 
