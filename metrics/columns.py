@@ -77,6 +77,10 @@ class Column:
                     pass
         return numbers
 
+    def as_numbers(self) -> Column:
+        """``numbers`` as a column of its own."""
+        return Column(self.events, self.numbers(), np.zeros(len(self), np.uint8), [])
+
     def has_numbers(self) -> bool:
         return bool((self.kinds <= BOOLEAN).any()) or any(isinstance(e, int) for e in self.extras)
 
@@ -172,6 +176,14 @@ def _storable(text: str) -> str:
 
 def concatenate(columns: Sequence[Column]) -> Column:
     """One column of several, in the order of their events."""
+    joined = chain(columns)
+    if len(columns) > 1 and (np.diff(joined.events) < 0).any():
+        return joined.take(np.argsort(joined.events, kind="stable"))
+    return joined
+
+
+def chain(columns: Sequence[Column]) -> Column:
+    """One column of several that follow on each other."""
     if len(columns) == 1:
         return columns[0]
     values = [c.values for c in columns]
@@ -181,14 +193,12 @@ def concatenate(columns: Sequence[Column]) -> Column:
             if extras:
                 values[i] = np.where(part.kinds >= EXTRA, part.values + len(extras), part.values)
             extras = extras + part.extras
-    events = np.concatenate([c.events for c in columns])
-    joined = Column(
-        events, np.concatenate(values), np.concatenate([c.kinds for c in columns]), extras
+    return Column(
+        np.concatenate([c.events for c in columns]),
+        np.concatenate(values),
+        np.concatenate([c.kinds for c in columns]),
+        extras,
     )
-    if len(events) > 1 and (np.diff(events) < 0).any():
-        order = np.argsort(events, kind="stable")
-        joined = Column(events[order], joined.values[order], joined.kinds[order], extras)
-    return joined
 
 
 # -- bytes -------------------------------------------------------------------------------------

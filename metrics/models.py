@@ -81,6 +81,12 @@ class Series(models.Model):
         verbose_name = _("series")
         verbose_name_plural = _("series")
         constraints = [models.UniqueConstraint(fields=["run", "key"], name="metrics_series_once")]
+        # For questions such as metrics.loss.last < 0.1: the run is in the index, too.
+        indexes = [
+            models.Index(fields=["key", "last_value", "run"], name="metrics_series_last"),
+            models.Index(fields=["key", "min_value", "run"], name="metrics_series_min"),
+            models.Index(fields=["key", "max_value", "run"], name="metrics_series_max"),
+        ]
 
     def __str__(self) -> str:
         return self.key

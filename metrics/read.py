@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+from django.db import models
 
 from .columns import (
     BOOLEAN,
@@ -21,7 +22,7 @@ from .columns import (
     Column,
     Floats,
     Integers,
-    concatenate,
+    chain,
     json_cells,
     verify,
 )
@@ -36,7 +37,7 @@ NOT_SHOWN = {"step", "epoch"}
 NOT_NUMBERS = {"step", "time"}
 """Keys that no V2 table shows."""
 
-PIECE = 4 * BLOCK
+PIECE = 16 * BLOCK
 """Events that are read at once where they can be read in pieces."""
 
 Range = tuple[int | None, int | None]
@@ -112,7 +113,7 @@ def _stack(parts: list[Column]) -> Column:
     for part in parts:
         moved.append(part.moved(start))
         start += len(part)
-    return concatenate(moved)
+    return chain(moved)
 
 
 def by_step(
@@ -146,9 +147,81 @@ def by_step(
             cells = {
                 s.key: _spread(found.get(s.pk), start + cut.start, start + cut.stop) for s in series
             }
+            if numbers:
+                cells = {key: column.as_numbers() for key, column in cells.items()}
             yield Table(STEP_KEY, at[cut], cells)
 
     return Tables(columns, pieces(), end - first, high if end > first else None)
+
+
+def sampled_by_step(
+    run_pk: int, points: int, *, keys: Sequence[str] | None = None, steps: Range = EVERYTHING
+) -> Tables:
+    """At most *points* rows of ``by_step`` with its numbers, thinned by the same rule.
+
+    A long run is not read for this: outlines say which rows, and only their blocks are opened.
+    ``total`` counts the rows that there are.
+    """
+    timeline = Timeline.objects.filter(run=run_pk).first()
+    if timeline is not None and timeline.is_ascending:
+        first, end, low, high = _events_between(timeline, steps)
+        series = _shown(run_pk, keys, True)
+        if (end - first) * len(series) > LONG and points >= 2 + 4 * len(series):
+            table = _sample(series, first, end, (low, high), points)  # type: ignore[arg-type]
+            columns = [STEP_KEY, *(s.key for s in series)]
+            return Tables(columns, iter([table]), end - first, high)
+    tables = by_step(run_pk, keys=keys, steps=steps, numbers=True)
+    thinned = tables.thinned(points)
+    thinned.total = tables.total
+    return thinned
+
+
+LONG = 2**19
+"""Cells from which on reading all of them takes longer than going by the outlines."""
+
+
+def _sample(
+    series: list[Series], first: int, end: int, ends: tuple[int, int], points: int
+) -> Table:
+    budget = (points - 2) // len(series)
+    shown = {}
+    for one, whole in _points(series, _level(first, end, budget), first, end):
+        kept = thin(whole.values, budget)
+        shown[one.pk] = Points(whole.events[kept], whole.steps[kept], whole.values[kept])
+    edges = Points(np.array([first, end - 1]), np.array(ends), np.full(2, np.nan))
+    together = join([*shown.values(), edges])
+    events, at = np.unique(together.events, return_index=True)
+    cells = {}
+    if len(series) == 1:
+        values = np.full(len(events), np.nan)
+        known = shown[series[0].pk]
+        values[np.searchsorted(events, known.events)] = known.values
+        cells[series[0].key] = Column(events, values, np.zeros(len(events), np.uint8), [])
+    else:
+        for one, values in _numbers_at(series, events):
+            cells[one.key] = Column(events, values, np.zeros(len(events), np.uint8), [])
+    return Table(STEP_KEY, together.steps[at], cells)
+
+
+def _numbers_at(series: list[Series], events: Integers) -> Iterator[tuple[Series, Floats]]:
+    """What each of *series* logged at these events; NaN where it logged no number."""
+    values = {one.pk: np.full(len(events), np.nan) for one in series}
+    blocks = np.unique(events // BLOCK * BLOCK)
+    for start in range(0, len(blocks), 32):
+        some = blocks[start : start + 32].tolist()
+        found = SeriesBlock.objects.filter(series__in=list(values))
+        # The blocks of the growing end begin in between.
+        at = models.Q(first__in=some) | models.Q(first__gt=some[-1], first__lt=some[-1] + BLOCK)
+        for pk, column in series_columns(found.filter(at)):
+            if not len(column):
+                continue
+            low, high = np.searchsorted(events, (column.events[0], column.events[-1] + 1))
+            wanted = events[low:high]
+            index = np.minimum(np.searchsorted(column.events, wanted), len(column) - 1)
+            logged = column.events[index] == wanted
+            values[pk][low:high][logged] = column.take(index[logged]).numbers()
+    for one in series:
+        yield one, values[one.pk]
 
 
 def _spread(column: Column | None, first: int, end: int) -> Column:
@@ -166,13 +239,15 @@ def _merged_by_step(
     at, _ = _events(run_pk)
     placed = at != NO_STEP
     placed[:after] = False
-    low, high = steps
+    low, high = _in_64_bits(steps)
     if low is not None:
         placed &= at >= low
     if high is not None:
         placed &= at <= high
     columns = _columns(series, 0, len(at))
     table = _merge(STEP_KEY, at, placed, {s.key: columns.get(s.pk) for s in series}, numbers)
+    if numbers:
+        table.cells = {key: column.as_numbers() for key, column in table.cells.items()}
     names = [STEP_KEY, *table.cells] if (at != NO_STEP).any() else []
     last = int(table.places[-1]) if len(table) else None
     return Tables(names, iter([table]), len(table), last)
@@ -352,7 +427,7 @@ def _merged_curve(series: Series, steps: Range, points: int | None) -> Curve:
     if column is None:
         return Curve(np.empty(0, np.int64), np.empty(0), 0)
     at, values = at[column.events], column.numbers()
-    low, high = steps
+    low, high = _in_64_bits(steps)
     shown = (at != NO_STEP) & (column.kinds <= BOOLEAN)
     if low is not None:
         shown &= at >= low
@@ -415,7 +490,7 @@ def _has(series: Series, numbers: bool) -> bool:
 
 def _events_between(timeline: Timeline, steps: Range) -> tuple[int, int, int | None, int | None]:
     """Of an ascending run: first event and end of the range, lowest and highest step in it."""
-    low, high = steps
+    low, high = _in_64_bits(steps)
     blocks = EventBlock.objects.filter(run=timeline.run_id)
     # Blocks ascend by step as they do by event: either end comes out of an index.
     first = blocks.order_by("first").first()
@@ -432,6 +507,12 @@ def _events_between(timeline: Timeline, steps: Range) -> tuple[int, int, int | N
     if first.first + start >= last.first + stop:
         return 0, 0, None, None
     return first.first + start, last.first + stop, int(at[start]), int(at_last[stop - 1])
+
+
+def _in_64_bits(steps: Range) -> Range:
+    """The same range for what a column of steps can hold."""
+    low, high = (b if b is None else max(-(2**63) + 1, min(b, 2**63 - 1)) for b in steps)
+    return low, high
 
 
 def _verified_steps(block: EventBlock) -> Integers:
@@ -471,4 +552,36 @@ def _columns(series: Sequence[Series], first: int, end: int) -> dict[int, Column
         )
         for pk, column in series_columns(blocks):
             parts.setdefault(pk, []).append(column)
-    return {pk: concatenate(columns) for pk, columns in parts.items()}
+    return {pk: chain(columns) for pk, columns in parts.items()}
+
+
+# -- over many runs ------------------------------------------------------------------------------
+
+
+@dataclass
+class Spread:
+    """Mean, standard deviation (of the whole population), lowest and highest; 0 of nothing."""
+
+    mean: float = 0.0
+    deviation: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+
+
+def spread(values: Sequence[float]) -> Spread:
+    if not values:
+        return Spread()
+    numbers = np.array(values, np.float64)
+    return Spread(*(float(f(numbers)) for f in (np.mean, np.std, np.min, np.max)))
+
+
+def last_values(key: str, runs: Any) -> list[tuple[int, float]]:
+    """(run, last value) of the metric in each of *runs* (a queryset of keys) that has it."""
+    series = Series.objects.filter(key=key, run__in=runs, last_value__isnull=False)
+    return list(series.values_list("run", "last_value"))
+
+
+def count_values(runs: Any) -> int:
+    """How many values *runs* (a queryset of keys) have logged."""
+    total = Series.objects.filter(run__in=runs).aggregate(total=models.Sum("count"))["total"]
+    return total or 0

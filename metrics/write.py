@@ -14,6 +14,7 @@ from .columns import (
     Column,
     Floats,
     Integers,
+    chain,
     checksum,
     column,
     concatenate,
@@ -92,7 +93,7 @@ def join(parts: Sequence[Events]) -> Events:
     return Events(
         np.concatenate([part.steps for part in parts]),
         np.concatenate([part.times for part in parts]),
-        {key: concatenate(several) for key, several in columns.items()},
+        {key: chain(several) for key, several in columns.items()},
     )
 
 
@@ -133,7 +134,7 @@ def append_many(additions: Iterable[Addition]) -> None:
             rewritten.delete()
         for key, part in new.items():
             parts.setdefault(series[key].pk, []).append(part)
-        wholes = {pk: concatenate(columns) for pk, columns in parts.items()}
+        wholes = {pk: chain(columns) for pk, columns in parts.items()}
         for pk, whole in wholes.items():
             series_blocks += _series_blocks(pk, whole, bounds)
         if completes_block and run_pk in ascending:

@@ -25,7 +25,7 @@ from metrics import write as metrics
 from runicorn import layout
 
 from . import live
-from .models import Image, LogChunk, Param, Project, Run, RunFile, moment
+from .models import Image, LogChunk, Param, Project, Run, RunFile, SummaryValue, moment
 
 MAX_LINE = 128 * 2**20
 """A longer line of events.jsonl is passed over, in pieces of this size."""
@@ -307,7 +307,7 @@ _READ: dict[str, Callable[[Piece, bytes], int]] = {
 def replace(run: Run, name: str, content: bytes | None) -> None:
     """Bring the run's columns up to date with one of its small files (None: the file is gone).
 
-    The caller saves *run* and keeps the content. Hyperparameters: ``write_params``.
+    The caller saves *run* and keeps the content. Rows of its content: ``document_writers``.
     """
     if name == layout.DELETED and content is None:
         run.deleted_at, run.delete_reason, run.original_status = None, "", ""
@@ -333,6 +333,9 @@ def _describe_status(run: Run, status: dict[str, Any]) -> None:
     run.status = _text(status.get("status")) or Run.Status.FINISHED
     run.started_at = moment(status.get("started_at"))
     run.ended_at = moment(status.get("ended_at"))
+    run.duration = None
+    if run.started_at and run.ended_at:
+        run.duration = (run.ended_at - run.started_at).total_seconds()
     run.exit_reason = _text(status.get("exit_reason")) or ""
 
 
@@ -372,20 +375,22 @@ _DESCRIBE: dict[str, Callable[[Run, dict[str, Any]], None]] = {
 }
 
 
-def write_params(run: Run, content: bytes | None) -> None:
-    """Bring the run's hyperparameters up to date with its ``config.json`` (None: it is gone)."""
-    config = (layout.parse_json(content) if content else None) or {}
-    run.params.all().delete()
-    Param.objects.bulk_create(
-        Param(run=run, key=key, value=json.dumps(value, ensure_ascii=True), number=_number(value))
-        for key, value in flatten(config).items()
+def write_leaves(model: type[Param] | type[SummaryValue], run: Run, content: bytes | None) -> None:
+    """Bring the leaves of a JSON document up to date (None: it is gone)."""
+    leaves = flatten((layout.parse_json(content) if content else None) or {})
+    model.objects.filter(run=run).delete()
+    model.objects.bulk_create(
+        model(run=run, key=key, value=json.dumps(value, ensure_ascii=True), number=_number(value))
+        for key, value in leaves.items()
         if _text(key, 500) == key
     )
 
 
-document_writers: dict[str, Callable[[Run, bytes | None], None]] = {layout.CONFIG: write_params}
-"""Who keeps rows beside the run's own of a small file, by its name. Called with its content, or
-None when it is gone, in the transaction of the run; other apps add theirs when they are ready."""
+document_writers: dict[str, Callable[[Run, bytes | None], None]] = {
+    layout.CONFIG: partial(write_leaves, Param),
+    layout.SUMMARY: partial(write_leaves, SummaryValue),
+}
+"""By name of a document, what keeps rows of its content; the run has its key by then."""
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -54,6 +54,47 @@ class RunQuerySet(models.QuerySet["Run"]):
             )
         return runs
 
+    def containing(self, text: str) -> Self:
+        """Whose project, experiment, notes or id contains *text*, in either case."""
+        projects = models.Q(project__name__icontains=text)
+        return self.filter(
+            projects
+            | models.Q(name__icontains=text)
+            | models.Q(notes__icontains=text)
+            | models.Q(run_id__icontains=text)
+        )
+
+    def tagged(self, *keys: str) -> Self:
+        """That have all of these tags."""
+        runs = self
+        for key in keys:
+            tagged = self.model._meta.get_field("tags").related_model.objects.filter(key=key)
+            runs = runs.filter(pk__in=tagged.values("run"))
+        return runs
+
+    def sorted_by(self, column: str, *, descending: bool) -> Self:
+        """By *column*, then by id in the same direction; runs without a value last."""
+        order = models.F(column)
+        first = order.desc(nulls_last=True) if descending else order.asc(nulls_last=True)
+        sign = "-" if descending else ""
+        return self.order_by(first, f"{sign}run_id", f"{sign}id")
+
+    def page(self, start: int, size: int, columns: tuple[str, ...]) -> list[tuple]:
+        """Some columns, the primary key first, of *size* runs from *start* on.
+
+        In two steps: what is skipped is counted off in an index, and only the runs of the page
+        are read.
+        """
+        keys = list(self.values_list("pk", flat=True)[start : start + size])
+        rows = self.model.objects.filter(pk__in=keys).values_list(*columns)
+        by_key = {row[0]: row for row in rows}
+        return [by_key[key] for key in keys if key in by_key]
+
+    def counted_by(self, column: str) -> dict[Any, int]:
+        """How many there are for each value of *column*."""
+        rows = self.order_by().values_list(column).annotate(count=models.Count("pk"))
+        return dict(rows.order_by(column))
+
     def of_keys(self, keys: list[int]) -> list[Run]:
         """Those with one of these primary keys, asked for in portions that any database takes."""
         portions = (keys[start : start + 1000] for start in range(0, len(keys), 1000))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -14,26 +14,31 @@ from django.http.response import HttpResponseBase
 from metrics import read as metrics
 from runicorn_site.rest import dump_json
 
-WHOLE_ROWS = 4 * metrics.PIECE
+WHOLE_ROWS = 2 * metrics.PIECE
 """A table of up to this many rows is sent at once, with its length; a longer one in pieces."""
 
 
-def table_answer(request: HttpRequest, tables: metrics.Tables, **members: Any) -> HttpResponseBase:
-    """``{"columns": […], "rows": […], …}`` with *members* behind the rows."""
+def table_answer(
+    request: HttpRequest,
+    tables: metrics.Tables,
+    members: Callable[[], dict[str, Any]] = dict,
+) -> HttpResponseBase:
+    """``{"columns": […], "rows": […], …}``, with what *members* says once the rows are made."""
     chunks = table_json(tables, members)
     if tables.total <= WHOLE_ROWS:
         return HttpResponse(b"".join(chunks), content_type="application/json")
     return streamed(request, chunks, content_type="application/json")
 
 
-def table_json(tables: metrics.Tables, members: dict[str, Any]) -> Iterator[bytes]:
+def table_json(tables: metrics.Tables, members: Callable[[], dict[str, Any]]) -> Iterator[bytes]:
     yield b'{"columns":%b,"rows":[' % dump_json(tables.columns)
     is_first = True
     for piece in tables.pieces:
         if len(piece):
             yield (b"" if is_first else b",") + piece.json_rows()
             is_first = False
-    yield b"]%b" % (b"," + dump_json(members)[1:] if members else b"}")
+    more = members()
+    yield b"]%b" % (b"," + dump_json(more)[1:] if more else b"}")
 
 
 def streamed(

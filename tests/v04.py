@@ -121,3 +121,144 @@ def _table(axis: str, rows: dict[Any, dict[str, Any]]) -> dict[str, Any]:
 
 def read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+# -- the contract's V2 answers, likewise ---------------------------------------------------------
+
+
+def experiments(root: Path, query: dict[str, str]) -> dict[str, Any] | None:
+    """The list of ``contract/v2.md`` §1, of every run on disk (register 17, 31, 50); None: 400."""
+    orders = {"created_at", "updated_at", "best_metric_value", "status", "project", "name", "id"}
+    order = query.get("order_by", "created_at")
+    if order not in orders:
+        return None
+    found = [
+        run
+        for run in map(experiment, run_folders(root))
+        if _lets_through(run, query)
+        and (_flag(query, "include_deleted") or not is_deleted(Path(run["run_dir"])))
+    ]
+    descending = _flag(query, "order_desc", "true")
+    if order == "updated_at":  # when it was last taken in: every server has its own
+        order = "id"
+    found.sort(key=lambda run: run["id"], reverse=descending)
+    empty = 0 if order in ("created_at", "best_metric_value") else ""
+    found.sort(key=lambda run: run[order] or empty, reverse=descending)
+    found.sort(key=lambda run: run[order] is None)
+    page, size = int(query.get("page", 1)), int(query.get("per_page", 50))
+    shown = found[(page - 1) * size : page * size]
+    return {
+        "experiments": shown,
+        "total": len(found),
+        "page": page,
+        "per_page": size,
+        "has_next": page * size < len(found),
+        "has_prev": page > 1,
+    }
+
+
+def is_deleted(run: Path) -> bool:
+    return (run / ".deleted").exists()
+
+
+def run_folders(root: Path) -> list[Path]:
+    return [meta.parent for meta in root.glob("**/runs/*/meta.json")]
+
+
+def experiment(run: Path) -> dict[str, Any]:
+    """One item of the list, and what the filters ask about it."""
+    meta = json.loads((run / "meta.json").read_text())
+    summary = _document(run / "summary.json")
+    best = summary.get("best_metric_value")
+    is_number = isinstance(best, int | float) and math.isfinite(best)
+    return {
+        "id": run.name,
+        "run_dir": str(run),
+        "created_time": meta["created_at"],
+        "created_at": meta["created_at"],
+        "status": _document(run / "status.json").get("status", "finished"),
+        "best_metric_value": best if is_number else None,
+        "best_metric_name": summary.get("best_metric_name"),
+        "project": meta.get("project"),
+        "name": meta.get("name"),
+    }
+
+
+def _document(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _tags(run: Path) -> list[str]:
+    root = next(folder for folder in run.parents if (folder / "artifacts").exists())
+    record = _document(root / ".experiments_metadata.json").get(run.name, {})
+    return record.get("tags", [])
+
+
+def _flag(query: dict[str, str], name: str, default: str = "false") -> bool:
+    return query.get(name, default).lower() in ("true", "1", "yes", "on")
+
+
+def _lets_through(run: dict[str, Any], query: dict[str, str]) -> bool:
+    best = run["best_metric_value"]
+    text = query.get("search", "").lower()
+    return all(
+        [
+            query.get("project", run["project"]) == run["project"],
+            query.get("name", run["name"]) == run["name"],
+            "status" not in query or run["status"] in query["status"].split(","),
+            set(query.get("tags", "").split(",")) - {""} <= set(_tags(Path(run["run_dir"]))),
+            any(text in (run[part] or "").lower() for part in ("project", "name", "id")),
+            not float(query.get("created_after", 0))
+            or run["created_time"] >= float(query["created_after"]),
+            not float(query.get("created_before", 0))
+            or run["created_time"] <= float(query["created_before"]),
+            "best_metric_min" not in query
+            or (best is not None and best >= float(query["best_metric_min"])),
+            "best_metric_max" not in query
+            or (best is not None and best <= float(query["best_metric_max"])),
+        ]
+    )
+
+
+def fast(path: Path, query: dict[str, str]) -> dict[str, Any]:
+    """All rows of ``contract/v2.md`` §3, whatever ``downsample`` says."""
+    rows: dict[int, dict[str, Any]] = {}
+    names: set[str] = set()
+    for _, data in read_events(path):
+        step = step_of(data)
+        if step is None:
+            continue
+        row = rows.setdefault(step, {"global_step": step})
+        for key, value in data.items():
+            if key not in ("global_step", "step", "time") and isinstance(value, int | float):
+                names.add(key)
+                row[key] = float(value) if math.isfinite(value) else None
+    asked = query["metric_names"].split(",") if query.get("metric_names") else None
+    shown = sorted(names) if asked is None else asked
+    low, high = -math.inf, math.inf
+    if query.get("step_range"):
+        low, high = map(int, query["step_range"].split(":"))
+    return {
+        "columns": ["global_step", *shown] if rows else [],
+        "rows": [
+            {"global_step": step} | {key: rows[step].get(key) for key in shown if key in names}
+            for step in sorted(rows)
+            if low <= step <= high
+        ],
+    }
+
+
+def detail(run: Path) -> dict[str, Any]:
+    """``contract/v2.md`` §2."""
+    table = fast(run / "events.jsonl", {})
+    steps = [row["global_step"] for row in table["rows"]]
+    return {
+        "experiment": experiment(run),
+        "metrics_summary": {
+            "total_data_points": len(steps),
+            "available_metrics": table["columns"][1:],
+            "step_range": {"min": min(steps), "max": max(steps)} if steps else None,
+        },
+        "environment_available": (run / "environment.json").exists(),
+        "file_count": len(list(run.rglob("*"))),
+    }
