@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models
-from django.db.models import Count, Max, OuterRef, Q, Subquery, Sum
+from django.db.models import Count, F, Max, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Coalesce
 
 from runicorn.artifacts.lineage import VersionKey
@@ -86,6 +86,23 @@ class BlobQuerySet(models.QuerySet["Blob"]):
     def referred_bytes(self) -> int:
         """What they would take if every version had its own."""
         return self.aggregate(total=Coalesce(Sum("files__blob__size_bytes"), 0))["total"]
+
+    def visible_to(self, user: Any) -> Self:
+        """The contents that *user* may see. The embedded default knows no users: everything."""
+        return self.all()
+
+    def only_in(self, versions: list[Version]) -> Self:
+        """Which no version but these refers to: what purging them frees."""
+        mine = Q(files__version__in=versions)
+        counted = self.filter(mine).annotate(
+            inside=Count("files", filter=mine),
+            total=Subquery(
+                self.model.objects.filter(pk=OuterRef("pk"))
+                .annotate(total=Count("files"))
+                .values("total")[:1]
+            ),
+        )
+        return self.filter(pk__in=counted.filter(inside=F("total")).values("pk"))
 
     def unused(self) -> Self:
         return self.filter(files__isnull=True)

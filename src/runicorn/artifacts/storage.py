@@ -442,7 +442,7 @@ class ArtifactStorage:
                 self._drop(index, {number})
                 self._write_index(location, index)
                 purged.count += 1
-                purged.bytes += _own_bytes(aside)
+                purged.bytes += _own_bytes(aside / FILES)
                 shutil.rmtree(aside, ignore_errors=True)
                 digests |= {digest.decode() for digest in _DIGEST.findall(content)}
         purged.bytes += self._release(digests)
