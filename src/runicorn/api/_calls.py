@@ -26,6 +26,9 @@ MANY_RUNS = 100
 PAGE = 1000
 """The largest page that a server gives out."""
 
+IMPORT_TIMEOUT_S = 3600.0
+"""A server answers an import when all of it is in its place."""
+
 
 class Client(http.Settings, Protocol):
     pass
@@ -212,18 +215,6 @@ def tag_experiment(
     return bool(answer["success"])
 
 
-def update_experiment(
-    self: Client, run_id: str, *, tags: Iterable[str] | None = None, notes: str | None = None
-) -> Steps[JSON]:
-    """Set a run's tags, its notes, or both; what it has now. Needs a server of version 0.8."""
-    body: JSON = {}
-    if tags is not None:
-        body["tags"] = list(_ids(tags))
-    if notes is not None:
-        body["notes"] = notes
-    return (yield from http.expect_object(http.patch(self, path("runs", run_id), body)))
-
-
 def search_experiments(
     self: Client,
     project: str | None = None,
@@ -353,18 +344,24 @@ def get_gpu_info(self: Client) -> Steps[JSON]:
 # -- exports and imports -----------------------------------------------------------------------
 
 
+FILES = ("csv", "excel", "parquet", "tensorboard", "pdf")
+"""What ``/api/export/{run_id}/…`` serves."""
+
+
 def export_experiment(
     self: Client, run_id: str, format: str = "json", include_media: bool = False
 ) -> Steps[bytes]:
-    """A run as a file: ``json`` (run, metrics and environment) or ``csv`` (one row an event)."""
+    """A run as a file, in memory: ``json`` (run, metrics and environment) or ``csv`` (one row an
+    event); with a server of version 0.8 also ``excel, parquet, tensorboard, pdf``."""
     if include_media:
         raise BadRequestError(
-            "Bad request: include_media is not offered; download_archive() has every file"
+            "Bad request: include_media is not offered; download_runs() brings every file"
         )
-    if format == "csv":
-        return (yield from http.content(self, path("export", run_id, "csv")))
+    if format in FILES:
+        return (yield from http.content(self, path("export", run_id, format)))
     if format != "json":
-        raise BadRequestError(f"Bad request: format must be json or csv, not {format!r}")
+        known = ", ".join(("json", *FILES))
+        raise BadRequestError(f"Bad request: format must be one of {known}, not {format!r}")
     run = yield from get_experiment(self, run_id)
     metrics = yield from metric_table(self, run_id)
     try:
@@ -376,21 +373,64 @@ def export_experiment(
 
 
 def export_report(self: Client, run_id: str, format: str = "markdown") -> Steps[bytes]:
-    """A report of a run, to be read by people: ``markdown``, ``html``, or what else the server
-    offers."""
+    """A report of a run, to be read by people: ``markdown``, ``html`` or ``pdf``."""
+    if format == "pdf":
+        return (yield from export_experiment(self, run_id, "pdf"))
     return (yield from http.content(self, path("export", run_id, "report"), {"format": format}))
 
 
+def download_runs(
+    self: Client,
+    output_path: str | os.PathLike[str],
+    run_ids: Iterable[str] = (),
+    *,
+    project: str | None = None,
+    name: str | None = None,
+    format: str = "archive",
+    artifacts: bool = False,
+    progress: Progress | None = None,
+) -> Steps[str]:
+    """Runs in one file, whose path is returned: an archive to be imported elsewhere or, with
+    another *format* of :func:`export_experiment`, a zip of such files.
+
+    *run_ids*, or those of a *project* and *name* in it. *artifacts*: with the versions that they
+    made or used. *progress*: called with (bytes received, None). Needs a server of version 0.8.
+    """
+    params = {
+        "run_ids": ",".join(_ids(run_ids)) or None,
+        "project": project,
+        "name": name,
+        "format": format,
+        "artifacts": "true" if artifacts else None,
+    }
+    yield from http.save(self, "/api/export", Path(output_path), params, progress)
+    return str(output_path)
+
+
 def import_archive(
-    self: Client, archive: str | os.PathLike[str], progress: Progress | None = None
+    self: Client,
+    archive: str | os.PathLike[str],
+    progress: Progress | None = None,
+    *,
+    dry_run: bool = False,
+    replace: bool = False,
 ) -> Steps[JSON]:
     """Send an archive of runs (``.tar.gz``, ``.zip``) to be taken in; what came of it.
 
-    *progress*: called with (bytes sent, bytes in total). Not repeated if the connection breaks.
+    *progress*: called with (bytes sent, bytes in total). *dry_run*: only say what would come in.
+    *replace*: put its runs in place of other versions. Not repeated if the connection breaks.
     """
     file = Path(archive)
     if not file.is_file():
         raise FileNotFoundError(f"Archive not found: {file}")
-    request = Request("POST", "/api/import/archive", upload=file, progress=progress, timeout_s=3600)
+    flags = {"dry_run": dry_run, "replace": replace}
+    request = Request(
+        "POST",
+        "/api/import/archive",
+        form={flag: "true" for flag, is_on in flags.items() if is_on},
+        upload=file,
+        progress=progress,
+        timeout_s=IMPORT_TIMEOUT_S,
+    )
     answer: JSON = http.json_of((yield from http.send(self, request)))
     return answer

@@ -149,7 +149,6 @@ class RunicornClient(_Client):
     get = blocking(http.get)
     post = blocking(http.post)
     put = blocking(http.put)
-    patch = blocking(http.patch)
     delete = blocking(http.delete)
 
     health_check = blocking(calls.health_check)
@@ -166,7 +165,6 @@ class RunicornClient(_Client):
     list_recycle_bin = blocking(calls.list_recycle_bin)
     empty_recycle_bin = blocking(calls.empty_recycle_bin)
     tag_experiment = blocking(calls.tag_experiment)
-    update_experiment = blocking(calls.update_experiment)
     search_experiments = blocking(calls.search_experiments)
     delete_experiments = blocking(calls.delete_experiments)
 
@@ -179,6 +177,7 @@ class RunicornClient(_Client):
 
     export_experiment = blocking(calls.export_experiment)
     export_report = blocking(calls.export_report)
+    download_runs = blocking(calls.download_runs)
     import_archive = blocking(calls.import_archive)
 
 
@@ -261,7 +260,6 @@ class AsyncRunicornClient(_Client):
     get = awaiting(http.get)
     post = awaiting(http.post)
     put = awaiting(http.put)
-    patch = awaiting(http.patch)
     delete = awaiting(http.delete)
 
     health_check = awaiting(calls.health_check)
@@ -278,7 +276,6 @@ class AsyncRunicornClient(_Client):
     list_recycle_bin = awaiting(calls.list_recycle_bin)
     empty_recycle_bin = awaiting(calls.empty_recycle_bin)
     tag_experiment = awaiting(calls.tag_experiment)
-    update_experiment = awaiting(calls.update_experiment)
     search_experiments = awaiting(calls.search_experiments)
     delete_experiments = awaiting(calls.delete_experiments)
 
@@ -291,6 +288,7 @@ class AsyncRunicornClient(_Client):
 
     export_experiment = awaiting(calls.export_experiment)
     export_report = awaiting(calls.export_report)
+    download_runs = awaiting(calls.download_runs)
     import_archive = awaiting(calls.import_archive)
 
 

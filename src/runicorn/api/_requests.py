@@ -138,11 +138,6 @@ def put(client: Settings, endpoint: str, json: Any = None) -> Steps[Any]:
     return (yield from _json(client, Request("PUT", endpoint, json=json)))
 
 
-def patch(client: Settings, endpoint: str, json: Any = None) -> Steps[Any]:
-    """PATCH *endpoint* with *json*; the parsed JSON."""
-    return (yield from _json(client, Request("PATCH", endpoint, json=json)))
-
-
 def delete(client: Settings, endpoint: str, json: Any = None) -> Steps[Any]:
     """DELETE *endpoint*; the parsed JSON."""
     return (yield from _json(client, Request("DELETE", endpoint, json=json)))

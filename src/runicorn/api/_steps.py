@@ -26,6 +26,8 @@ class Request:
     path: str
     params: dict[str, Any] | None = None
     json: Any = None
+    form: dict[str, str] | None = None
+    """Fields to send beside *upload*."""
     upload: Path | None = None
     """A file to send as the multipart field ``file``."""
     save_to: Path | None = None

@@ -50,6 +50,7 @@ class Transport:
         if file is not None:
             assert request.upload is not None
             arguments["files"] = {"file": (request.upload.name, file)}
+            arguments["data"] = request.form
         return arguments
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from . import _requests as http
 from ._calls import JSON, Client, _slice, path
-from ._steps import Awaiting, Blocking, Steps, awaiting, blocking
-from .exceptions import BadRequestError, NotFoundError
+from ._steps import Awaiting, Blocking, Progress, Steps, awaiting, blocking
+from .exceptions import BadRequestError, NotFoundError, RunicornAPIError
 
 
 class _Extension:
@@ -100,24 +102,61 @@ def get_stats(self: Client) -> Steps[JSON]:
 
 
 def download_artifact(
-    self: Client, artifact_id: str, output_path: str | os.PathLike[str]
+    self: Client,
+    artifact_id: str,
+    output_path: str | os.PathLike[str],
+    progress: Progress | None = None,
 ) -> Steps[str]:
-    """Copy the files of a version into the folder *output_path*; its path.
+    """Bring the files of a version into the folder *output_path*; its path.
 
-    Works where the server's files can be seen from here; NotImplementedError elsewhere.
+    Each file appears when it is complete and its content is what the version says it is; those
+    that are there already are not asked for again. *progress*: called with (bytes done, bytes in
+    total). From an original server only files that can be seen from here can be copied;
+    NotImplementedError elsewhere.
     """
-    listing = yield from list_files(self, artifact_id)
+    name, version = yield from _resolve(self, artifact_id)
+    address = path("artifacts", name, f"v{version}", "files")
+    listing = yield from http.get(self, address)
     target = Path(output_path)
+    target.mkdir(parents=True, exist_ok=True)
+    total = sum(file["size"] for file in listing["files"])
+    done = 0
     for file in listing["files"]:
-        source, to = file.get("absolute_path"), target / file["path"]
-        if not source or not Path(source).is_file():
-            raise NotImplementedError("Download not yet implemented in API client")
+        to = target / file["path"]
         if not to.resolve().is_relative_to(target.resolve()):
             raise BadRequestError(f"Bad request: {file['path']!r} would leave {target}")
-        to.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, to)
-    target.mkdir(parents=True, exist_ok=True)
+        if not _is_complete(to, file["digest"]):
+            yield from _fetch(self, address, file, to, _shifted(progress, done, total))
+        if not _is_complete(to, file["digest"]):
+            to.unlink()
+            raise RunicornAPIError(f"{file['path']} did not arrive as it is described; try again")
+        done += file["size"]
     return str(output_path)
+
+
+def _fetch(
+    self: Client, address: str, file: JSON, to: Path, progress: Progress | None
+) -> Steps[None]:
+    try:
+        yield from http.save(self, f"{address}/{quote(file['path'])}", to, progress=progress)
+    except NotFoundError:
+        source = file.get("absolute_path")
+        if not source or not Path(source).is_file():
+            raise NotImplementedError("Download not yet implemented in API client") from None
+        shutil.copy2(source, to)
+
+
+def _shifted(progress: Progress | None, done: int, total: int) -> Progress | None:
+    """*progress* of one file as that of all of them."""
+    return progress and (lambda part, _: progress(done + part, total))
+
+
+def _is_complete(file: Path, digest: str) -> bool:
+    try:
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest() == digest[len("sha256:") :]
+    except FileNotFoundError:
+        return False
 
 
 def _resolve(self: Client, artifact_id: str) -> Steps[tuple[str, int]]:

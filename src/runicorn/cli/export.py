@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 from .. import layout
-from ._common import Commands, add_command, add_json, add_storage, fail, print_json
+from ._common import (
+    Commands,
+    add_command,
+    add_json,
+    add_server,
+    add_storage,
+    client,
+    fail,
+    print_json,
+)
 
 
 def add(commands: Commands) -> None:
@@ -21,6 +31,7 @@ def add(commands: Commands) -> None:
             "runicorn export --project vision --out vision.tar.gz",
             "runicorn export --run-id 20260102_030405_0a1b2c --run-id 20260102_040506_1b2c3d",
             "runicorn export --artifacts --out everything.tar.gz",
+            "runicorn export --project vision --server http://127.0.0.1:23300",
         ],
     )
     add_storage(parser)
@@ -36,9 +47,14 @@ def add(commands: Commands) -> None:
         "--artifacts", action="store_true", help="with the artifact versions they made or used"
     )
     add_json(parser)
+    add_server(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    return _from_server(args) if args.server else _here(args)
+
+
+def _here(args: argparse.Namespace) -> int:
     from .. import archive
     from .._progress import Bar
 
@@ -46,11 +62,7 @@ def run(args: argparse.Namespace) -> int:
     runs = [run for run in layout.iter_run_dirs(root) if _is_wanted(args, run[0])]
     out = Path(args.out or archive.default_name()).absolute()
     if not runs:
-        if args.json:
-            print_json({"runs": [], "archive": None})
-        else:
-            print("No runs matched the given filters. Nothing to export.")
-        return 0
+        return _nothing(args)
     if not args.json:
         print(f"Exporting {len(runs)} run(s) to {out} ...", flush=True)
     directories = sorted(path for path, _ in runs)
@@ -70,6 +82,42 @@ def run(args: argparse.Namespace) -> int:
         print_json({"runs": directories, "archive": str(out), "size_bytes": out.stat().st_size})
     else:
         print("Done.")
+    return 0
+
+
+def _from_server(args: argparse.Namespace) -> int:
+    from .._progress import Bar
+    from ..api import NotFoundError
+
+    out = Path(args.out or f"runicorn_export_{int(time.time())}.tar.gz").absolute()
+    if not (args.run_id or args.project):
+        return fail("Export failed: say which runs of the server: --run-id or --project")
+    try:
+        with client(args) as server, Bar("Receiving") as bar:
+            server.download_runs(
+                out,
+                args.run_id or (),
+                project=args.project,
+                name=args.name,
+                artifacts=args.artifacts,
+                progress=bar,
+            )
+    except NotFoundError:
+        return _nothing(args)
+    except OSError as error:
+        return fail(f"Export failed: {error}")
+    if args.json:
+        print_json({"archive": str(out), "size_bytes": out.stat().st_size})
+    else:
+        print(f"Exported to {out}")
+    return 0
+
+
+def _nothing(args: argparse.Namespace) -> int:
+    if args.json:
+        print_json({"runs": [], "archive": None})
+    else:
+        print("No runs matched the given filters. Nothing to export.")
     return 0
 
 

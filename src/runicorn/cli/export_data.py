@@ -11,6 +11,7 @@ from ._common import Commands, add_command, add_server, add_storage, client, fai
 
 FORMATS = ("csv", "excel", "parquet", "tensorboard", "markdown", "html", "pdf")
 REPORTS = ("markdown", "html", "pdf")
+EVENT_FILE = "events.out.tfevents.0.runicorn"
 SUFFIXES = {"excel": "metrics.xlsx", "parquet": "metrics.parquet"}
 
 
@@ -78,14 +79,12 @@ def _write(args: argparse.Namespace, run_dir: Path) -> int:
 def _from_server(args: argparse.Namespace) -> int:
     from ..api import NotFoundError, RunicornAPIError
 
-    if args.format not in ("csv", *REPORTS):
-        return fail(f"Export failed: {args.format} can only be written from a folder")
     with client(args) as server:
         try:
-            if args.format == "csv":
-                content = server.export_experiment(args.run_id, "csv")
-            else:
+            if args.format in REPORTS:
                 content = server.export_report(args.run_id, args.format)
+            else:
+                content = server.export_experiment(args.run_id, args.format)
         except NotFoundError as error:
             return fail(str(error.detail or f"Run {args.run_id} not found"))
         except RunicornAPIError as error:
@@ -94,11 +93,14 @@ def _from_server(args: argparse.Namespace) -> int:
         _to_stdout(content)
         return 0
     path = _output(args)
+    if args.format == "tensorboard":
+        path = path / EVENT_FILE  # which wants a folder of its own
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         layout.write_bytes(path, content)
     except OSError as error:
         return fail(f"Export failed: {error}")
-    return _done(args, path)
+    return _done(args, path.parent if args.format == "tensorboard" else path)
 
 
 def _output(args: argparse.Namespace) -> Path:

@@ -98,15 +98,14 @@ def _to_server(args: argparse.Namespace, file: Path) -> int:
     from .._progress import Bar
     from ..api import RunicornAPIError
 
-    if args.dry_run or args.replace:
-        return fail("Import failed: --dry-run and --replace work on a folder, not on a server")
     with client(args) as server, Bar("Sending") as bar:
         try:
-            answer = server.import_archive(file, progress=bar)
+            answer = server.import_archive(file, bar, dry_run=args.dry_run, replace=args.replace)
         except RunicornAPIError as error:
             return fail(f"Import failed: {error.detail or error}")
     if args.json:
         print_json(answer)
     else:
-        print(f"Imported {answer['imported_files']} files into {answer['storage']}")
+        verb = "Would import" if args.dry_run else "Imported"
+        print(f"{verb} {answer['imported_files']} files into {answer['storage']}")
     return 0
