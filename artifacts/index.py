@@ -233,8 +233,8 @@ def _bytes(path: Path) -> bytes | None:
 
 def _mark(location: Location) -> str:
     """Something that differs once anything of the artifact does; empty if that is not sure."""
-    marks = [_stat_mark(location.folder / VERSIONS)]
-    marks += [f"{n}{_version_mark(location.folder / f'v{n}')}" for n in location.numbers()]
+    folders = [location.folder / f"v{number}" for number in location.numbers()]
+    marks = [_stat_mark(location.folder / VERSIONS), *map(_version_mark, folders)]
     return _digest(marks)
 
 

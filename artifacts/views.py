@@ -228,6 +228,7 @@ class VersionLineage(ArtifactView):
         """What the version came from and what came of it, as a graph."""
         number = integer(version, ["path", "version"])
         depth = integer(request.query_params.get("max_depth", "3"), ["query", "max_depth"])
+        index.refresh_all()
         found = self.find_version(name, version)
         if found is None:
             return Response({"root_artifact": f"{name}:v{number}", "nodes": [], "edges": []})

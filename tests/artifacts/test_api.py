@@ -1,0 +1,436 @@
+"""Artifacts over HTTP: the conflict register's rules and what goes beyond v0.4."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+from django.db import Error, connection, transaction
+
+from artifacts import index
+from artifacts.models import Artifact, Blob, File, Version
+from runs.watch import Intake
+
+
+def call(client, method: str, path: str, body=None, status: int = 200):
+    kind = {"content_type": "application/json"} if body is not None else {}
+    response = getattr(client, method)(f"/api{path}", body, **kind)
+    assert response.status_code == status, response.content
+    return response.json() if response.content else None
+
+
+def test_what_is_saved_shows_at_once(api, store):
+    assert api.get("/artifacts") == []
+    store.save()
+    listed = api.get("/artifacts")
+    assert [(a["name"], a["num_versions"], a["aliases"]) for a in listed] == [
+        ("net", 1, {"latest": 1})
+    ]
+    store.save()
+    assert [v["aliases"] for v in api.get("/artifacts/net/versions")] == [[], ["latest"]]
+    assert api.get("/artifacts/stats")["total_files"] == 2
+
+
+def test_the_index_can_be_thrown_away(api, store):
+    store.save(run="r1")
+    store.save("data", "dataset", a_txt=b"a")
+    store.storage.soft_delete(store.storage.find("net"), 1)
+    paths = ("/artifacts", "/artifacts/stats", "/artifacts/net/versions", "/artifacts/net/v1")
+    before = [api.get(path) for path in paths]
+    Artifact.objects.all().delete()
+    Blob.objects.all().delete()
+    assert [api.get(path) for path in paths] == before
+
+
+def test_a_version_never_changes_in_the_database_either(store):
+    store.save()
+    index.catch_up()
+    changes = [
+        (Version.objects, {"size_bytes": 1}),
+        (Version.objects, {"number": 7}),
+        (File.objects, {"path": "other"}),
+        (Blob.objects, {"digest": "0" * 64}),
+    ]
+    for rows, change in changes:
+        with pytest.raises(Error, match="never changes"), transaction.atomic():
+            rows.update(**change)
+    assert connection.vendor in ("sqlite", "postgresql")
+    Version.objects.update(description="may change")
+
+
+def test_a_content_changed_by_hand_is_read_anew(api, store):
+    store.save()
+    api.get("/artifacts/net/v1")
+    path = store.folder() / "v1/manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"][0]["path"] = "renamed.bin"
+    path.write_text(json.dumps(manifest))
+    assert api.get("/artifacts/net/v1/files")["files"][0]["path"] == "renamed.bin"
+    checked = api.post("/artifacts/net/v1/verify")
+    assert not checked["ok"]
+    assert {(p["path"], p["problem"]) for p in checked["problems"]} == {
+        ("manifest.json", "changed"),
+        ("renamed.bin", "missing"),
+    }
+
+
+def test_a_broken_version_is_said_to_be(api, store):
+    store.save()
+    store.save()
+    (store.folder() / "v1/metadata.json").write_text("{")
+    statuses = [v["status"] for v in api.get("/artifacts/net/versions")]
+    assert statuses == ["corrupted", "ready"]
+    assert api.post("/artifacts/net/v1/verify")["problems"][0]["problem"] == "unreadable"
+
+
+def test_deleting_restoring_and_purging(api, client, store):
+    store.save(a_bin=b"a" * 100, s_bin=b"s" * 50)
+    store.save(b_bin=b"b" * 200, s_bin=b"s" * 50)
+    for _ in range(2):
+        call(client, "delete", "/artifacts/net/v1")
+        assert api.get("/artifacts/net/v1")["status"] == "deleted"
+    api.post("/artifacts/net/v1/restore")
+    assert api.get("/artifacts/net/v1")["status"] == "ready"
+
+    done = call(client, "delete", "/artifacts/net/v1?permanent=true")
+    assert done["freed_bytes"] == 100
+    assert store.pool_size() == 250
+    api.get("/artifacts/net/v1", 404)
+    assert api.post("/artifacts/net/v2/verify")["ok"]
+    done = call(client, "delete", "/artifacts/net/v2?permanent=1")
+    assert done["freed_bytes"] == 250 and store.pool_size() == 0
+    assert api.get("/artifacts") == [] and Blob.objects.count() == 0
+    assert store.save() == 3
+
+
+def test_a_soft_deleted_version_keeps_its_bytes(client, store):
+    store.save(s_bin=b"s" * 50)
+    store.save(s_bin=b"s" * 50)
+    call(client, "delete", "/artifacts/net/v1")
+    assert call(client, "delete", "/artifacts/net/v2?permanent=true")["freed_bytes"] == 0
+    assert call(client, "post", "/artifacts/gc") == {"contents": 0, "freed_bytes": 0}
+    assert store.storage.verify(store.storage.find("net"), 1) == []
+    assert store.pool_size() == 50
+
+
+def test_a_version_of_copies_keeps_its_content_in_the_pool(client, store):
+    """Where files are no links, the manifests say what is needed."""
+    store.save(s_bin=b"s" * 50)
+    store.save(s_bin=b"s" * 50)
+    for number in (1, 2):
+        path = store.folder() / f"v{number}/files/s.bin"
+        content = path.read_bytes()
+        path.unlink()
+        path.write_bytes(content)
+    call(client, "delete", "/artifacts/net/v2?permanent=true")
+    assert call(client, "post", "/artifacts/gc")["contents"] == 0
+    assert store.pool_size() == 50
+
+
+def test_orphans_are_collected(client, store):
+    store.save()
+    orphan = store.storage.pool.path("ab" + "0" * 62)
+    orphan.parent.mkdir(exist_ok=True)
+    orphan.write_bytes(b"o" * 10)
+    (store.folder() / ".staging-left").mkdir()
+    (store.folder() / ".trash-left").mkdir()
+    assert call(client, "post", "/artifacts/gc") == {"contents": 1, "freed_bytes": 10}
+    assert sorted(p.name for p in store.folder().iterdir()) == [".lock", "v1", "versions.json"]
+
+
+def test_aliases_move(api, client, store):
+    store.save()
+    store.save()
+    call(client, "put", "/artifacts/net/aliases/best", {"version": 1})
+    assert api.get("/artifacts/net/v1")["aliases"] == ["best"]
+    call(client, "put", "/artifacts/net/aliases/best", {"version": 2})
+    assert api.get("/artifacts/net/v1")["aliases"] == []
+    assert api.get("/artifacts/net/v2")["aliases"] == ["best", "latest"]
+    call(client, "delete", "/artifacts/net/aliases/best")
+    call(client, "delete", "/artifacts/net/aliases/best", status=404)
+    call(client, "put", "/artifacts/net/aliases/best", {"version": 9}, 404)
+    for wrong in ("latest", "v1", "a:b"):
+        call(client, "put", f"/artifacts/net/aliases/{wrong}", {"version": 1}, 400)
+    call(client, "put", "/artifacts/net/aliases/best", {}, 400)
+
+
+def test_the_alias_production_follows_the_stage(api, store):
+    for _ in range(2):
+        store.save()
+    for number in (1, 2):
+        for stage in ("staging", "production"):
+            api.post(f"/artifacts/net/v{number}/promote", {"to_stage": stage})
+    assert api.get("/artifacts/net/v1")["aliases"] == []
+    assert api.get("/artifacts/net/v2")["aliases"] == ["latest", "production"]
+    assert api.get("/artifacts/net/v2")["lifecycle_stage"] == "production"
+    assert store.storage.resolve(store.storage.find("net"), "production") == 2
+    api.post("/artifacts/net/v2/promote", {"to_stage": "archived"})
+    assert api.get("/artifacts")[0]["aliases"] == {"latest": 2}
+    error = api.post("/artifacts/net/v2/promote", {"to_stage": "archived"}, 400)
+    assert error["detail"] == "Invalid transition from archived to archived"
+
+
+def test_words_are_edited_with_their_history(api, client, store):
+    store.save()
+    new = {"description": "d", "metadata": {"k": [1, None]}, "tags": ["a", "a"]}
+    shown = call(client, "patch", "/artifacts/net/v1", new)
+    assert (shown["description"], shown["metadata"], shown["tags"]) == (
+        "d",
+        {"k": [1, None]},
+        ["a"],
+    )
+    call(client, "patch", "/artifacts/net/v1", {"description": "e"})
+    history = api.get("/artifacts/net/v1/history")
+    assert [(h["field"], h["from"], h["to"]) for h in history] == [
+        ("description", "", "d"),
+        ("metadata", {}, {"k": [1, None]}),
+        ("tags", [], ["a"]),
+        ("description", "d", "e"),
+    ]
+    for wrong in ({"tags": "x"}, {"metadata": []}, {"description": 1}, {"tags": [""]}):
+        call(client, "patch", "/artifacts/net/v1", wrong, 400)
+
+
+def test_two_versions_are_compared(api, store):
+    store.save(same=b"s", changed=b"1", gone=b"g")
+    store.save(same=b"s", changed=b"2", new=b"n")
+    found = api.get("/artifacts/net/compare?from=1&to=2")
+    assert [f["path"] for f in found["added"]] == ["new"]
+    assert [f["path"] for f in found["removed"]] == ["gone"]
+    assert [f["path"] for f in found["changed"]] == ["changed"] and found["unchanged"] == 1
+    api.get("/artifacts/net/compare?from=1", 400)
+    api.get("/artifacts/net/compare?from=1&to=9", 404)
+
+
+# -- downloads -----------------------------------------------------------------------------------
+
+
+def content(response) -> bytes:
+    return b"".join(response.streaming_content)
+
+
+def test_a_file_is_downloaded_in_whole_or_in_part(client, store):
+    data = bytes(range(256)) * 4096
+    store.save(deep__w_bin=data)
+    url = "/api/artifacts/net/v1/files/deep/w.bin"
+    whole = client.get(url)
+    assert content(whole) == data and whole["Content-Length"] == str(len(data))
+    for asked, start, end in (("5-9", 5, 10), ("1048570-", 1048570, 1048576), ("-3", -3, None)):
+        part = client.get(url, headers={"range": f"bytes={asked}"})
+        assert (part.status_code, content(part)) == (206, data[start:end])
+    assert client.get(url, headers={"range": "bytes=2000000-"}).status_code == 416
+    assert content(client.get(url, headers={"range": "bytes=9-5"})) == data
+    assert client.get(url, headers={"if-none-match": whole["ETag"]}).status_code == 304
+    assert client.get("/api/artifacts/net/v1/files/none").status_code == 404
+    assert client.get("/api/artifacts/net/v1/files/../metadata.json").status_code == 404
+
+
+def test_a_version_is_downloaded_as_an_archive(client, store):
+    store.save(deep__w_bin=b"w" * 1000, empty=b"", 图_txt=b"x")
+    archive = content(client.get("/api/artifacts/net/v1/archive"))
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        found = {m.name: tar.extractfile(m).read() for m in tar.getmembers()}
+    assert found == {
+        "net-v1/deep/w.bin": b"w" * 1000,
+        "net-v1/empty": b"",
+        "net-v1/图.txt": b"x",
+    }
+
+
+# -- hostile input -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["../../x", "..", "/", "model/..", ".dedup", "x\x00"])
+def test_a_hostile_type_deletes_and_reads_nothing(client, store, tmp_path, kind):
+    store.save()
+    victim = Path(tmp_path / "x/net/v1")
+    victim.mkdir(parents=True)
+    (victim / "metadata.json").write_text('{"description": "secret"}')
+    for path in ("versions", "v1", "v1/files", "v1/lineage", "training-metrics"):
+        assert client.get(f"/api/artifacts/net/{path}", {"type": kind}).status_code == 404
+    response = client.delete("/api/artifacts/net/v1", QUERY_STRING=f"permanent=1&type={kind}")
+    assert response.status_code in (404, 400)
+    assert victim.exists() and (store.folder() / "v1").exists()
+
+
+def test_a_hostile_manifest_reads_nothing_outside(api, client, store, tmp_path):
+    (tmp_path / "secret").write_text("s")
+    store.save()
+    path = store.folder() / "v1/manifest.json"
+    digest = "sha256:" + "0" * 64
+    hostile = ["../../../../../../secret", str(tmp_path / "secret"), "link/secret", "a\\..\\..\\b"]
+    files = [{"path": p, "size": 1, "digest": digest} for p in hostile]
+    path.write_text(json.dumps({"files": [*files, {"path": 3}, "x"]}))
+    (store.folder() / "v1/files/link").symlink_to(tmp_path)
+    listed = api.get("/artifacts/net/v1/files")["files"]
+    assert len(listed) == 4 and all(f["absolute_path"] is None for f in listed)
+    for name in hostile:
+        url = f"/api/artifacts/net/v1/files/{name}"
+        assert client.get(url).status_code == 404
+    archive = content(client.get("/api/artifacts/net/v1/archive"))
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        assert tar.getnames() == []
+    problems = api.post("/artifacts/net/v1/verify")["problems"]
+    assert {p["problem"] for p in problems} == {"changed", "unsafe"}
+
+
+def test_an_evaluation_of_a_longer_name_does_not_leak_in(api, store):
+    body = {"model_name": "x", "model_version": 1, "evaluation_date": 1}
+    body |= {"metrics": {"acc": "0.5"}, "status": "passed"}
+    for name in ("net", "net_v1", "net_v1_x"):
+        api.post(f"/artifacts/{name}/v1/evaluate", body)
+    assert [e["model_name"] for e in api.get("/artifacts/net/evaluations")] == ["net"]
+    assert api.get("/artifacts/net/evaluations")[0]["metrics"] == {"acc": 0.5}
+    api.post("/artifacts/.hidden/v1/evaluate", body, 400)
+    api.post("/artifacts/net/v1/evaluate", body | {"metrics": {"a": "x"}}, 400)
+
+
+# -- lineage -------------------------------------------------------------------------------------
+
+
+def edges(graph) -> set[tuple[str, str]]:
+    return {(edge["source"], edge["target"]) for edge in graph["edges"]}
+
+
+def test_lineage_goes_both_ways_and_shows_what_is_deleted(api, client, store):
+    first, second = store.run(), store.run()
+    store.save("data", "dataset", run=first.id)
+    second.use_artifact("data:v1")
+    store.save("net", run=second.id)
+    Intake(store.root).catch_up()
+    whole = {(first.id, "data:v1"), ("data:v1", second.id), (second.id, "net:v1")}
+    assert edges(api.get("/artifacts/data/v1/lineage")) == whole
+    assert edges(api.get("/artifacts/net/v1/lineage")) == whole
+    assert edges(api.get("/artifacts/net/v1/lineage?max_depth=0")) == set()
+
+    call(client, "delete", "/artifacts/data/v1")
+    api.post("/runs/soft-delete", {"run_ids": [second.id]})
+    nodes = {n["node_id"]: n["metadata"] for n in api.get("/artifacts/net/v1/lineage")["nodes"]}
+    assert nodes["data:v1"]["deleted"] and nodes[second.id]["deleted"]
+    call(client, "delete", "/artifacts/data/v1?permanent=true")
+    graph = api.get("/artifacts/net/v1/lineage")
+    nodes = {n["node_id"]: n["metadata"] for n in graph["nodes"]}
+    assert nodes["data:v1"]["purged"] and ("data:v1", second.id) in edges(graph)
+    first.finish()
+    second.finish()
+
+
+def test_a_circle_of_runs_and_versions_ends(api, store):
+    run = store.run()
+    store.save("data", run=run.id)
+    run.use_artifact("data:v1")
+    store.save("net", run=run.id)
+    run.use_artifact("net:v1")
+    run.finish()
+    Intake(store.root).catch_up()
+    graph = api.get("/artifacts/net/v1/lineage?max_depth=10")
+    assert len(graph["nodes"]) == 3 and len(edges(graph)) == len(graph["edges"]) == 4
+
+
+def test_lineage_costs_lookups_not_scans(api, store, django_assert_max_num_queries):
+    used, other = store.run(), [store.run() for _ in range(5)]
+    store.save("data", run=used.id)
+    Intake(store.root).catch_up()
+    time.sleep(2 * index.FRESH_SECONDS)
+    api.get("/artifacts/data/v1/lineage")
+    with django_assert_max_num_queries(12):
+        api.get("/artifacts/data/v1/lineage")
+    for run in [used, *other]:
+        run.finish()
+
+
+def test_a_runs_artifacts_are_told_by_their_versions(api, store):
+    run = store.run()
+    store.save("data")
+    run.use_artifact("data:v1")
+    run.finish()
+    Intake(store.root).catch_up()
+    api.post("/artifacts/data/v1/promote", {"to_stage": "staging"})
+    used = api.get(f"/runs/{run.id}/artifacts")["used"]
+    assert [(a["name"], a["aliases"], a["lifecycle_stage"]) for a in used] == [
+        ("data", ["latest"], "staging")
+    ]
+
+
+# -- uploads -------------------------------------------------------------------------------------
+
+
+def put(client, path: str, data: bytes, status: int = 200):
+    response = client.put(f"/api{path}", data, content_type="application/octet-stream")
+    assert response.status_code == status, response.content
+    return response.json()
+
+
+def digest(data: bytes) -> str:
+    import hashlib
+
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def announce(api, status: int = 201, **files: bytes):
+    listed = [{"path": p, "size": len(d), "digest": digest(d)} for p, d in files.items()]
+    return api.post("/artifact-uploads", {"name": "net", "files": listed}, status)
+
+
+def test_only_what_is_missing_is_uploaded(api, client, store):
+    store.save(known=b"known")
+    upload = announce(api, known=b"known", new=b"0123456789", twin=b"0123456789")
+    assert upload["missing"] == [{"digest": digest(b"0123456789"), "size": 10, "offset": 0}]
+    url = f"/artifact-uploads/{upload['upload_id']}"
+    place = f"{url}/{digest(b'0123456789')}"
+    assert put(client, place, b"0123") == {"offset": 4, "complete": False}
+    assert api.get(url)["missing"][0]["offset"] == 4
+    put(client, place, b"0123", 409)
+    api.post(f"{url}/commit", status=409)
+    assert put(client, f"{place}?offset=4", b"456789") == {"offset": 10, "complete": True}
+    assert api.post(f"{url}/commit", status=201)["version"] == 2
+    api.get(url, 404)
+    assert store.storage.verify(store.storage.find("net"), 2) == []
+    files = store.folder() / "v2/files"
+    assert (files / "new").samefile(files / "twin")
+
+
+def test_wrong_bytes_are_refused_and_may_be_sent_again(api, client, store):
+    upload = announce(api, a=b"right")
+    place = f"/artifact-uploads/{upload['upload_id']}/{digest(b'right')}"
+    put(client, place, b"wrong", 400)
+    put(client, place, b"right and more", 400)
+    put(client, place, b"right")
+    put(client, f"/artifact-uploads/{upload['upload_id']}/{digest(b'x')}", b"x", 404)
+    put(client, f"/artifact-uploads/{upload['upload_id']}/zz", b"x", 400)
+    put(client, f"/artifact-uploads/{'0' * 32}/{digest(b'x')}", b"x", 404)
+
+
+def test_a_purge_during_an_upload_takes_nothing_from_it(api, client, store):
+    store.save(a=b"shared")
+    upload = announce(api, a=b"shared")
+    assert upload["missing"] == []
+    call(client, "delete", "/artifacts/net/v1?permanent=true")
+    call(client, "post", "/artifacts/gc")
+    assert api.post(f"/artifact-uploads/{upload['upload_id']}/commit", status=201)["version"] == 2
+    assert store.storage.verify(store.storage.find("net"), 2) == []
+    assert store.pool_size() == 6
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        {"name": "../x"},
+        {"name": "a", "type": "../x"},
+        {"name": "a", "files": []},
+        {"name": "a", "files": [{"path": "../x", "size": 1, "digest": "sha256:" + "0" * 64}]},
+        {"name": "a", "files": [{"path": "x", "size": -1, "digest": "sha256:" + "0" * 64}]},
+        {"name": "a", "files": [{"path": "x", "size": 1, "digest": "../../x"}]},
+        {"name": "a", "files": "x"},
+        {"name": "a", "references": [{"uri": 1}]},
+        {"name": "a", "references": [{"uri": "s3://x"}], "tags": "x"},
+    ],
+)
+def test_a_hostile_announcement_is_refused(api, store, plan):
+    error = api.post("/artifact-uploads", plan, 400)
+    assert error["errors"][0]["loc"][0] == "body"
+    assert not (store.root / ".runicorn/uploads").exists()
