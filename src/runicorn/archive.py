@@ -548,6 +548,8 @@ def _tar_members(file: IO[bytes], limits: Limits, count: Callable[[int], None]) 
         stream.seek(archive.offset)  # tarfile takes a damaged header for the end
         if any(stream.read(tarfile.BLOCKSIZE)):
             raise tarfile.ReadError("a header is damaged")
+        while stream.read(PIECE):
+            pass  # to the checksum at the end
 
 
 def _opener(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Callable[[], IO[bytes]]:

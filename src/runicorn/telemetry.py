@@ -162,7 +162,7 @@ def _amd(path: str) -> list[dict[str, Any]]:
                     int(key.removeprefix("card")),
                     str(find(card, "card", "series") or find(card, "card", "model") or "AMD GPU"),
                     util_gpu=_number(find(card, "gpu use (%)")),
-                    util_mem=_number(find(card, "gpu memory", "(%)")),
+                    util_mem=_number(find(card, "gpu memory", "%)")),
                     mem_total_mib=total and round(total / 2**20, 1),
                     mem_used_mib=used if used is None else round(used / 2**20, 1),
                     temp_c=_number(find(card, "temperature", "edge")),

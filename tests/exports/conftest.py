@@ -1,0 +1,3 @@
+from tests.runs.conftest import api, root
+
+__all__ = ["api", "root"]

@@ -1,0 +1,233 @@
+"""Export and import of archives: the way there and back, and what must not come in."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runicorn import archive, layout
+from tests import v04
+
+from . import hostile
+
+
+def tree(root: Path) -> dict[str, Any]:
+    """Every file and folder below *root*, with content and date; what the server keeps aside."""
+    found = {}
+    for folder, _, files in os.walk(root):
+        for path in (Path(folder), *(Path(folder, name) for name in files)):
+            name = str(path.relative_to(root))
+            if not name.startswith(layout.SERVER_DIR):
+                is_file = path.is_file() and not path.is_symlink()
+                found[name] = path.read_bytes() if is_file else None
+    return found
+
+
+def exported(root: Path, **options: Any) -> bytes:
+    names = [name for name, _ in layout.iter_run_dirs(root)]
+    return b"".join(archive.export_runs(root, names, **options))
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    return v04.unpack_storage(tmp_path)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    path = tmp_path / "target"
+    path.mkdir()
+    return path
+
+
+def test_a_whole_root_comes_back_byte_for_byte_with_its_dates(recorded, target):
+    packed = exported(recorded, artifacts=True)
+    report = archive.import_archive(io.BytesIO(packed), target)
+    assert len(report.new_runs) == 25
+    assert len(report.new) == 32
+    assert not report.refused
+    assert exported(target, artifacts=True) == packed
+    files = {name: content for name, content in tree(target).items() if content is not None}
+    assert files.items() <= tree(recorded).items()
+
+
+def test_the_members_are_those_of_v04(recorded):
+    with tarfile.open(fileobj=io.BytesIO(exported(recorded))) as packed:
+        members = packed.getmembers()
+    assert all(m.isreg() or m.isdir() for m in members)
+    assert not any(m.name.startswith((".", "/", "artifacts")) for m in members)
+    assert any(m.name.endswith("/.deleted") for m in members)
+    assert {m.uid for m in members} == {0}
+
+
+names = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters="/\\"),
+    min_size=1,
+    max_size=20,
+).filter(lambda name: name not in (".", "..") and len(name.encode()) <= 255)
+
+
+def _is_name(text: str) -> bool:
+    try:
+        return layout.is_project_name(layout.check_name("project", text))
+    except ValueError:
+        return False
+
+
+files = st.dictionaries(
+    st.lists(names, min_size=1, max_size=3).map("/".join), st.binary(max_size=300), min_size=1
+).filter(lambda d: not any(other.startswith(f"{path}/") for path in d for other in d))
+roots = st.dictionaries(
+    st.tuples(names.filter(_is_name), names.filter(_is_name), names.filter(_is_name)),
+    files,
+    min_size=1,
+    max_size=3,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(roots, st.integers(0, 2**33 * 10**9))
+def test_exporting_what_was_imported_gives_the_same_archive(runs, mtime_ns):
+    with tempfile.TemporaryDirectory() as folder:
+        first, second = Path(folder, "first"), Path(folder, "second")
+        second.mkdir()
+        for (project, name, run_id), contents in runs.items():
+            run = first / project / name / "runs" / run_id
+            for inner, content in contents.items():
+                (run / inner).parent.mkdir(parents=True, exist_ok=True)
+                (run / inner).write_bytes(content)
+                os.utime(run / inner, ns=(mtime_ns, mtime_ns))
+        packed = exported(first)
+        report = archive.import_archive(io.BytesIO(packed), second)
+        assert len(report.new) == len(runs)
+        assert not report.refused
+        assert exported(second) == packed
+
+
+# -- what is there already -----------------------------------------------------------------------
+
+
+def test_what_is_there_stays_unless_asked_to_be_replaced(target):
+    run = target / hostile.RUN
+    run.mkdir(parents=True)
+    (run / "meta.json").write_text("mine")
+    (run / "own.txt").write_text("mine")
+    before = tree(target)
+    report = archive.import_archive(io.BytesIO(hostile.tar()), target)
+    assert (report.new, report.kept, report.files) == ([], [hostile.RUN], 0)
+    assert tree(target) == before
+
+    report = archive.import_archive(io.BytesIO(hostile.tar()), target, replace=True)
+    assert report.replaced == [hostile.RUN]
+    assert {p.name for p in run.iterdir()} == {"meta.json", "events.jsonl"}
+    report = archive.import_archive(io.BytesIO(hostile.tar()), target, replace=True)
+    assert (report.unchanged, report.replaced) == ([hostile.RUN], [])
+
+
+def test_a_dry_run_writes_nothing_and_says_the_same(recorded, target):
+    packed = io.BytesIO(exported(recorded, artifacts=True))
+    promised = archive.import_archive(packed, target, dry_run=True)
+    assert tree(target) == {".": None}
+    assert list(target.iterdir()) == []
+    assert archive.import_archive(packed, target) == promised
+
+
+def test_an_interrupted_import_goes_on_where_it_stopped(recorded, target, monkeypatch):
+    packed = io.BytesIO(exported(recorded))
+    put_in_place = archive._Import._put_in_place
+
+    def fail_at_the_fifth(job: Any, *args: Any) -> None:
+        if len(list(layout.iter_run_dirs(target))) == 5:
+            raise OSError("the disk is full")
+        put_in_place(job, *args)
+
+    monkeypatch.setattr(archive._Import, "_put_in_place", fail_at_the_fifth)
+    with pytest.raises(OSError, match="full"):
+        archive.import_archive(packed, target)
+    whole = [target / name for name, _ in layout.iter_run_dirs(target)]
+    assert len(whole) == 5
+    for run in whole:
+        assert tree(run) == tree(recorded / run.relative_to(target))
+
+    monkeypatch.undo()
+    report = archive.import_archive(packed, target)
+    assert (len(report.unchanged), len(report.new)) == (5, 20)
+    assert exported(target) == packed.getvalue()
+    assert list((target / ".runicorn/imports").iterdir()) == []
+
+
+def test_nothing_is_written_through_a_link(target, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (target / "p").symlink_to(tmp_path / "elsewhere")
+    report = archive.import_archive(io.BytesIO(hostile.tar()), target)
+    assert report.refused == [(hostile.RUN, "a link is in the way")]
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_an_index_of_versions_learns_only_what_came_in(recorded, target):
+    kept = target / "artifacts/model/digits-classifier"
+    kept.mkdir(parents=True)
+    (kept / "versions.json").write_text(
+        '{"artifact_name": "digits-classifier", "artifact_type": "model", "aliases": {"mine": 9},'
+        ' "versions": [{"version": 9}]}'
+    )
+    archive.import_archive(io.BytesIO(exported(recorded, artifacts=True)), target)
+    index = layout.read_json(kept / "versions.json")
+    assert [entry["version"] for entry in index["versions"]] == [1, 2, 3, 9]
+    assert index["aliases"]["mine"] == 9
+
+
+# -- hostile archives ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def guarded(tmp_path):
+    """A root whose neighbours are looked at afterwards: nothing but the good run has appeared."""
+    root = tmp_path / "around" / "root"
+    root.mkdir(parents=True)
+    yield root
+    assert [p.name for p in root.parent.iterdir()] == ["root"]
+    for path in root.rglob("*"):
+        assert not path.is_symlink()
+        assert path.is_dir() or path.is_file()
+        assert str(path.relative_to(root)).startswith(("p", ".runicorn"))
+    assert not list((root / ".runicorn").rglob("*.sqlite3"))
+
+
+@pytest.mark.parametrize("what", hostile.LEFT_OUT)
+def test_a_hostile_member_is_left_out_and_named(guarded, what):
+    report = archive.import_archive(io.BytesIO(hostile.LEFT_OUT[what]()), guarded)
+    assert report.refused_count >= 1
+    assert all(why and member for member, why in report.refused)
+    assert report.new == [hostile.RUN]
+    assert (guarded / hostile.RUN / "meta.json").read_bytes() == b"{}"
+
+
+@pytest.mark.parametrize("what", hostile.REFUSED)
+def test_a_damaged_archive_is_refused_as_a_whole(guarded, what):
+    with pytest.raises(archive.ArchiveError) as raised:
+        archive.import_archive(io.BytesIO(hostile.REFUSED[what]()), guarded)
+    assert str(raised.value)
+    assert list(guarded.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", hostile.TOO_LARGE)
+def test_a_bomb_is_refused_before_anything_is_written(guarded, what):
+    with pytest.raises(archive.ArchiveTooLarge):
+        archive.import_archive(io.BytesIO(hostile.TOO_LARGE[what]()), guarded)
+    assert list(guarded.iterdir()) == []
+
+
+def test_more_members_than_allowed_are_refused(guarded):
+    packed = hostile.zipped({f"{hostile.RUN}/media/{n}": b"" for n in range(101)})
+    for data in (packed, hostile.tar({f"{hostile.RUN}/media/{n}": b"" for n in range(101)})):
+        with pytest.raises(archive.ArchiveTooLarge, match="100 members"):
+            archive.import_archive(io.BytesIO(data), guarded, limits=archive.Limits(members=100))

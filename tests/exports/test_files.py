@@ -1,0 +1,201 @@
+"""One run as a table, as TensorBoard's events and as a report; many runs as a zip."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from runicorn import export
+from runicorn.export import MetricsExporter
+from tests import v04
+from tests.runs.conftest import Root
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory) -> Path:
+    return v04.unpack_storage(tmp_path_factory.mktemp("recorded"))
+
+
+def run_of(recorded: Path, run_id: str) -> Path:
+    return next(recorded.glob(f"**/{run_id}"))
+
+
+def recorded_exports() -> list[dict]:
+    return [
+        record
+        for record in v04.golden()
+        if record["path"].startswith("/api/export/")
+        and record["status"] == 200
+        and "_text" in record["response"]
+        and record["query"].get("format") != "html"
+    ]
+
+
+def undated(text: str) -> str:
+    return re.sub(r"(Generated:|Export -) .*", "", text)
+
+
+NUMBERS_THAT_MISLED = {"export.report.nan_inf", "export.report.mixed_types"}
+"""0.4 let one NaN or infinity spoil min, max and mean, and wrote 1e308 with 309 digits."""
+
+
+def test_tables_and_reports_are_those_of_v04(recorded, tmp_path, monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    compared = 0
+    for record in recorded_exports():
+        if record["name"] not in NUMBERS_THAT_MISLED:
+            run = run_of(recorded, record["path"].split("/")[3])
+            kind = "csv" if record["path"].endswith("csv") else "markdown"
+            export.write(run, kind, tmp_path / "made")
+            made = (tmp_path / "made").read_bytes().decode()
+            assert undated(made) == undated(record["response"]["_text"]), record["name"]
+            compared += 1
+    assert compared > 20
+
+
+def test_every_format_takes_every_recorded_run(recorded, tmp_path):
+    from runicorn import layout
+
+    for directory, _ in layout.iter_run_dirs(recorded):
+        if "steps-20k" not in directory:
+            for kind in export.FORMATS:
+                export.write(recorded / directory, kind, tmp_path / "made")
+
+
+def test_excel_keeps_numbers_as_numbers_and_formulas_as_text(tmp_path):
+    from openpyxl import load_workbook
+
+    run = Root(tmp_path).run()
+    run.log(
+        {"loss": 0.5, "note": "=HYPERLINK(1)", "bad\x01": "\x02x", "global_step": 1},
+        {"loss": math.nan, "note": "@x", "big": 2**80, "global_step": 2},
+    )
+    assert MetricsExporter(run.path).to_excel(tmp_path / "made.xlsx")
+    book = load_workbook(tmp_path / "made.xlsx")
+    assert book.sheetnames == ["Metrics", "Metadata", "Statistics", "Charts"]
+    rows = list(book["Metrics"].iter_rows(values_only=True))
+    assert rows == [
+        ("global_step", "bad", "big", "loss", "note"),
+        (1, "x", None, 0.5, "=HYPERLINK(1)"),
+        (2, None, str(2**80), "nan", "@x"),
+    ]
+    assert book["Metrics"]["E2"].data_type == "s"
+    assert len(book["Charts"]._charts) == 2  # of what has a number
+
+
+def test_parquet_has_the_type_that_every_value_of_a_column_fits(tmp_path):
+    from pyarrow import parquet
+
+    run = Root(tmp_path).run()
+    run.log(
+        {"i": 1, "f": 1, "b": True, "t": "x", "n": None, "m": 1, "global_step": 1},
+        {"i": 2**62, "f": 0.5, "b": False, "t": [1], "m": "x", "global_step": 2},
+    )
+    assert MetricsExporter(run.path).to_parquet(tmp_path / "made.parquet")
+    table = parquet.read_table(tmp_path / "made.parquet")
+    types = {field.name: str(field.type) for field in table.schema}
+    assert types == {
+        "global_step": "int64",
+        "i": "int64",
+        "f": "double",
+        "b": "bool",
+        "t": "string",
+        "n": "null",
+        "m": "string",
+    }
+    assert table.column("i").to_pylist() == [1, 2**62]
+    assert table.column("t").to_pylist() == ["x", "[1]"]
+    assert table.schema.metadata[b"run_id"] == run.id.encode()
+
+
+def test_tensorboard_events_are_framed_and_checked(tmp_path):
+    """CRC-32C of ``123456789`` is known; the frames are read here as the format says."""
+    from runicorn.export import _tensorboard
+
+    masked = struct.unpack("<I", _tensorboard._checksum(b"123456789"))[0]
+    rotated = (masked - 0xA282EAD8) & 0xFFFFFFFF
+    assert (rotated >> 17 | rotated << 15) & 0xFFFFFFFF == 0xE3069283
+
+    run = Root(tmp_path).run()
+    run.log({"loss": 0.5, "global_step": 7, "time": 12.5}, {"loss": math.inf, "note": "x"})
+    assert MetricsExporter(run.path).to_tensorboard(tmp_path / "tb")
+    (file,) = (tmp_path / "tb").iterdir()
+    data, messages = file.read_bytes(), []
+    while data:
+        (length,) = struct.unpack("<Q", data[:8])
+        assert data[8:12] == _tensorboard._checksum(data[:8])
+        messages.append(data[12 : 12 + length])
+        assert data[12 + length : 16 + length] == _tensorboard._checksum(messages[-1])
+        data = data[16 + length :]
+    assert len(messages) == 3
+    assert messages[0].endswith(b"brain.Event:2")
+    assert messages[1].startswith(b"\x09" + struct.pack("<d", 12.5) + b"\x10\x07")
+    assert b"loss" in messages[1] and messages[1].endswith(struct.pack("<f", 0.5))
+    assert messages[2].endswith(struct.pack("<f", math.inf))
+
+
+def test_a_report_shows_what_was_logged_and_runs_none_of_it(tmp_path):
+    evil = "<script>alert(1)</script>"
+    run = Root(tmp_path).run("p", "e", platform=evil)
+    run.write("summary.json", {evil: evil, "line": "a\nb|c"})
+    run.log(*({"loss": 1 / n, evil: n, "global_step": n} for n in range(1, 50)))
+    exporter = MetricsExporter(run.path)
+    assert exporter.generate_report(tmp_path / "r.html", "html")
+    page = (tmp_path / "r.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert page.count("<svg") == 2
+    assert not re.search(r"(src|href)=", page)
+    assert exporter.generate_report(tmp_path / "r.md", "markdown")
+    assert "| line | a b\\|c |" in (tmp_path / "r.md").read_text()
+    assert exporter.generate_report(tmp_path / "r.pdf")
+    assert (tmp_path / "r.pdf").read_bytes().startswith(b"%PDF-1")
+    assert not exporter.generate_report(tmp_path / "r.doc", "doc")
+
+
+def test_a_run_that_logged_nothing_makes_no_csv(tmp_path):
+    exporter = MetricsExporter(Root(tmp_path).run().path)
+    assert exporter.to_csv() is None
+    assert exporter.to_csv(tmp_path / "made.csv") is None
+    assert not (tmp_path / "made.csv").exists()
+
+
+def test_a_run_that_goes_on_is_exported_as_long_as_it_was(tmp_path):
+    run = Root(tmp_path).run()
+    run.log(*({"a": n} for n in range(3)))
+    pieces = export.csv_pieces(export.Record(run.path), include_metadata=False)
+    first = next(pieces)
+    record = export.Record(run.path)
+    assert record.columns() == ["a"]
+    run.log({"b": 1})
+    assert [event.data for event in record.events()] == [{"a": 0}, {"a": 1}, {"a": 2}]
+    assert list(csv.reader(io.StringIO(first + "".join(pieces)))) == [["a"], ["0"], ["1"], ["2"]]
+
+
+def test_many_runs_are_one_zip(tmp_path):
+    root = Root(tmp_path)
+    runs = [root.run("p/q".replace("/", ""), "e"), root.run("other", "图像")]
+    for run in runs:
+        run.log({"loss": 0.5})
+    pieces = list(export.zip_runs([run.path for run in runs], "csv"))
+    with zipfile.ZipFile(io.BytesIO(b"".join(pieces))) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == [f"pq/e/{runs[0].id}.csv", f"other/图像/{runs[1].id}.csv"]
+        assert "loss" in archive.read(archive.namelist()[0]).decode()
+
+
+def test_json_of_metadata_is_not_needed(tmp_path):
+    """A folder with damaged documents is exported all the same."""
+    run = Root(tmp_path).run()
+    run.write("meta.json", b"{")
+    run.write("summary.json", json.dumps([1]).encode())
+    run.log({"loss": 0.5})
+    assert "loss" in (MetricsExporter(run.path).to_csv() or "")
