@@ -77,7 +77,8 @@ def _here(args: argparse.Namespace) -> int:
     except OSError as error:
         return fail(f"Export failed: {error}")
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.exists():
+            partial.unlink()
     if args.json:
         print_json({"runs": directories, "archive": str(out), "size_bytes": out.stat().st_size})
     else:
