@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from . import (
+    artifacts,
     completion,
     config,
     export,
@@ -32,6 +33,7 @@ COMMANDS = (
     import_,
     export_data,
     manage,
+    artifacts,
     rate_limit,
     generate_manifest,
     completion,
