@@ -19,7 +19,7 @@ from runicorn import config, credentials, layout
 
 from . import storage
 from .exceptions import InvalidInput
-from .guards import comes_from_allowed_page
+from .guards import is_same_origin
 from .rest import json_object
 
 logger = logging.getLogger("runicorn.config")
@@ -169,7 +169,7 @@ class SshConnectionDetails(APIView):
     )
     def get(self, request: Request, key: str) -> Response:
         """One connection with its secrets, for our own pages and for programs on this machine."""
-        if not comes_from_allowed_page(request._request):
+        if not is_same_origin(request._request):
             raise PermissionDenied("Pages of other sites may not read this.")
         try:
             connection = config.ssh_connection(key)

@@ -55,6 +55,14 @@ def comes_from_allowed_page(request: HttpRequest) -> bool:
     )
 
 
+def is_same_origin(request: HttpRequest) -> bool:
+    """Sent by one of our own pages, or by what is no browser."""
+    origin = request.headers.get("Origin")
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    own = f"{request.scheme}://{request.get_host()}"
+    return origin in (None, "", own) and site in ("none", "same-origin")
+
+
 def refuse_cross_site(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:

@@ -44,10 +44,13 @@ def start_intake(report: Callable[[progress.Progress], None] | None = None) -> N
     _intake.start()
 
 
-def stop_intake() -> None:
+def stop_intake(*, patiently: bool = False) -> None:
+    """*patiently*: return only when nothing more will be taken in, however long a scan takes."""
     global _intake
     if _intake is not None:
         _intake.stop()
+        if patiently:
+            _intake.join()
         _intake = None
 
 
@@ -86,7 +89,7 @@ def use_root(path: Path, *, by: Any) -> None:
         config.set_user_root_dir(path)
         if path == settings.RUNICORN_STORAGE_ROOT:
             return
-        stop_intake()
+        stop_intake(patiently=True)
         live.end_all()
         # Connections that are open finish their requests on the old file and are closed then.
         connections.settings["default"]["NAME"] = database

@@ -105,12 +105,16 @@ def test_ten_are_kept_the_newest_last(api):
     assert hosts == [*(f"h{n}" for n in range(1, 11) if n != 5), "h5"]
 
 
-def test_details_are_for_our_own_pages(api):
+def test_details_are_for_our_own_pages(api, settings):
+    settings.CORS_ALLOW_ALL_ORIGINS = True  # for everything else
     remembered(api)
     key = "gpu.example.org:22@ada"
     for headers in (
         {"origin": "https://evil.example"},
         {"origin": "null"},
+        {"origin": "http://localhost:5173"},
+        {"origin": "https://testserver"},
+        {"sec-fetch-site": "same-site"},
         {"sec-fetch-site": "cross-site"},
     ):
         answer = details(api, key, **headers)
