@@ -350,7 +350,7 @@ class Listener:
                     for _, path in changes:
                         self._announce(os.path.relpath(path, self._root))
             except FileNotFoundError:
-                continue  # a project went while we were looking
+                self._stop.wait(1)  # a project went while we were looking, or the root is away
             except Exception as error:
                 self._give_up(error)
                 return
