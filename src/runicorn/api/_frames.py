@@ -39,6 +39,8 @@ def _numbers(cells: list[Any]) -> list[Any] | None:
         kinds = set(map(type, cells))
     if kinds <= {type(None)}:
         return None
+    if kinds <= {float, type(None)}:  # nearly always
+        return cells
     if kinds & {float} or any(isinstance(c, int) and abs(c) >= 2**63 for c in cells):
         return [None if cell is None else float(cell) for cell in cells]
     if bool in kinds and int in kinds:
