@@ -10,6 +10,7 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
+from tests import v04
 from tests.runs.conftest import Root
 from tests.servers import Viewer, viewer, wait_until
 
@@ -65,6 +66,26 @@ def test_runs_index_and_watching_follow_to_the_new_root(server, tmp_path):
     assert _move(server, tmp_path / "one").status_code == 200
     back = ["20260101_000000_aaaaaa", "20260101_000000_dddddd"]
     wait_until(lambda: sorted(_ids(server)) == back, "the first root is served again")
+
+
+@pytest.mark.slow
+def test_artifacts_and_v2_follow(server, tmp_path):
+    recorded = v04.unpack_storage(tmp_path / "one")
+
+    def versions() -> int:
+        return len(_get(server, "/artifacts/digits-classifier/versions"))
+
+    def experiments() -> int:
+        return _get(server, "/v2/experiments")["total"]
+
+    assert experiments() == 1
+    assert _move(server, recorded).status_code == 200
+    wait_until(lambda: server.health()["intake"]["state"] == "watching", "all is taken in")
+    wait_until(lambda: versions() == 3, "the artifacts of the other root are served")
+    assert experiments() > 20
+    assert _move(server, tmp_path / "two").status_code == 200
+    assert _get(server, "/artifacts") == []
+    wait_until(lambda: experiments() == 1, "the second root is served")
 
 
 @pytest.mark.slow
