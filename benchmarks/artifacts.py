@@ -22,7 +22,7 @@ from pathlib import Path
 from common import peer, table
 
 SAVE = """
-import resource, sys, time
+import sys, time
 import runicorn as rn
 root, source, again = sys.argv[1:]
 run = (rn.Run if hasattr(rn, "Run") else rn.init)(project="p", storage=root, capture_env=False)
@@ -33,7 +33,9 @@ for _ in range(1 + int(again)):
     (artifact.add_dir if pathlib.Path(source).is_dir() else artifact.add_file)(source)
     run.log_artifact(artifact)
     print("took", time.perf_counter() - start)
-print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+for line in open("/proc/self/status"):
+    if line.startswith("VmHWM"):
+        print("peak", int(line.split()[1]) / 1024)
 run.finish()
 """
 

@@ -21,11 +21,12 @@ import stat
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-BLOCK = 1 << 20
+BLOCK = 256 << 10
+"""Bytes read at once: of larger blocks each would be fresh memory from the system, page by page."""
+
 _ASIDE = ".aside-"
 _COPY = ".copy-"
 
@@ -274,17 +275,12 @@ def hash_file(file: int, progress: Progress | None = None) -> tuple[str, int]:
 
 
 def copy_and_hash(file: int, copy: int, progress: Progress | None = None) -> tuple[str, int]:
-    """Copy one open file to another; (sha256, bytes) of exactly what was copied.
-
-    One thread hashes a block while the other writes it: hashing releases the interpreter.
-    """
+    """Copy one open file to another; (sha256, bytes) of exactly what was copied."""
     digest, size = hashlib.sha256(), 0
-    with ThreadPoolExecutor(1) as hasher:
-        while block := os.read(file, BLOCK):
-            hashing = hasher.submit(digest.update, block)
-            write_all(copy, block)
-            hashing.result()
-            size += len(block)
-            if progress:
-                progress(len(block))
+    while block := os.read(file, BLOCK):
+        digest.update(block)
+        write_all(copy, block)
+        size += len(block)
+        if progress:
+            progress(len(block))
     return digest.hexdigest(), size
