@@ -81,6 +81,18 @@ class Column:
         """``numbers`` as a column of its own."""
         return Column(self.events, self.numbers(), np.zeros(len(self), np.uint8), [])
 
+    def is_absent(self) -> NDArray[np.bool_]:
+        """Where there is no number, not even NaN or an infinity."""
+        return np.isnan(self.numbers()) & (self.kinds != FLOAT)
+
+    def texts(self) -> list[str | None]:
+        """The texts; None for anything else."""
+        texts = [extra if isinstance(extra, str) else None for extra in self.extras]
+        return [
+            texts[int(value)] if kind == EXTRA else None
+            for value, kind in zip(self.values.tolist(), self.kinds.tolist(), strict=True)
+        ]
+
     def has_numbers(self) -> bool:
         return bool((self.kinds <= BOOLEAN).any()) or any(isinstance(e, int) for e in self.extras)
 

@@ -77,13 +77,19 @@ class Table:
 class Tables:
     """A table in pieces, one after the other; ``columns`` are those of each piece.
 
-    ``total`` counts the rows of all pieces, and ``last`` is the place of the last.
+    ``total`` counts the rows that there are, ``rows`` those in the pieces (fewer, if they were
+    thinned out); ``last`` is the place of the last.
     """
 
     columns: list[str]
     pieces: Iterator[Table]
     total: int
     last: int | float | None = None
+    rows: int = -1
+
+    def __post_init__(self) -> None:
+        if self.rows < 0:
+            self.rows = self.total
 
     def whole(self) -> Table | None:
         """All pieces as one; None if there is no row."""
@@ -104,7 +110,7 @@ class Tables:
         assert table is not None
         numeric = [c.numbers() for c in table.cells.values() if (c.kinds <= BOOLEAN).any()]
         kept = table.take(thin_rows(numeric, len(table), points))
-        return Tables(self.columns, iter([kept]), len(kept), self.last)
+        return Tables(self.columns, iter([kept]), self.total, self.last, len(kept))
 
 
 def _stack(parts: list[Column]) -> Column:
@@ -160,20 +166,18 @@ def sampled_by_step(
     """At most *points* rows of ``by_step`` with its numbers, thinned by the same rule.
 
     A long run is not read for this: outlines say which rows, and only their blocks are opened.
-    ``total`` counts the rows that there are.
     """
     timeline = Timeline.objects.filter(run=run_pk).first()
     if timeline is not None and timeline.is_ascending:
         first, end, low, high = _events_between(timeline, steps)
         series = _shown(run_pk, keys, True)
-        if (end - first) * len(series) > LONG and points >= 2 + 4 * len(series):
+        rows, budget = end - first, (points - 2) // max(1, len(series))
+        is_long = rows > PIECE and (len(series) == 1 or rows * len(series) > LONG)
+        if is_long and budget >= 4 and _level(first, end, budget):
             table = _sample(series, first, end, (low, high), points)  # type: ignore[arg-type]
             columns = [STEP_KEY, *(s.key for s in series)]
-            return Tables(columns, iter([table]), end - first, high)
-    tables = by_step(run_pk, keys=keys, steps=steps, numbers=True)
-    thinned = tables.thinned(points)
-    thinned.total = tables.total
-    return thinned
+            return Tables(columns, iter([table]), end - first, high, len(table))
+    return by_step(run_pk, keys=keys, steps=steps, numbers=True).thinned(points)
 
 
 LONG = 2**19
@@ -341,12 +345,19 @@ def curves(
     timelines = {t.run_id: t for t in Timeline.objects.filter(run__in=list(runs))}
     found: dict[tuple[int, str], Curve] = {}
     together: dict[tuple[int, int, int], list[Series]] = {}
+    ranges: dict[int, tuple[int, int]] = {}
     for one in series:
         timeline = timelines.get(one.run_id)
         if timeline is None or not timeline.is_ascending:
             found[one.run_id, one.key] = _merged_curve(one, steps, points)
         else:
-            first, end, *_ = _events_between(timeline, steps)
+            if one.run_id not in ranges:
+                ranges[one.run_id] = (
+                    (0, timeline.count)
+                    if steps == EVERYTHING
+                    else _events_between(timeline, steps)[:2]
+                )
+            first, end = ranges[one.run_id]
             level = _level(first, end, points) if one.number_count * 2 > timeline.count else 0
             together.setdefault((level, first, end), []).append(one)
     for (level, first, end), some in together.items():
@@ -405,14 +416,12 @@ def _cover(level: int, first: int, end: int) -> Iterator[tuple[int, int, int]]:
 def _all_points(series: list[Series], first: int, end: int) -> Iterator[tuple[int, Points]]:
     """Every number of each series in these events, and NaN where one was logged."""
     block = first // BLOCK * BLOCK
-    of_run: dict[int, Integers] = {}
     columns = _columns(series, block, end)
+    of_run = _steps_of({one.run_id for one in series}, block, end)
     for one in series:
         column = columns.get(one.pk)
         if column is None:
             continue
-        if one.run_id not in of_run:
-            of_run[one.run_id] = _steps(one.run_id, block, end)
         part = column.between(first, end)
         numbers = part.numbers()
         logged = part.kinds <= BOOLEAN
@@ -522,7 +531,19 @@ def _verified_steps(block: EventBlock) -> Integers:
 
 def _steps(run_pk: int, first: int, end: int) -> Integers:
     """The steps of the events from *first*, where a block begins, to *end* or a little beyond."""
-    return _events(run_pk, first, end)[0]
+    return _steps_of({run_pk}, first, end).get(run_pk, np.empty(0, np.int64))
+
+
+def _steps_of(runs: set[int], first: int, end: int) -> dict[int, Integers]:
+    """The same of many runs."""
+    blocks = EventBlock.objects.filter(run__in=runs, first__gte=first, first__lt=end)
+    parts: dict[int, list[Integers]] = {}
+    for pk, run, expected, *packed in blocks.order_by("first").values_list(
+        "pk", "run", "checksum", "steps", "times"
+    ):
+        verify(f"metrics.EventBlock {pk}", expected, *packed)
+        parts.setdefault(run, []).append(np.frombuffer(packed[0], "<i8"))
+    return {run: np.concatenate(steps) for run, steps in parts.items()}
 
 
 def _events(run_pk: int, first: int = 0, end: int | None = None) -> tuple[Integers, Floats]:
@@ -555,6 +576,30 @@ def _columns(series: Sequence[Series], first: int, end: int) -> dict[int, Column
     return {pk: chain(columns) for pk, columns in parts.items()}
 
 
+def number_keys(run_pk: int, keys: Sequence[str] | None = None) -> list[str]:
+    """The keys of the run's series that have a curve, by name; of *keys* only."""
+    series = Series.objects.filter(run=run_pk, number_count__gt=0)
+    if keys is not None:
+        series = series.filter(key__in=list(keys))
+    return sorted(series.values_list("key", flat=True))
+
+
+def cursor(run_pk: int) -> str:
+    """Where a client that has read everything so far goes on (``events_after``)."""
+    timeline = Timeline.objects.filter(run=run_pk).first()
+    return f"{timeline.pk}.{timeline.count}" if timeline else "0.0"
+
+
+def events_after(run_pk: int, since: str) -> int:
+    """How many events the *cursor* says are known; 0 if the run was read anew since then.
+
+    ValueError if it is no cursor.
+    """
+    reading, count = map(int, since.split("."))
+    timeline = Timeline.objects.filter(run=run_pk, pk=reading).first()
+    return max(0, min(count, timeline.count)) if timeline else 0
+
+
 # -- over many runs ------------------------------------------------------------------------------
 
 
@@ -585,3 +630,67 @@ def count_values(runs: Any) -> int:
     """How many values *runs* (a queryset of keys) have logged."""
     total = Series.objects.filter(run__in=runs).aggregate(total=models.Sum("count"))["total"]
     return total or 0
+
+
+@dataclass
+class Statistics:
+    """Over runs, by step: how many logged a number there, and how those are spread."""
+
+    runs: int
+    steps: Integers
+    count: Integers
+    mean: Floats
+    deviation: Floats
+    low: Floats
+    high: Floats
+
+
+def statistics(
+    runs: Any, key: str, *, steps: Range = EVERYTHING, points: int | None = None
+) -> Statistics:
+    """The metric *key* over all of *runs* (a queryset of keys), none left out.
+
+    One run is in memory at a time. ``deviation`` is that of the whole population. With *points*,
+    at most so many steps are shown, the extremes of mean, low and high among them; what is shown
+    is exact.
+    """
+    at, count = np.empty(0, np.int64), np.empty(0, np.int64)
+    mean, squares, low, high = (np.empty(0) for _ in range(4))
+    number = 0
+    keys = list(Series.objects.filter(run__in=runs, key=key, number_count__gt=0).values_list("run"))
+    for (run_pk,) in keys:
+        found = curves([run_pk], [key], steps=steps, points=None).get((run_pk, key))
+        if found is None:
+            continue
+        finite = np.isfinite(found.values)
+        new, values = found.steps[finite], found.values[finite]
+        number += bool(len(new))
+        if not np.array_equal(new, at):
+            together = np.union1d(at, new)
+            place = np.searchsorted(together, at)
+            count, mean, squares, low, high = (
+                _placed(column, place, len(together), fill)
+                for column, fill in (
+                    *((count, 0), (mean, 0), (squares, 0), (low, np.inf), (high, -np.inf)),
+                )
+            )
+            at = together
+        where = np.searchsorted(at, new)
+        # Welford: exact where a sum of squares would lose everything to rounding.
+        count[where] += 1
+        delta = values - mean[where]
+        mean[where] += delta / count[where]
+        squares[where] += delta * (values - mean[where])
+        low[where] = np.minimum(low[where], values)
+        high[where] = np.maximum(high[where], values)
+    kept = thin_rows([mean, low, high], len(at), points) if points else slice(None)
+    deviation = np.sqrt(squares / np.maximum(count, 1))
+    return Statistics(
+        number, at[kept], count[kept], mean[kept], deviation[kept], low[kept], high[kept]
+    )
+
+
+def _placed(column: Any, place: Integers, length: int, fill: float) -> Any:
+    placed = np.full(length, fill, column.dtype)
+    placed[place] = column
+    return placed

@@ -87,6 +87,19 @@ def refresh(run: Run | None) -> Run | None:
     return Run.objects.filter(pk=run.pk).first()
 
 
+def read_anew(run: Run) -> None:
+    """Forget what was read from the run's metrics file, and read all of it again."""
+    with transaction.atomic():
+        locked = Run.objects.select_for_update().get(pk=run.pk)
+        for file in locked.files.filter(name=layout.EVENTS):
+            ingest.forget(locked, file)
+            file.mtime_ns = 0
+            file.save()
+        locked.save()
+    while take_in(run.directory or ""):
+        pass
+
+
 def _look(path: Path) -> dict[str, os.stat_result] | None:
     """The files of the run that are there, and the folder itself as ``.``; None if it is gone."""
     try:

@@ -130,6 +130,7 @@ class Run(models.Model):
                 condition=models.Q(deleted_at__isnull=False),
             ),
             models.Index(fields=["project", "name"], name="runs_experiment"),
+            models.Index(fields=["id"], name="runs_noted", condition=~models.Q(notes="")),
         ]
 
     def __str__(self) -> str:

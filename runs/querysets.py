@@ -55,13 +55,18 @@ class RunQuerySet(models.QuerySet["Run"]):
         return runs
 
     def containing(self, text: str) -> Self:
-        """Whose project, experiment, notes or id contains *text*, in either case."""
-        projects = models.Q(project__name__icontains=text)
+        """Whose project, experiment, notes or id contains *text*, in either case.
+
+        The few runs with notes are looked through by themselves: all else is in one index.
+        """
+        project = self.model._meta.get_field("project").related_model
+        projects = list(project.objects.filter(name__icontains=text).values_list("pk", flat=True))
+        noted = self.model.objects.exclude(notes="").filter(notes__icontains=text)
         return self.filter(
-            projects
+            models.Q(project__in=projects)
             | models.Q(name__icontains=text)
-            | models.Q(notes__icontains=text)
             | models.Q(run_id__icontains=text)
+            | models.Q(pk__in=noted.values("pk"))
         )
 
     def tagged(self, *keys: str) -> Self:
@@ -94,6 +99,26 @@ class RunQuerySet(models.QuerySet["Run"]):
         """How many there are for each value of *column*."""
         rows = self.order_by().values_list(column).annotate(count=models.Count("pk"))
         return dict(rows.order_by(column))
+
+    def page_by_project(
+        self, start: int, size: int, columns: tuple[str, ...], *, descending: bool
+    ) -> list[tuple]:
+        """The same, by name of project and then by id; runs without a project last.
+
+        Whole projects are counted off, so that only those on the page are sorted.
+        """
+        counts = self.counted_by("project")
+        project = self.model._meta.get_field("project").related_model
+        known = project.objects.filter(pk__in=[pk for pk in counts if pk is not None])
+        order = [*known.order_by("-name" if descending else "name").values_list("pk", flat=True)]
+        rows: list[tuple] = []
+        for pk in [*order, None]:
+            count = counts.get(pk, 0)
+            if start < count and len(rows) < size:
+                runs = self.filter(project=pk).sorted_by("run_id", descending=descending)
+                rows += runs.page(start, size - len(rows), columns)
+            start = max(0, start - count)
+        return rows
 
     def of_keys(self, keys: list[int]) -> list[Run]:
         """Those with one of these primary keys, asked for in portions that any database takes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from drf_spectacular.types import OpenApiTypes
 from rest_framework import serializers
 
 from runicorn import layout
@@ -134,6 +135,25 @@ class Emptied(serializers.Serializer):
     message = serializers.CharField()
 
 
+class DownsampleQuery(serializers.Serializer):
+    downsample = serializers.IntegerField(
+        required=False,
+        min_value=100,
+        max_value=50_000,
+        help_text="How many rows at most. The first and the last are kept, and of each numeric "
+        "column the lowest and highest value of every stretch: its extremes are exact.",
+    )
+
+
+class MetricsQuery(DownsampleQuery):
+    since = serializers.RegexField(
+        r"^\d{1,18}\.\d{1,18}$",
+        required=False,
+        help_text="The cursor of an earlier answer (header `X-Cursor`): only what was logged "
+        "after it is sent, with a new `cursor`. Rows of a step known already replace its cells.",
+    )
+
+
 class MetricTable(serializers.Serializer):
     columns = serializers.ListField(child=serializers.CharField())
     rows = serializers.ListField(
@@ -151,3 +171,12 @@ class StatusChecked(serializers.Serializer):
     checked = serializers.IntegerField()
     updated = serializers.IntegerField()
     message = serializers.CharField()
+
+
+TABLES = {
+    (200, "application/json"): MetricTable,
+    (200, "application/vnd.runicorn.columns+json"): OpenApiTypes.OBJECT,
+    (200, "application/vnd.apache.arrow.stream"): OpenApiTypes.BINARY,
+    (200, "application/vnd.apache.parquet"): OpenApiTypes.BINARY,
+}
+"""A table in any of the forms that ``Accept`` may ask for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.http.response import HttpResponseBase
@@ -176,20 +177,55 @@ class EmptyRecycleBin(RunView):
         )
 
 
+class MetricsView(RunView):
+    """Shared by both tables: what the query string may ask for, and in which form it goes out."""
+
+    def table(
+        self, request: Request, run_id: str, read: Callable[[Run, int], metrics.Tables]
+    ) -> HttpResponseBase:
+        asked = serializers.MetricsQuery(data=request.query_params.dict())
+        asked.is_valid(raise_exception=True)
+        points, since = asked.validated_data.get("downsample"), asked.validated_data.get("since")
+        run = self.run(run_id)
+
+        def tables() -> metrics.Tables:
+            after = metrics.events_after(run.pk, since) if since else 0
+            found = read(run, after)
+            return found.thinned(points) if points else found
+
+        def members(shown: metrics.Tables) -> dict[str, Any]:
+            more: dict[str, Any] = {}
+            if points:
+                more |= {"total": shown.total, "sampled": shown.rows}
+            if since:
+                more["cursor"] = metrics.cursor(run.pk)
+            return more
+
+        return table_answer(request, run, tables, members)
+
+
 @extend_schema(tags=["metrics"])
-class Metrics(RunView):
-    @extend_schema(operation_id="get_metrics", responses=serializers.MetricTable)
+class Metrics(MetricsView):
+    @extend_schema(
+        operation_id="get_metrics",
+        parameters=[serializers.DownsampleQuery],
+        responses=serializers.TABLES,
+    )
     def get(self, request: Request, run_id: str) -> HttpResponseBase:
         """What the run logged, one row a moment, in seconds since its first event."""
-        return table_answer(request, metrics.by_time(self.run(run_id).pk))
+        return self.table(request, run_id, lambda run, _: metrics.by_time(run.pk))
 
 
 @extend_schema(tags=["metrics"])
-class MetricsByStep(RunView):
-    @extend_schema(operation_id="get_metrics_by_step", responses=serializers.MetricTable)
+class MetricsByStep(MetricsView):
+    @extend_schema(
+        operation_id="get_metrics_by_step",
+        parameters=[serializers.MetricsQuery],
+        responses=serializers.TABLES,
+    )
     def get(self, request: Request, run_id: str) -> HttpResponseBase:
         """What the run logged, one row a step; of repeated values at a step the last counts."""
-        return table_answer(request, metrics.by_step(self.run(run_id).pk))
+        return self.table(request, run_id, lambda run, after: metrics.by_step(run.pk, after=after))
 
 
 @extend_schema(tags=["metrics"])

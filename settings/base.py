@@ -43,6 +43,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "runicorn_site.guards.Cors",  # first, so that a refusal too can be read by its page
     "runicorn_site.ratelimits.rate_limits",
+    "runicorn_site.compression.compression",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -85,4 +85,8 @@ class Migration(migrations.Migration):
             model_name='summaryvalue',
             constraint=models.UniqueConstraint(fields=('run', 'key'), name='runs_summary_once'),
         ),
+        migrations.AddIndex(
+            model_name='run',
+            index=models.Index(condition=models.Q(('notes', ''), _negated=True), fields=['id'], name='runs_noted'),
+        ),
     ]

@@ -101,6 +101,71 @@ def step_range(text: str) -> Range:
     return int(match[1]), int(match[2])
 
 
+class MetricsQuestion(serializers.Serializer):
+    """Which curves: every metric of every run, or those named."""
+
+    run_ids = serializers.ListField(
+        child=serializers.CharField(max_length=255), min_length=1, max_length=1000
+    )
+    metrics = serializers.ListField(
+        child=serializers.CharField(max_length=500), required=False, allow_null=True
+    )
+    step_range = serializers.CharField(
+        default="", allow_blank=True, help_text="`min:max`, both included."
+    )
+    points = serializers.IntegerField(
+        default=1000,
+        min_value=4,
+        max_value=50_000,
+        help_text="How many points at most of each curve. The first and the last are kept, and "
+        "the lowest and highest of every stretch between them.",
+    )
+
+
+class MetricCurve(serializers.Serializer):
+    run_id = serializers.CharField()
+    metric = serializers.CharField()
+    steps = serializers.ListField(child=serializers.IntegerField())
+    values = serializers.ListField(child=serializers.FloatField(allow_null=True))
+    total = serializers.IntegerField(help_text="Points that there are.")
+
+
+class MetricsAnswer(serializers.Serializer):
+    series = MetricCurve(many=True)
+    missing = serializers.ListField(child=serializers.CharField())
+    query_time_ms = serializers.FloatField()
+
+
+class StatisticsQuery(serializers.Serializer):
+    metric = serializers.CharField()
+    step_range = serializers.CharField(
+        default="", allow_blank=True, help_text="`min:max`, both included."
+    )
+    points = serializers.IntegerField(
+        required=False, min_value=10, max_value=50_000, help_text="How many steps at most."
+    )
+
+
+class MetricStatistics(serializers.Serializer):
+    """Lists of equal length, by step. ``std`` is that of the whole population."""
+
+    metric = serializers.CharField()
+    runs = serializers.IntegerField(help_text="How many logged the metric.")
+    steps = serializers.ListField(child=serializers.IntegerField())
+    count = serializers.ListField(child=serializers.IntegerField())
+    mean = serializers.ListField(child=serializers.FloatField())
+    std = serializers.ListField(child=serializers.FloatField())
+    min = serializers.ListField(child=serializers.FloatField())
+    max = serializers.ListField(child=serializers.FloatField())
+    query_time_ms = serializers.FloatField()
+
+
+class ExportQuery(serializers.Serializer):
+    metric_names = serializers.CharField(
+        default="", allow_blank=True, trim_whitespace=False, help_text="Separated by commas."
+    )
+
+
 class DaysQuery(serializers.Serializer):
     days = serializers.IntegerField(default=30, min_value=1, max_value=36_500)
 

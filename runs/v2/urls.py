@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import analytics, views
+from . import analytics, metrics, views
 
 urlpatterns = [
     path("experiments", views.ExperimentList.as_view(), name="v2-experiment-list"),
@@ -9,6 +9,9 @@ urlpatterns = [
     path(
         "experiments/<str:run_id>/metrics/fast", views.FastMetrics.as_view(), name="v2-metrics-fast"
     ),
+    path("metrics/query", metrics.Query.as_view(), name="v2-metrics-query"),
+    path("metrics/statistics", metrics.Statistics.as_view(), name="v2-metrics-statistics"),
+    path("metrics/export", metrics.Export.as_view(), name="v2-metrics-export"),
     path("analytics/summary", analytics.Summary.as_view(), name="v2-summary"),
     path("analytics/overview", analytics.Overview.as_view(), name="v2-overview"),
     path("analytics/projects", analytics.Projects.as_view(), name="v2-projects"),

@@ -26,7 +26,7 @@ from .. import actions, folders
 from ..filters import RunFilter
 from ..models import Run
 from ..querysets import RunQuerySet
-from ..tables import table_answer
+from ..tables import repaired, table_answer
 from ..views import RunView
 from . import serializers
 
@@ -85,9 +85,12 @@ class ExperimentList(V2View, generics.GenericAPIView):
         page, size = asked["page"], asked["per_page"]
         start = (page - 1) * size
         total = runs.count()
-        shown = runs.sorted_by(
-            serializers.ORDERS[asked["order_by"]], descending=asked["order_desc"]
-        ).page(start, size, serializers.SHOWN)
+        column, descending = serializers.ORDERS[asked["order_by"]], asked["order_desc"]
+        if asked["order_by"] == "project":
+            shown = runs.page_by_project(start, size, serializers.SHOWN, descending=descending)
+        else:
+            runs = runs.sorted_by(column, descending=descending)
+            shown = runs.page(start, size, serializers.SHOWN)
         return Response(
             {
                 "experiments": [serializers.experiment(row) for row in shown],
@@ -108,7 +111,7 @@ class ExperimentDetail(V2View):
         """One run, also if it is in the recycle bin, and what it logged in short."""
         run = self.experiment(run_id)
         row = Run.objects.filter(pk=run.pk).values_list(*serializers.SHOWN).get()
-        logged = metrics.overview(run.pk)
+        logged = repaired(run, lambda: metrics.overview(run.pk))
         return Response(
             {
                 "experiment": serializers.experiment(row),
@@ -144,23 +147,27 @@ class FastMetrics(V2View):
         names = asked["metric_names"].split(",") if asked["metric_names"] else None
         points = asked.get("downsample")
         run = self.experiment(run_id)
-        if points is None:
-            tables = metrics.by_step(run.pk, keys=names, steps=steps, numbers=True)
-        else:
-            tables = metrics.sampled_by_step(run.pk, points, keys=names, steps=steps)
-        shown = tables.total if points is None else min(points, tables.total)
-        if names is not None and tables.columns:
-            tables.columns = [tables.columns[0], *names]
+
+        def read() -> metrics.Tables:
+            if points is None:
+                tables = metrics.by_step(run.pk, keys=names, steps=steps, numbers=True)
+            else:
+                tables = metrics.sampled_by_step(run.pk, points, keys=names, steps=steps)
+            if names is not None and tables.columns:
+                tables.columns = [tables.columns[0], *names]
+            return tables
+
         return table_answer(
             request,
-            tables,
-            lambda: {
+            run,
+            read,
+            lambda shown: {
                 "query_time_ms": self.took(),
-                "total_points": shown,
+                "total_points": shown.rows,
                 "applied_filters": {
                     "metrics": names,
                     "step_range": list(steps) if asked["step_range"] else None,
-                    "downsampled": shown < tables.total,
+                    "downsampled": shown.rows < shown.total,
                 },
             },
         )

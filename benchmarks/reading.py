@@ -1,0 +1,144 @@
+"""Charts and tables of long runs, beside Runicorn 0.4.0 and 0.7.2 and a plain numpy read.
+
+    python benchmarks/reading.py [--steps 100000] [--metrics 5] [--long 1000000] [--no-peers]
+
+To reach: a table under twice numpy and orjson; 1,000 points of 100,000 x 5 under 15 ms, of
+1,000,000 under 10 ms warm and 40 ms cold; 20 runs x 10 metrics x 1,000 points under 100 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import orjson
+from common import Server, median_ms, peer, server, table, viewer, wait_until
+
+HEADERS = {"Accept-Encoding": "identity"}
+
+
+def write_run(root: Path, number: int, steps: int, metrics: int, project: str) -> str:
+    run = root / project / "long" / "runs" / f"20260101_000000_{number:06x}"
+    run.mkdir(parents=True)
+    meta = {"id": run.name, "project": project, "name": "long", "created_at": 1.7e9}
+    (run / "meta.json").write_text(json.dumps(meta | {"hostname": "elsewhere", "pid": 1}))
+    (run / "status.json").write_text('{"status": "finished", "started_at": 1.7e9}')
+    with (run / "events.jsonl").open("wb") as file:
+        for step in range(1, steps + 1):
+            now = 1.7e9 + step / 10
+            data: dict[str, Any] = {
+                f"m{i}": math.sin(step / (50 + i)) + step % 7 / 10 for i in range(metrics)
+            }
+            data |= {"global_step": step, "time": now}
+            file.write(orjson.dumps({"ts": now, "type": "metrics", "data": data}) + b"\n")
+    return run.name
+
+
+def ms(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return (time.perf_counter() - start) * 1000
+
+
+def numpy_limit(folder: Path, steps: int, metrics: int) -> float:
+    """Milliseconds to load the same columns with numpy and to write the same rows with orjson."""
+    names = ["global_step", *(f"m{i}" for i in range(metrics)), "time"]
+    np.savez(folder / "columns.npz", **{name: np.random.rand(steps) for name in names})
+
+    def read() -> None:
+        with np.load(folder / "columns.npz") as columns:
+            cells = [columns[name].tolist() for name in names]
+        orjson.dumps([dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)])
+
+    return median_ms(read, 3)
+
+
+@contextmanager
+def peer_viewer(requirement: str, root: Path):
+    python = peer(requirement)
+    if python is None:
+        yield None
+        return
+    code = "import sys; from runicorn.cli import main; sys.exit(main())"
+    command = [python, "-c", code, "viewer", "--storage", root, "--port", "{port}"]
+    with server(command) as running:
+        yield running
+
+
+def measure(running: Server, ids: dict[str, str], ours: bool) -> dict[str, float]:
+    with httpx.Client(base_url=running.url, timeout=600, headers=HEADERS) as client:
+
+        def fast(run: str) -> str:
+            if ours:
+                return (
+                    f"/api/v2/experiments/{ids[run]}/metrics/fast?downsample=1000&metric_names=m0"
+                )
+            return f"/api/runs/{ids[run]}/metrics_step?downsample=1000"
+
+        wide = fast("wide").replace("&metric_names=m0", "")
+        return {
+            "table": ms(lambda: client.get(f"/api/runs/{ids['wide']}/metrics_step").read()),
+            "wide": median_ms(lambda: client.get(wide).read(), 7),
+            "cold": ms(lambda: client.get(fast("long")).read()),
+            "long": median_ms(lambda: client.get(fast("long")).read(), 7),
+            "memory": running.peak_megabytes(),
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--metrics", type=int, default=5)
+    parser.add_argument("--long", type=int, default=1_000_000)
+    parser.add_argument("--no-peers", action="store_true", help="leave other trackers out")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, "root")
+        ids = {
+            "wide": write_run(root, 1, args.steps, args.metrics, "a"),
+            "long": write_run(root, 2, args.long, 1, "a"),
+        }
+        limit = numpy_limit(Path(folder), args.steps, args.metrics)
+        found: dict[str, dict[str, float]] = {}
+        many = [write_run(root, 10 + i, args.steps // 5, 10, "many") for i in range(20)]
+        with viewer(root) as running:
+            health = f"{running.url}/api/health"
+            wait_until(lambda: httpx.get(health).json()["intake"]["state"] == "watching")
+            found["here"] = measure(running, ids, ours=True)
+            question = {"run_ids": many, "metrics": [f"m{i}" for i in range(10)], "points": 1000}
+            with httpx.Client(base_url=running.url, timeout=60, headers=HEADERS) as client:
+                found["here"]["many"] = median_ms(
+                    lambda: client.post("/api/v2/metrics/query", json=question).read(), 5
+                )
+            found["here"]["memory"] = running.peak_megabytes()
+        if not args.no_peers:
+            for version in ("0.4.0", "0.7.2"):
+                with peer_viewer(f"runicorn=={version}", root) as running:
+                    if running is not None:
+                        found[version] = measure(running, ids, ours=False)
+    titles = {
+        "table": f"metrics_step, {args.steps:,} x {args.metrics}, cold, ms",
+        "wide": f"1,000 points of {args.steps:,} x {args.metrics}, warm, ms",
+        "cold": f"1,000 points of {args.long:,}, cold, ms",
+        "long": f"1,000 points of {args.long:,}, warm, ms",
+        "many": "20 runs x 10 metrics x 1,000 points, ms",
+        "memory": "peak memory, MB (ours: taking in included)",
+    }
+    rows: list[tuple[object, ...]] = [("", *found, "numpy + orjson")]
+    for key, title in titles.items():
+        cells = [f"{one[key]:.1f}" if key in one else "" for one in found.values()]
+        rows.append((title, *cells, f"{limit:.0f}" if key == "table" else ""))
+    table(rows)
+
+
+if __name__ == "__main__":
+    main()

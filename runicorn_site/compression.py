@@ -1,0 +1,41 @@
+"""Smaller answers for clients that take them."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.utils.cache import patch_vary_headers
+
+from .clients import is_from_this_machine
+from .errors import is_api
+
+SMALLEST = 1024
+LARGEST_ON_LOOPBACK = 2**20
+"""Within one machine, compressing more than this takes longer than sending it."""
+
+
+def compression(get_response: Any) -> Any:
+    """Middleware: gzip for JSON of the API. What is streamed goes out as it is made."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response: HttpResponse = get_response(request)
+        if is_api(request) and not response.streaming and _is_worth_it(request, response):
+            response.content = gzip.compress(response.content, compresslevel=1, mtime=0)
+            response["Content-Encoding"] = "gzip"
+            response["Content-Length"] = str(len(response.content))
+        if is_api(request):
+            patch_vary_headers(response, ("Accept-Encoding",))
+        return response
+
+    return middleware
+
+
+def _is_worth_it(request: HttpRequest, response: HttpResponse) -> bool:
+    if "json" not in response.get("Content-Type", "") or response.has_header("Content-Encoding"):
+        return False
+    if "gzip" not in request.headers.get("Accept-Encoding", ""):
+        return False
+    size = len(response.content)
+    return size >= SMALLEST and (size <= LARGEST_ON_LOOPBACK or not is_from_this_machine(request))

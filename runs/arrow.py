@@ -1,0 +1,121 @@
+"""Metric tables as Apache Arrow and Parquet, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from metrics import read as metrics
+
+STREAM = "application/vnd.apache.arrow.stream"
+PARQUET = "application/vnd.apache.parquet"
+
+LONG = pa.schema(
+    [
+        ("run_id", pa.dictionary(pa.int32(), pa.string())),
+        ("metric", pa.dictionary(pa.int32(), pa.string())),
+        ("step", pa.int64()),
+        ("value", pa.float64()),
+    ]
+)
+"""One row a point: for the series of many runs."""
+
+
+def table(tables: metrics.Tables, form: str) -> Iterator[bytes]:
+    """One column a series: numbers as float64 (booleans 0 and 1), text as text, else null."""
+    first = next(tables.pieces, None)
+    if first is None or not tables.columns:
+        yield from write(pa.schema([]), iter(()), form)
+        return
+    is_text = {key: not column.has_numbers() for key, column in first.cells.items()}
+    schema = pa.schema(
+        [
+            (first.axis, pa.from_numpy_dtype(first.places.dtype)),
+            *((key, pa.string() if text else pa.float64()) for key, text in is_text.items()),
+        ]
+    )
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        piece: metrics.Table | None = first
+        while piece is not None:
+            columns = [pa.array(piece.places)]
+            for key, text in is_text.items():
+                column = piece.cells[key]
+                if text:
+                    columns.append(pa.array(column.texts(), pa.string()))
+                else:
+                    columns.append(pa.array(column.numbers(), mask=column.is_absent()))
+            yield pa.record_batch(columns, schema=schema)
+            piece = next(tables.pieces, None)
+
+    yield from write(schema, batches(), form)
+
+
+def points(series: Iterator[tuple[str, str, Any, Any]], form: str) -> Iterator[bytes]:
+    """(run id, metric, steps, values) of each series, one below the other (``LONG``)."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for run_id, metric, steps, values in series:
+            columns = [
+                pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), len(steps)), [n])
+                for n in (run_id, metric)
+            ]
+            columns += [pa.array(steps), pa.array(values)]
+            yield pa.record_batch(columns, schema=LONG)
+
+    yield from write(LONG, batches(), form)
+
+
+class _Drained:
+    """A file that is only written to; what was written is taken away piece by piece."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.position = 0
+
+    def write(self, data: Any) -> int:
+        self.pieces.append(bytes(data))
+        self.position += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self.position
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def writable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def take(self) -> bytes:
+        data = b"".join(self.pieces)
+        self.pieces.clear()
+        return data
+
+
+def write(schema: pa.Schema, batches: Iterator[pa.RecordBatch], form: str) -> Iterator[bytes]:
+    """*batches* in the bytes of *form*; holds one of them at a time."""
+    sink = _Drained()
+    file = pa.PythonFile(sink, mode="w")
+    if form == PARQUET:
+        writer: Any = pq.ParquetWriter(file, schema)
+    else:
+        options = pa.ipc.IpcWriteOptions()
+        writer = pa.ipc.new_stream(file, schema, options=options)
+    for batch in batches:
+        writer.write_batch(batch)
+        yield sink.take()
+    writer.close()
+    yield sink.take()
