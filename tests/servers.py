@@ -160,7 +160,9 @@ class Viewer:
         return self.url.replace("http", "ws", 1)
 
     def health(self) -> dict[str, Any]:
-        answer: dict[str, Any] = httpx.get(f"{self.url}/api/health", trust_env=False).json()
+        answer: dict[str, Any] = httpx.get(
+            f"{self.url}/api/health", trust_env=False, timeout=30
+        ).json()
         return answer
 
 

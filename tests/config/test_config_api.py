@@ -54,6 +54,14 @@ def test_where_things_are(api, root):
     assert answer["config_file"] == str(config.config_file())
 
 
+def test_a_server_whose_environment_names_the_root_stays_there(api, settings, tmp_path):
+    settings.RUNICORN_ROOT_CAN_MOVE = False
+    answer = api.post("/config/user_root_dir", {"path": str(tmp_path / "other")}, 400)
+    assert "environment" in answer["detail"]
+    assert not (tmp_path / "other").exists()
+    assert config.user_root_dir() == ""
+
+
 def test_a_connection_is_saved_listed_and_removed(api):
     assert remembered(api, name="Lab 实验室", port=2222) == {
         "ok": True,

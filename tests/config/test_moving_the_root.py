@@ -29,7 +29,7 @@ def _folder(path: Path) -> Path:
 
 
 def _get(server: Viewer, path: str) -> Any:
-    return httpx.get(f"{server.url}/api{path}", trust_env=False).json()
+    return httpx.get(f"{server.url}/api{path}", trust_env=False, timeout=30).json()
 
 
 def _move(server: Viewer, path: Any) -> httpx.Response:
@@ -114,7 +114,7 @@ def test_a_path_that_cannot_be_used_changes_nothing(server, tmp_path):
     (tmp_path / "file").touch()
     for path in ("", " ", "relative", "./x", None, 7, ["/"], "/proc/no/where", f"{tmp_path}/file"):
         url = f"{server.url}/api/config/user_root_dir"
-        answer = httpx.post(url, json={"path": path}, trust_env=False)
+        answer = httpx.post(url, json={"path": path}, trust_env=False, timeout=30)
         assert answer.status_code == 400, path
         assert answer.json()["detail"].startswith("Invalid path or permission error: ")
     assert _get(server, "/config")["user_root_dir"] == ""
