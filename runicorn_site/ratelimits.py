@@ -45,6 +45,8 @@ DOCUMENTED = {
     "POST /api/config/ssh_connections": 20,
     "DELETE /api/config/ssh_connections/{id}": 20,
     "POST /api/unified/connect": 5,
+    "POST /api/ssh/connect": 10,
+    "POST /api/remote/connect": 10,
     "GET /api/unified/listdir": 30,
     "POST /api/unified/configure_mode": 10,
     # Beyond v0.4: one artifact is many of these.

@@ -16,6 +16,7 @@ urlpatterns = [
     path("api/", include("runs.urls")),
     path("api/", include("artifacts.urls")),
     path("api/v2/", include("runs.v2.urls")),
+    path("api/", include("remote.urls")),
     path("", pages.run_list, name="home"),
     path("live", pages.run_list_fragment, name="home-live"),
     path("runs/<str:run_id>", pages.run_page, name="run"),

@@ -147,6 +147,58 @@ def nginx(config: str, port: int) -> Iterator[None]:
 
 
 @dataclass
+class Sshd:
+    """A running OpenSSH server that lets the user of the tests in with ``key``."""
+
+    port: int
+    home: Path
+    key: Path
+    process: subprocess.Popen[bytes]
+
+    def host_key(self, kind: str = "ed25519") -> str:
+        """``<type> <base64>``."""
+        text = self.home.with_name(f"host_{kind}.pub").read_text()
+        return " ".join(text.split()[:2])
+
+
+@contextmanager
+def sshd(
+    folder: Path, port: int | None = None, kinds: Sequence[str] = ("ed25519",)
+) -> Iterator[Sshd]:
+    """OpenSSH with keys and a home of its own in *folder*; nothing of the machine's is used."""
+    program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        pytest.skip("OpenSSH's server is not installed")
+    if os.geteuid() == 0:  # the folder it separates privileges in, which its init script makes
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    port = port or free_port()
+    home = folder / "home"
+    home.mkdir(parents=True, exist_ok=True)
+    for kind in kinds:
+        _generate_key(folder / f"host_{kind}", kind)
+    key = _generate_key(folder / "id_ed25519", "ed25519")
+    shutil.copy(key.with_suffix(".pub"), folder / "authorized_keys")
+    config = folder / "sshd_config"
+    config.write_text(
+        "".join(f"HostKey {folder}/host_{kind}\n" for kind in kinds)
+        + f"ListenAddress 127.0.0.1\nPort {port}\nPidFile none\nStrictModes no\nUsePAM no\n"
+        f"AuthorizedKeysFile {folder}/authorized_keys\nPermitRootLogin yes\n"
+        f"PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+        f"Subsystem sftp internal-sftp -d {home}\n"
+    )
+    command = [program, "-D", "-e", "-f", config]
+    with process(command, folder / "log", lambda: accepts(port)) as running:
+        yield Sshd(port, home, key, running)
+
+
+def _generate_key(path: Path, kind: str) -> Path:
+    if not path.exists():
+        command = ["ssh-keygen", "-q", "-N", "", "-C", "test", "-t", kind, "-f", path]
+        subprocess.run(command, check=True)
+    return path
+
+
+@dataclass
 class Viewer:
     """A running ``runicorn viewer``."""
 

@@ -1,0 +1,52 @@
+"""Why a remote host could not be used; each knows the status that it is answered with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class RemoteError(Exception):
+    """Says what is wrong. The kinds below are those that a client tells apart."""
+
+    status = 500
+
+
+class Unreachable(RemoteError):
+    """No SSH server answers at this address."""
+
+    status = 400
+
+
+class BadKey(RemoteError):
+    """The private key that was offered cannot be read."""
+
+    status = 400
+
+    def __init__(self) -> None:
+        super().__init__("Invalid private key format or passphrase")
+
+
+class AuthenticationFailed(RemoteError):
+    status = 401
+
+
+class PathNotFound(RemoteError):
+    status = 404
+
+
+class NotConnected(RemoteError):
+    status = 400
+
+
+class TimedOut(RemoteError):
+    status = 408
+
+
+class HostKeyUnconfirmed(RemoteError):
+    """A person has to confirm the host's key first. ``host_key`` is what to show, and to accept."""
+
+    status = 409
+
+    def __init__(self, host_key: dict[str, Any]) -> None:
+        super().__init__("Host key verification failed")
+        self.host_key = host_key

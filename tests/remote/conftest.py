@@ -1,0 +1,87 @@
+"""A real OpenSSH server, a home folder for ourselves, and an API client."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from remote.connections import pool
+from remote.loop import run
+from tests import servers
+
+USER = getpass.getuser()
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory):
+    with servers.sshd(tmp_path_factory.mktemp("sshd"), kinds=("ed25519", "rsa")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Neither the keys nor the hosts of whoever runs the tests count; nothing stays open."""
+    config = tmp_path / "config" / "runicorn"
+    config.mkdir(parents=True)
+    limits = {"settings": {"enable_rate_limiting": False}}
+    (config / "rate_limits.json").write_text(json.dumps(limits))
+    home = tmp_path / "home"
+    (home / ".ssh").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(config.parent))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    yield home
+    for connection in pool.all():
+        run(pool.close(*_key(connection)))
+
+
+def _key(connection: Any) -> tuple[str, int, str]:
+    address = connection.address
+    return address.host, address.port, address.username
+
+
+class Api:
+    """The HTTP API, answered in this process."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def get(self, path: str, status: int = 200, /, **query: Any) -> Any:
+        return self._checked(self.client.get(f"/api{path}", query), status)
+
+    def post(self, path: str, body: Any = None, status: int = 200) -> Any:
+        answer = self.client.post(f"/api{path}", body, content_type="application/json")
+        return self._checked(answer, status)
+
+    def _checked(self, answer: Any, status: int) -> Any:
+        assert answer.status_code == status, answer.content
+        return answer.json()
+
+    def trust(self, server: servers.Sshd, kind: str = "ed25519") -> None:
+        """Confirm the key of *server*, as a person would after the 409."""
+        login = login_to(server)
+        host_key = self.post("/unified/connect", login, 409)["detail"]["host_key"]
+        assert host_key["public_key"] == server.host_key(kind)
+        names = ("host", "port", "key_type", "public_key", "fingerprint_sha256")
+        body = {name: host_key[name] for name in names}
+        assert self.post("/remote/known-hosts/accept", body) == {"ok": True}
+
+
+def login_to(server: servers.Sshd, **changes: Any) -> dict[str, Any]:
+    return {
+        "host": "127.0.0.1",
+        "port": server.port,
+        "username": USER,
+        "private_key_path": str(server.key),
+        "use_agent": False,
+        **changes,
+    }
+
+
+@pytest.fixture
+def api(client, db) -> Api:
+    return Api(client)

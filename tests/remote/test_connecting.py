@@ -1,0 +1,223 @@
+"""Logging in to a real OpenSSH server: keys, agent, jump hosts, and what goes wrong."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+import time
+
+import asyncssh
+import pytest
+
+from remote import known_hosts, ssh
+from remote.loop import run
+from tests import servers
+
+from .conftest import USER, login_to
+
+pytestmark = pytest.mark.servers
+
+
+def test_a_connection_from_beginning_to_end(api, sshd):
+    api.trust(sshd)
+    answer = api.post("/unified/connect", login_to(sshd))
+    identity = f"{USER}@127.0.0.1:{sshd.port}"
+    assert answer.pop("connected_at") == pytest.approx(time.time(), abs=10)
+    assert answer == {
+        "ok": True,
+        "status": "connected",
+        "message": "Successfully connected to 127.0.0.1",
+        "connected": True,
+        "connection_id": identity,
+        "host": "127.0.0.1",
+        "port": sshd.port,
+        "username": USER,
+        "reference_count": 1,
+        "keepalive_seconds": 15,
+        "compression_enabled": True,
+        "stats": {"reconnect_count": 0, "last_error": None},
+    }
+    status = api.get("/unified/status")
+    assert status["connected"] is True and status["connection_id"] == identity
+    assert 0 <= status["connection"]["uptime_seconds"] < 60
+    assert status["mirror_mode"] == status["smart_mode"] == {"active": False}
+    done = {"ok": True, "message": "Disconnected successfully"}
+    assert api.post("/unified/disconnect") == done
+    none = {"ok": True, "message": "No active connection"}
+    assert api.post("/unified/disconnect") == none
+    inactive = {"active": False}
+    assert api.get("/unified/status") == {
+        "connection": {"connected": False},
+        "connected": False,
+        "connection_id": None,
+        "smart_mode": inactive,
+        "mirror_mode": inactive,
+        "modes": {"smart": inactive, "mirror": inactive},
+    }
+
+
+def test_a_key_with_a_passphrase_and_a_key_as_text(api, sshd, tmp_path):
+    api.trust(sshd)
+    key = asyncssh.read_private_key(sshd.key)
+    locked = key.export_private_key("openssh", passphrase="secret").decode()
+    login = login_to(sshd, private_key_path=None, private_key=locked, passphrase="secret")
+    api.post("/unified/connect", login)
+    bad_key = {"detail": "Invalid private key format or passphrase"}
+    assert api.post("/unified/connect", {**login, "passphrase": "wrong"}, 400) == bad_key
+    assert api.post("/unified/connect", {**login, "private_key": "no key"}, 400) == bad_key
+    missing = login_to(sshd, private_key_path=str(tmp_path / "missing"))
+    assert api.post("/unified/connect", missing, 400) == bad_key
+
+
+def test_an_open_connection_is_not_lent_to_whoever_cannot_log_in(api, sshd):
+    api.trust(sshd)
+    api.post("/unified/connect", login_to(sshd))
+    guess = login_to(sshd, private_key_path=None, password="guess")
+    answer = api.post("/unified/connect", guess, 401)
+    assert answer["detail"].startswith("Authentication failed: Permission denied")
+    assert api.get("/unified/status")["connected"] is True
+
+
+def test_the_agent_is_asked_only_if_it_may_be(api, sshd, monkeypatch, tmp_path):
+    api.trust(sshd)
+    sock = tmp_path / "agent"
+    with servers.process(["ssh-agent", "-D", "-a", sock], tmp_path / "log", sock.exists):
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(sock))
+        subprocess.run(["ssh-add", "-q", sshd.key], check=True)
+        nothing = login_to(sshd, private_key_path=None)
+        api.post("/unified/connect", nothing, 401)
+        api.post("/unified/connect", {**nothing, "use_agent": True})
+
+
+def test_an_alias_with_a_jump_host(api, sshd, own_home, tmp_path):
+    """The host behind is reached through the other, whose key has to be confirmed as well."""
+    with servers.sshd(tmp_path / "behind") as behind:
+        (own_home / ".ssh/config").write_text(
+            f"Host gpu\n HostName 127.0.0.1\n Port {behind.port}\n ProxyJump bastion\n"
+            f"Host bastion\n HostName 127.0.0.1\n Port {sshd.port}\n User {USER}\n"
+            f"Host *\n IdentityFile {sshd.key}\n IdentityFile {behind.key}\n"
+        )
+        login = {"host": "gpu", "username": USER}
+        confirmed = []
+        for name, server in (("bastion", sshd), ("gpu", behind)):
+            host_key = api.post("/unified/connect", login, 409)["detail"]["host_key"]
+            assert (host_key["host"], host_key["port"]) == (name, server.port)
+            assert host_key["public_key"] == server.host_key()
+            known_hosts.accept(name, server.port, asyncssh.import_public_key(server.host_key()))
+            confirmed.append(name)
+        (behind.home / "there").mkdir()
+        assert api.post("/unified/connect", login)["connection_id"] == f"{USER}@gpu:{behind.port}"
+        assert [i["name"] for i in api.get("/unified/listdir")["items"]] == ["there"]
+
+
+def test_a_password_is_enough(api, own_home):
+    """OpenSSH would need an account of the machine's for this."""
+
+    class Server(asyncssh.SSHServer):
+        def begin_auth(self, username):
+            return True
+
+        def password_auth_supported(self):
+            return True
+
+        def validate_password(self, username, password):
+            return (username, password) == ("someone", "secret")
+
+    key = asyncssh.generate_private_key("ssh-ed25519")
+
+    async def listen():
+        return await asyncssh.create_server(Server, "127.0.0.1", 0, server_host_keys=[key])
+
+    async def close():
+        listening.close()
+        await listening.wait_closed()
+
+    listening = run(listen())
+    try:
+        port = listening.get_port()
+        known_hosts.accept("127.0.0.1", port, key.convert_to_public())
+        login = {"host": "127.0.0.1", "port": port, "username": "someone", "use_agent": False}
+        api.post("/unified/connect", {**login, "password": "secret"})
+        api.post("/unified/connect", {**login, "password": "other"}, 401)
+        assert "secret" not in repr(ssh.Credentials(password="secret"))
+        assert b"secret" not in b"".join(
+            path.read_bytes() for path in own_home.parent.rglob("*") if path.is_file()
+        )
+    finally:
+        run(close())
+
+
+def test_nobody_there(api):
+    port = servers.free_port()
+    login = {"host": "127.0.0.1", "port": port, "username": "someone"}
+    detail = f"Unexpected error: [Errno None] Unable to connect to port {port} on 127.0.0.1"
+    assert api.post("/unified/connect", login, 400) == {"detail": detail}
+
+
+def test_a_server_that_says_nothing_holds_up_nobody_else(api, sshd, monkeypatch):
+    monkeypatch.setattr(ssh, "CONNECT_SECONDS", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        login = {"host": "127.0.0.1", "port": silent.getsockname()[1], "username": "someone"}
+        answers = []
+
+        def connect():
+            answers.append(api.post("/unified/connect", login, 408))
+
+        waiting = threading.Thread(target=connect)
+        waiting.start()
+        api.trust(sshd)
+        api.post("/remote/connect", login_to(sshd))
+        assert waiting.is_alive()
+        waiting.join()
+    assert answers == [{"detail": "Connection failed: Connection timed out"}]
+
+
+def test_a_server_that_speaks_no_ssh(api):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def answer():
+            peer, _ = other.accept()
+            with peer:
+                peer.sendall(b"SSH-2.0-x\r\nthis is no key exchange" + os.urandom(100))
+                peer.recv(4096)
+
+        threading.Thread(target=answer, daemon=True).start()
+        login = {"host": "127.0.0.1", "port": other.getsockname()[1], "username": "someone"}
+        answer = api.post("/unified/connect", login, 500)
+    assert answer["detail"].startswith("SSH connection failed: ")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"host": ""},
+        {"host": "a b"},
+        {"host": "-oProxyCommand=x"},
+        {"host": "$(reboot)"},
+        {"host": "a\nb"},
+        {"username": "a;b"},
+        {"username": None},
+        {"port": 0},
+        {"port": "x"},
+    ],
+)
+def test_names_that_could_mean_more_are_refused(api, change):
+    body = {"host": "h", "username": "u", **change}
+    (error,) = api.post("/unified/connect", body, 400)["errors"]
+    assert error["loc"] == ["body", *change]
+
+
+def test_a_connection_that_was_cut_is_seen_and_opened_again(api, tmp_path):
+    with servers.sshd(tmp_path / "sshd") as server:
+        api.trust(server)
+        api.post("/unified/connect", login_to(server))
+        children = subprocess.check_output(["pgrep", "-P", str(server.process.pid)], text=True)
+        for child in children.split():
+            os.kill(int(child), 9)
+        servers.wait_until(lambda: not api.get("/unified/status")["connected"], "is seen")
+        no_connection = {"detail": "No active SSH connection. Please connect first."}
+        assert api.get("/unified/listdir", 400) == no_connection
+        assert api.post("/unified/connect", login_to(server))["stats"]["reconnect_count"] == 1
+        api.get("/unified/listdir")
