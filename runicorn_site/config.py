@@ -171,6 +171,8 @@ class SshConnectionDetails(APIView):
         """One connection with its secrets, for our own pages and for programs on this machine."""
         if not is_same_origin(request._request):
             raise PermissionDenied("Pages of other sites may not read this.")
+        if not request.user.is_superuser:  # on this machine, that is its owner
+            raise PermissionDenied("Only the owner of this server may read saved secrets.")
         try:
             connection = config.ssh_connection(key)
         except credentials.CredentialsError as error:

@@ -39,7 +39,7 @@ def remembered(api, **more):
 
 
 def details(api, key, **headers):
-    return api.client.get(f"/api/config/ssh_connections/{quote(key)}/details", headers=headers)
+    return api.client.get(f"/api/config/ssh_connections/{quote(key)}/details", headers={"host": "localhost", **headers})
 
 
 def connections(api):
@@ -113,6 +113,14 @@ def test_ten_are_kept_the_newest_last(api):
     assert hosts == [*(f"h{n}" for n in range(1, 11) if n != 5), "h5"]
 
 
+def test_details_are_for_the_owner_alone(api):
+    remembered(api)
+    path = f"/api/config/ssh_connections/{quote('gpu.example.org:22@ada')}/details"
+    answer = api.client.get(path, headers={"host": "localhost"}, REMOTE_ADDR="192.0.2.7")
+    assert answer.status_code == 403
+    assert PASSWORD not in answer.content.decode()
+
+
 def test_details_are_for_our_own_pages(api, settings):
     settings.CORS_ALLOW_ALL_ORIGINS = True  # for everything else
     remembered(api)
@@ -121,14 +129,14 @@ def test_details_are_for_our_own_pages(api, settings):
         {"origin": "https://evil.example"},
         {"origin": "null"},
         {"origin": "http://localhost:5173"},
-        {"origin": "https://testserver"},
+        {"origin": "https://localhost"},
         {"sec-fetch-site": "same-site"},
         {"sec-fetch-site": "cross-site"},
     ):
         answer = details(api, key, **headers)
         assert answer.status_code == 403
         assert PASSWORD not in answer.content.decode()
-    assert details(api, key, origin="http://testserver").status_code == 200
+    assert details(api, key, origin="http://localhost").status_code == 200
 
 
 @pytest.mark.parametrize(
