@@ -60,8 +60,8 @@ class Pool:
     def store(self, source: str | Path, target: str, *, is_known: bool) -> Stored:
         """Make *target* (which does not exist) the content of *source*, by a link if it is known.
 
-        *is_known*: a hint that the pool has this content, so that it is worth reading a large
-        file only to hash it. Otherwise it is hashed while it is copied, in one pass.
+        *is_known*: a hint that the pool has this content, so that it is worth hashing a large
+        file before it is copied.
         """
         file = os.open(source, os.O_RDONLY | _BINARY)
         try:
@@ -92,7 +92,10 @@ class Pool:
             os.lseek(file, 0, os.SEEK_SET)
         copy = _create(target, info)
         try:
-            digest, size = copy_and_hash(file, copy)
+            copy_bytes(file, copy)
+            os.lseek(copy, 0, os.SEEK_SET)
+            # Of the copy, which nobody else writes to: the source may change at any time.
+            digest, size = hash_file(copy)
             _keep_time(copy, target, info)
         finally:
             os.close(copy)
@@ -239,7 +242,7 @@ _BINARY: int = getattr(os, "O_BINARY", 0)
 def _create(target: str, info: os.stat_result) -> int:
     """A new file with the mode of its source."""
     mode = stat.S_IMODE(info.st_mode) & 0o777 | stat.S_IRUSR | stat.S_IWUSR
-    return os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, mode)
+    return os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, mode)
 
 
 def _keep_time(file: int, target: str, info: os.stat_result) -> None:
@@ -261,6 +264,22 @@ def write_all(file: int, data: bytes | memoryview) -> None:
         view = memoryview(data)[written:]
         while view:
             view = view[os.write(file, view) :]
+
+
+def copy_bytes(file: int, copy: int) -> None:
+    """All of one open file to another, by the kernel where it can."""
+    if hasattr(os, "copy_file_range"):
+        try:
+            while os.copy_file_range(file, copy, 64 << 20):
+                pass
+            if os.fstat(copy).st_size or not os.fstat(file).st_size:
+                return
+        except OSError:  # two file systems, or one that cannot
+            os.ftruncate(copy, 0)
+        os.lseek(file, 0, os.SEEK_SET)
+        os.lseek(copy, 0, os.SEEK_SET)
+    while block := os.read(file, BLOCK):
+        write_all(copy, block)
 
 
 def hash_file(file: int, progress: Progress | None = None) -> tuple[str, int]:
