@@ -251,7 +251,7 @@ def unpack(
     )
 
 
-def checksum(*columns: bytes) -> int:
+def checksum(*columns: bytes | memoryview) -> int:
     """CRC-32 of the columns of a block, one after the other."""
     value = 0
     for data in columns:
@@ -259,6 +259,6 @@ def checksum(*columns: bytes) -> int:
     return value
 
 
-def verify(block: str, expected: int | None, *columns: bytes) -> None:
+def verify(block: str, expected: int | None, *columns: bytes | memoryview) -> None:
     if expected is not None and checksum(*columns) != expected:
         raise CorruptBlock(block)

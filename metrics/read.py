@@ -537,7 +537,7 @@ def _steps(run_pk: int, first: int, end: int) -> Integers:
 def _steps_of(runs: set[int], first: int, end: int) -> dict[int, Integers]:
     """The same of many runs."""
     blocks = EventBlock.objects.filter(run__in=runs, first__gte=first, first__lt=end)
-    parts: dict[int, list[Integers]] = {}
+    parts: dict[Any, list[Integers]] = {}
     for pk, run, expected, *packed in blocks.order_by("first").values_list(
         "pk", "run", "checksum", "steps", "times"
     ):
@@ -623,7 +623,11 @@ def spread(values: Sequence[float]) -> Spread:
 def last_values(key: str, runs: Any) -> list[tuple[int, float]]:
     """(run, last value) of the metric in each of *runs* (a queryset of keys) that has it."""
     series = Series.objects.filter(key=key, run__in=runs, last_value__isnull=False)
-    return list(series.values_list("run", "last_value"))
+    return [
+        (run, value)
+        for run, value in series.values_list("run_id", "last_value")
+        if value is not None
+    ]
 
 
 def count_values(runs: Any) -> int:
@@ -657,8 +661,8 @@ def statistics(
     at, count = np.empty(0, np.int64), np.empty(0, np.int64)
     mean, squares, low, high = (np.empty(0) for _ in range(4))
     number = 0
-    keys = list(Series.objects.filter(run__in=runs, key=key, number_count__gt=0).values_list("run"))
-    for (run_pk,) in keys:
+    series = Series.objects.filter(run__in=runs, key=key, number_count__gt=0)
+    for run_pk in list(series.values_list("run_id", flat=True)):
         found = curves([run_pk], [key], steps=steps, points=None).get((run_pk, key))
         if found is None:
             continue

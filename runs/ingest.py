@@ -22,6 +22,7 @@ import orjson
 from django.db import transaction
 
 from metrics import write as metrics
+from metrics.columns import NO_STEP
 from runicorn import layout
 
 from . import live
@@ -196,7 +197,7 @@ def _events(entries: list[dict[str, Any]], lines: list[bytes]) -> metrics.Events
     steps = _plain(data, "global_step", int)
     if steps is None or (np.abs(steps) >= INT64).any():
         exact = [_step(values) for values in data]
-        steps = [metrics.NO_STEP if step is None else step for step in exact]
+        steps = [NO_STEP if step is None else step for step in exact]
     times = _plain(data, "time", float)
     if times is None or not np.isfinite(times).all():
         found = [_time(entry["data"], entry) for entry in entries]
@@ -375,11 +376,12 @@ _DESCRIBE: dict[str, Callable[[Run, dict[str, Any]], None]] = {
 }
 
 
-def write_leaves(model: type[Param] | type[SummaryValue], run: Run, content: bytes | None) -> None:
-    """Bring the leaves of a JSON document up to date (None: it is gone)."""
+def write_leaves(model: Any, run: Run, content: bytes | None) -> None:
+    """Bring the rows of a JSON document, Param or SummaryValue, up to date (None: it is gone)."""
     leaves = flatten((layout.parse_json(content) if content else None) or {})
-    model.objects.filter(run=run).delete()
-    model.objects.bulk_create(
+    rows = model._default_manager
+    rows.filter(run=run).delete()
+    rows.bulk_create(
         model(run=run, key=key, value=json.dumps(value, ensure_ascii=True), number=_number(value))
         for key, value in leaves.items()
         if _text(key, 500) == key

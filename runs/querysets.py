@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from .models import Project, Run  # noqa: F401  (named as text below)
 
 
+def _related(model: type[models.Model], field: str) -> Any:
+    """The model at the other end of *field*: this module is loaded before there are any."""
+    return model._meta.get_field(field).related_model
+
+
 class ProjectQuerySet(models.QuerySet["Project"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser | None) -> Self:
         """The projects that *user* may see. The embedded default knows no users: everything."""
@@ -59,7 +64,7 @@ class RunQuerySet(models.QuerySet["Run"]):
 
         The few runs with notes are looked through by themselves: all else is in one index.
         """
-        project = self.model._meta.get_field("project").related_model
+        project = _related(self.model, "project")
         projects = list(project.objects.filter(name__icontains=text).values_list("pk", flat=True))
         noted = self.model.objects.exclude(notes="").filter(notes__icontains=text)
         return self.filter(
@@ -73,7 +78,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         """That have all of these tags."""
         runs = self
         for key in keys:
-            tagged = self.model._meta.get_field("tags").related_model.objects.filter(key=key)
+            tagged = _related(self.model, "tags").objects.filter(key=key)
             runs = runs.filter(pk__in=tagged.values("run"))
         return runs
 
@@ -108,7 +113,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         Whole projects are counted off, so that only those on the page are sorted.
         """
         counts = self.counted_by("project")
-        project = self.model._meta.get_field("project").related_model
+        project = _related(self.model, "project")
         known = project.objects.filter(pk__in=[pk for pk in counts if pk is not None])
         order = [*known.order_by("-name" if descending else "name").values_list("pk", flat=True)]
         rows: list[tuple] = []

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time
+from typing import Any
 
 from django.db.models import Model, Q
 
@@ -99,12 +100,12 @@ def _moment(question: Comparison, column: str) -> Q:
 
 def _converted(node: Q) -> Q:
     """The same condition with numbers of seconds as moments."""
-    children = []
+    children: list[Any] = []
     for child in node.children:
         if isinstance(child, Q):
             children.append(_converted(child))
         else:
-            name, value = child
+            name, value = child  # type: ignore[misc]
             is_seconds = isinstance(value, float)
             children.append((name, datetime.fromtimestamp(value, UTC) if is_seconds else value))
     return Q(*children, _connector=node.connector, _negated=node.negated)

@@ -70,7 +70,7 @@ def repaired(run: Run, work: Callable[[], Any]) -> Any:
 def _answer(
     request: HttpRequest, form: str, tables: metrics.Tables, members: Members
 ) -> HttpResponseBase:
-    headers = {"X-Total-Count": tables.total}
+    headers: dict[str, int | float] = {"X-Total-Count": tables.total}
     if tables.last is not None:
         headers["X-Last-Step"] = tables.last
     if form == COLUMNS:
@@ -159,6 +159,6 @@ def streamed(
 
 
 async def _off_the_loop(chunks: Iterator[bytes]) -> Any:
-    following = sync_to_async(next, thread_sensitive=True)
-    while (chunk := await following(chunks, None)) is not None:
+    following = sync_to_async(lambda: next(chunks, None), thread_sensitive=True)
+    while (chunk := await following()) is not None:
         yield chunk

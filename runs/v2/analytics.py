@@ -125,7 +125,8 @@ class Projects(AnalyticsView):
             .order_by("project_name")
         )
         projects = []
-        for row in found:
+        for counts in found:
+            row: dict[str, Any] = dict(counts)
             ended = row.pop("ended")
             row["project"] = row.pop("project_name")
             row["success_rate"] = row["finished"] / ended if ended else 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from django.http.response import HttpResponseBase
 from django_filters.rest_framework import DjangoFilterBackend
@@ -34,7 +34,7 @@ class ManyRunsView(V2View, generics.GenericAPIView):
     pagination_class = None
 
     def filtered(self) -> RunQuerySet:
-        return self.filter_queryset(self.runs())
+        return cast(RunQuerySet, self.filter_queryset(self.runs()))
 
 
 def all_repaired(runs: RunQuerySet, work: Any) -> Any:

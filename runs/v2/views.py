@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from django.db import DatabaseError
 from django.http.response import HttpResponseBase
@@ -81,7 +81,7 @@ class ExperimentList(V2View, generics.GenericAPIView):
     def get(self, request: Request) -> Response:
         """One page of the runs that the filters let through, all of which ``total`` counts."""
         asked = self.asked(serializers.ListQuery)
-        runs: RunQuerySet = self.filter_queryset(self.runs())
+        runs = cast(RunQuerySet, self.filter_queryset(self.runs()))
         page, size = asked["page"], asked["per_page"]
         start = (page - 1) * size
         total = runs.count()
