@@ -393,6 +393,7 @@ class ArtifactStorage:
 
     @staticmethod
     def _remove_leftovers(location: Location) -> None:
+        _remove_half_documents(location.folder)
         for entry in _folders(location.folder):
             if entry.name.startswith(_TRASH) or (
                 entry.name.startswith(_STAGING) and _is_abandoned(entry.path)
@@ -613,8 +614,9 @@ class ArtifactStorage:
     def collect_garbage(self) -> Purged:
         """Remove what no version needs: contents, and what killed processes left."""
         for location in self.locations():
-            with self._locked(location):
-                pass  # taking the lock repairs
+            with self._locked(location):  # taking the lock repairs
+                for number in location.numbers():
+                    _remove_half_documents(location.folder / f"v{number}")
         collected = Purged(bytes=self.pool.collect_leftovers())
         loose = {digest for digest, info in self.pool.contents() if info.st_nlink == 1}
         for digest in loose - self._referenced(loose):
@@ -672,6 +674,12 @@ def _check(folder: Path, entry: FileEntry, progress: Progress | None) -> str | N
     except OSError:
         return "missing"
     return None if digest == names.parse_digest(entry.digest) else "changed"
+
+
+def _remove_half_documents(folder: Path) -> None:
+    """Whoever holds the artifact's lock is the only one to write documents."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def _own_bytes(folder: Path) -> int:
