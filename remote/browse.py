@@ -37,7 +37,7 @@ async def list_folder(connection: Connection, path: str) -> Folder:
     """The entries of a folder, by name; links are followed. ``~`` is the home folder."""
     with _explained():
         async with asyncio.timeout(SECONDS), connection.sftp() as sftp:
-            folder = await _absolute(sftp, path)
+            folder = await absolute(sftp, path)
             entries = []
             # Bytes, because one name that is not UTF-8 would fail the whole listing.
             scan = cast(AsyncGenerator[asyncssh.SFTPName, None], sftp.scandir(folder))
@@ -56,7 +56,7 @@ async def look_up(connection: Connection, path: str) -> bool | None:
     try:
         with _explained():
             async with asyncio.timeout(SECONDS), connection.sftp() as sftp:
-                attributes = await sftp.stat(await _absolute(sftp, path))
+                attributes = await sftp.stat(await absolute(sftp, path))
     except PathNotFound:
         return None
     return stat.S_ISDIR(attributes.permissions or 0)
@@ -66,7 +66,7 @@ def folders_first(items: Iterable[Item]) -> list[Item]:
     return sorted(items, key=lambda item: (item.type != "dir", item.name.lower()))
 
 
-async def _absolute(sftp: asyncssh.SFTPClient, path: str) -> bytes:
+async def absolute(sftp: asyncssh.SFTPClient, path: str) -> bytes:
     """SFTP itself knows no ``~``; a relative path starts at the home folder."""
     if path == "~" or path.startswith("~/"):
         path = path[2:].lstrip("/")

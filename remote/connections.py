@@ -108,6 +108,15 @@ class Connections:
             self.current = connection
         return connection
 
+    async def reopen(self, connection: Connection) -> None:
+        """Log in again if the connection was cut."""
+        if not connection.is_open:
+            channel = await ssh.connect(connection.address, connection.credentials)
+            if connection.is_open:  # another of its holders was quicker
+                channel.close()
+            else:
+                connection.replace(channel, connection.credentials)
+
     async def release(self, holder: str, connection: Connection) -> None:
         """*holder* needs it no longer; the last one closes it."""
         connection.holders.discard(holder)

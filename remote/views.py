@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import asyncssh
+from django.conf import settings
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import APIException, NotFound
@@ -17,7 +18,7 @@ from rest_framework.views import APIView
 from runicorn_site.exceptions import InvalidInput
 from runicorn_site.rest import json_object
 
-from . import browse, known_hosts, serializers, ssh
+from . import browse, known_hosts, mirror, serializers, ssh
 from .connections import UNIFIED, VIEWER, Connection, pool
 from .exceptions import (
     AuthenticationFailed,
@@ -123,6 +124,11 @@ class Disconnect(RemoteView):
         """Give the current connection up; it closes unless somebody else holds it."""
         if pool.current is None:
             return Response({"ok": True, "message": "No active connection"})
+        if any(one.is_alive for one in mirror.mirrors(UNIFIED)):
+            message = "Connection is in use by active modes"
+            active = {"smart_active": False, "mirror_active": True}
+            return Response({"ok": False, "message": message, **active})
+        run(mirror.stop_all(UNIFIED))
         run(pool.release(UNIFIED, pool.current))
         return Response({"ok": True, "message": "Disconnected successfully"})
 
@@ -133,8 +139,16 @@ class Status(RemoteView):
     def get(self, request: Request) -> Response:
         """The current connection, and what is synced over it."""
         inactive = {"active": False}
-        modes = {"smart": inactive, "mirror": inactive}
-        shared = {"smart_mode": inactive, "mirror_mode": inactive, "modes": modes}
+        tasks = [one.describe() for one in mirror.mirrors(UNIFIED)]
+        mirroring = {"active": any(task["alive"] for task in tasks)}
+        shared = {
+            "smart_mode": inactive,
+            "mirror_mode": mirroring,
+            "modes": {
+                "smart": inactive,
+                "mirror": {**mirroring, "tasks": tasks} if tasks else mirroring,
+            },
+        }
         connection = pool.current
         if connection is None or not connection.is_open:
             shown = {"connected": False, "connection_id": None}
@@ -152,6 +166,67 @@ class Status(RemoteView):
                 **shared,
             }
         )
+
+
+class StorageUnavailable(APIException):
+    status_code = 503
+    default_detail = "Remote storage module not available"
+
+
+@extend_schema(tags=["remote"])
+class ConfigureMode(RemoteView):
+    @extend_schema(operation_id="unified_configure_mode", request=OBJECT, responses={200: OBJECT})
+    def post(self, request: Request) -> Response:
+        """Mirror the runs below `remote_root` of the connected host, every `mirror_interval` s."""
+        body = json_object(request)
+        mode = _mode(body)
+        connection = pool.current
+        if connection is None or not connection.is_open:
+            raise NotConnected("No active SSH connection")
+        if mode == "smart":
+            raise StorageUnavailable
+        one = run(_start_mirror(UNIFIED, connection, body, "mirror_interval"))
+        return Response(
+            {
+                "ok": True,
+                "mode": mode,
+                "message": "Mirror mode configured successfully",
+                "mirror_interval": one.interval,
+                "config": {"remote_root": one.remote_root, "mirror_interval": one.interval},
+            }
+        )
+
+
+@extend_schema(tags=["remote"])
+class DeactivateMode(RemoteView):
+    @extend_schema(operation_id="unified_deactivate_mode", request=OBJECT, responses={200: OBJECT})
+    def post(self, request: Request) -> Response:
+        """Stop syncing. What was copied stays."""
+        mode = _mode(json_object(request))
+        if mode == "mirror":
+            run(mirror.stop_all(UNIFIED))
+        message = f"{mode.capitalize()} mode deactivated"
+        return Response({"ok": True, "mode": mode, "message": message})
+
+
+def _mode(body: dict[str, Any]) -> str:
+    if "mode" not in body:
+        raise InvalidInput("mode is required", ["body", "mode"], "Field required")
+    if body["mode"] not in ("smart", "mirror"):
+        raise InvalidInput(f"Unknown mode: {body['mode']}", ["body", "mode"])
+    return str(body["mode"])
+
+
+async def _start_mirror(
+    session_id: str, connection: Connection, body: dict[str, Any], interval_name: str
+) -> mirror.Mirror:
+    interval, remote_root = body.get(interval_name, 2.0), body.get("remote_root")
+    if not isinstance(remote_root, str) or not remote_root or "\0" in remote_root:
+        raise InvalidInput("remote_root is required for mirror mode", ["body", "remote_root"])
+    if not isinstance(interval, int | float) or not 0 < interval < 86400:
+        raise InvalidInput(f"{interval_name} must be a number of seconds", ["body", interval_name])
+    local_root = settings.RUNICORN_STORAGE_ROOT
+    return await mirror.start(session_id, connection, remote_root, local_root, interval)
 
 
 @extend_schema(tags=["remote"])
@@ -224,7 +299,10 @@ class SshSessions(LegacyView):
 class SshClose(LegacyView):
     @extend_schema(operation_id="ssh_close", request=OBJECT, responses={200: OBJECT})
     def post(self, request: Request) -> Response:
-        return Response({"ok": run(pool.close_session(self.body_text(request, "session_id")))})
+        """End a session, and what it mirrors."""
+        identifier = self.body_text(request, "session_id")
+        run(mirror.stop_all(identifier))
+        return Response({"ok": run(pool.close_session(identifier))})
 
 
 @extend_schema(tags=["ssh (legacy)"])
@@ -255,12 +333,41 @@ class SshListDirectory(LegacyView):
         return Response({"items": items})
 
 
+@extend_schema(tags=["ssh (legacy)"])
+class MirrorStart(LegacyView):
+    @extend_schema(operation_id="ssh_mirror_start", request=OBJECT, responses={200: OBJECT})
+    def post(self, request: Request) -> Response:
+        """Copy the runs below `remote_root` into the storage root, and follow them."""
+        body = json_object(request)
+        identifier = body.get("session_id")
+        if not identifier or not body.get("remote_root"):
+            raise InvalidInput("session_id and remote_root are required", ["body"])
+        connection = pool.session(str(identifier))
+        if connection is None:
+            raise NotFound(f"Session {identifier} not found")
+        one = run(_start_mirror(str(identifier), connection, body, "interval"))
+        names = ("id", "session_id", "remote_root", "local_root", "interval", "stats")
+        task = one.describe()
+        return Response({"ok": True, "task": {name: task[name] for name in names}})
+
+
+@extend_schema(tags=["ssh (legacy)"])
+class MirrorStop(LegacyView):
+    @extend_schema(operation_id="ssh_mirror_stop", request=OBJECT, responses={200: OBJECT})
+    def post(self, request: Request) -> Response:
+        """Stop following. What was copied stays."""
+        return Response({"ok": run(mirror.stop(self.body_text(request, "task_id")))})
+
+
+@extend_schema(tags=["ssh (legacy)"])
+class MirrorList(LegacyView):
+    @extend_schema(operation_id="ssh_mirror_list", responses={200: OBJECT})
+    def get(self, request: Request) -> Response:
+        mirrors = [one.describe() for one in mirror.mirrors()]
+        return Response({"mirrors": mirrors, "storage": str(settings.RUNICORN_STORAGE_ROOT)})
+
+
 # -- what ``client.remote`` uses ---------------------------------------------------------------
-
-
-class StorageUnavailable(APIException):
-    status_code = 503
-    default_detail = "Remote storage module is not available"
 
 
 @extend_schema(tags=["remote viewer"])
@@ -272,7 +379,7 @@ class RemoteConnect(RemoteView):
         """Log in to a host and keep the connection for the requests that name it."""
         body = json_object(request)
         if "remote_root" in body:  # remote storage of 0.4 has the same path
-            raise StorageUnavailable
+            raise StorageUnavailable("Remote storage module is not available")
         login = _valid(serializers.Login, body)
         connection = run(pool.connect(VIEWER, login.address(), login.credentials()))
         return Response({"ok": True, "connection_id": connection.id, **connection.describe()})
@@ -300,6 +407,7 @@ class RemoteDisconnect(RemoteView):
         peer = _valid(serializers.Peer, json_object(request)).validated_data
         if not pool.all():
             return Response({"ok": False, "message": "No connection pool"})
+        run(mirror.stop_on(str(ssh.Address(peer["host"], peer["port"], peer["username"]))))
         was_open = run(pool.close(peer["host"], peer["port"], peer["username"]))
         message = "Connection removed" if was_open else "Connection not found"
         return Response({"ok": was_open, "message": message})
