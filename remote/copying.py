@@ -107,7 +107,7 @@ class Copier:
                     copy.truncate(0)
                     size = 0
                 while size < found.size:
-                    data = await file.read(min(PIECE, found.size - size), size)
+                    data = cast(bytes, await file.read(min(PIECE, found.size - size), size))
                     if not data:
                         return  # it shrank meanwhile: the next look decides
                     os.write(handle, data)
@@ -126,7 +126,7 @@ class Copier:
                 async with sftp.open(source, "rb") as file:
                     size = 0
                     while size < found.size:
-                        data = await file.read(min(PIECE, found.size - size), size)
+                        data = cast(bytes, await file.read(min(PIECE, found.size - size), size))
                         if not data:
                             break
                         copy.write(data)
@@ -165,7 +165,8 @@ async def _is_same(file: asyncssh.SFTPClientFile, handle: int, size: int) -> boo
     length = min(OVERLAP, size)
     if not length:
         return True
-    return await file.read(length, size - length) == os.pread(handle, length, size - length)
+    there = cast(bytes, await file.read(length, size - length))
+    return there == os.pread(handle, length, size - length)
 
 
 async def find_runs(sftp: asyncssh.SFTPClient, root: bytes) -> list[str]:

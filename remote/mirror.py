@@ -80,7 +80,6 @@ class Mirror:
                 async with self.connection.sftp() as sftp:
                     root = (await absolute(sftp, self.remote_root)).rstrip(b"/")
                     while True:
-                        self.last_error = None
                         await self._look(sftp, root)
                         self.scans += 1
                         await asyncio.sleep(self.interval)
@@ -97,6 +96,7 @@ class Mirror:
         """Bring every run up to date, or in between only those that are written to."""
         began = time.monotonic()
         if began >= self._next_walk:
+            self.last_error = None  # what is still wrong is found again
             runs = self._claimed(await find_runs(sftp, root))
             self._newest = {run: self._newest.get(run, 0) for run in runs}
             await self._copy_all(sftp, root, runs)
