@@ -39,7 +39,10 @@ def remembered(api, **more):
 
 
 def details(api, key, **headers):
-    return api.client.get(f"/api/config/ssh_connections/{quote(key)}/details", headers={"host": "localhost", **headers})
+    return api.client.get(
+        f"/api/config/ssh_connections/{quote(key)}/details",
+        headers={"host": "localhost", **headers},
+    )
 
 
 def connections(api):
