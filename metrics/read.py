@@ -313,17 +313,33 @@ class Curve:
     total: int
 
 
-def curve(run_pk: int, key: str, points: int = 300) -> tuple[list[int], list[float | None]]:
+def curve(run_pk: int, key: str, points: int = 300) -> tuple[list[float], list[float | None]]:
     """Steps and values of one series for a chart of at most *points* points.
 
     Thinned by the rule of ``metrics.sampling``; a value that is no finite number is a gap (None)
-    where it is among the points. Events without a step are left out.
+    where it is among the points. Events without a step are left out; a series that has no others
+    (samples of the machine, say) is drawn over seconds since the run's first event instead.
     """
     found = curves([run_pk], [key], points=points).get((run_pk, key))
     if found is None:
         return [], []
-    values = found.values.tolist()
-    return found.steps.tolist(), [v if np.isfinite(v) else None for v in values]
+    at, values = found.steps, found.values
+    if not len(at):
+        at, values = _curve_over_time(run_pk, key, points)
+    return at.tolist(), [v if np.isfinite(v) else None for v in values.tolist()]
+
+
+def _curve_over_time(run_pk: int, key: str, points: int) -> tuple[Floats, Floats]:
+    _, times = _events(run_pk)
+    series = Series.objects.filter(run=run_pk, key=key)
+    column = next(iter(_columns(list(series), 0, len(times)).values()))
+    shown = (column.kinds <= BOOLEAN) & np.isfinite(times[column.events])
+    if not shown.any():
+        return np.empty(0), np.empty(0)
+    at = times[column.events][shown] - np.nanmin(times)
+    values = column.numbers()[shown]
+    kept = thin(values, points)
+    return at[kept], values[kept]
 
 
 def curves(

@@ -66,9 +66,9 @@ class Run:
     run with this id, join it if its process is alive (the ranks of one training), or create it.
     *resume*: True takes the run over even then, False raises FileExistsError if it exists.
     *config*: hyperparameters. *capture_console*: record what is printed. *capture_env*: record
-    packages, git state and the like, in the background. *system_metrics*: log what processor,
-    memory and GPUs do, in the background every 15 seconds; False turns it off, a number is the
-    seconds in between.
+    packages, git state and the like, in the background. *system_metrics*: True logs what
+    processor, memory and GPUs do, in the background every 15 seconds; a number is the seconds in
+    between.
 
     Raises ValueError for names that would leave the storage root, and OSError if the directory
     cannot be written.
@@ -85,7 +85,7 @@ class Run:
         config: Any = None,
         capture_console: bool = False,
         resume: bool | None = None,
-        system_metrics: bool | float = True,
+        system_metrics: bool | float = False,
     ) -> None:
         self.project = layout.check_name("project", project or "default")
         self.name = layout.check_name("name", name or "default")
@@ -494,7 +494,7 @@ def init(
     config: Any = None,
     capture_console: bool = False,
     resume: bool | None = None,
-    system_metrics: bool | float = True,
+    system_metrics: bool | float = False,
 ) -> Run:
     """Start a :class:`Run` and make it the active one, which the functions below write to.
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from metrics import read
 from runs import ingest
 from runs.models import Run
 from tests import v04
@@ -148,6 +149,16 @@ def test_what_is_no_number_for_json_is_null(root, api):
     root.scan()
     rows = api.get(f"/runs/{run.id}/metrics_step")["rows"]
     assert [row["a"] for row in rows] == [None, None, None, None, 1.5]
+
+
+def test_a_series_without_steps_is_drawn_over_seconds(root, api):
+    run = root.run()
+    run.log({"loss": 1.0, "global_step": 1, "time": 10.0}, {"cpu": 50.0, "time": 12.5})
+    run.log({"loss": 0.5, "global_step": 2, "time": 15.0}, {"cpu": float("nan"), "time": 20.0})
+    root.scan()
+    row = Run.objects.get()
+    assert read.curve(row.pk, "loss") == ([1, 2], [1.0, 0.5])
+    assert read.curve(row.pk, "cpu") == ([2.5, 10.0], [50.0, None])
 
 
 def test_values_come_back_as_they_were_logged(root, api):

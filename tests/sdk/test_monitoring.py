@@ -157,15 +157,15 @@ def test_the_machine_is_sampled_beside_the_training(tmp_path: Path) -> None:
     assert sample["process/memory_mib"] > 1
 
 
-def test_one_argument_turns_sampling_off(tmp_path: Path) -> None:
+def test_one_argument_turns_sampling_on(tmp_path: Path) -> None:
     def sampling() -> int:
         return sum(thread.name == "runicorn-system" for thread in threading.enumerate())
 
     before = sampling()  # of runs that other tests never finished
-    run = rn.Run(storage=tmp_path, capture_env=False, system_metrics=False)
+    run = rn.Run(storage=tmp_path, capture_env=False)
     assert sampling() == before
     run.finish()
-    run = rn.Run(storage=tmp_path, capture_env=False)
+    run = rn.Run(storage=tmp_path, capture_env=False, system_metrics=True)
     assert sampling() == before + 1
     run.finish()
     assert sampling() == before
