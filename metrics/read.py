@@ -323,10 +323,11 @@ def curve(run_pk: int, key: str, points: int = 300) -> tuple[list[float], list[f
     found = curves([run_pk], [key], points=points).get((run_pk, key))
     if found is None:
         return [], []
-    at, values = found.steps, found.values
-    if not len(at):
-        at, values = _curve_over_time(run_pk, key, points)
-    return at.tolist(), [v if np.isfinite(v) else None for v in values.tolist()]
+    at, values = found.steps.tolist(), found.values
+    if not at:
+        seconds, values = _curve_over_time(run_pk, key, points)
+        at = seconds.tolist()
+    return at, [v if np.isfinite(v) else None for v in values.tolist()]
 
 
 def _curve_over_time(run_pk: int, key: str, points: int) -> tuple[Floats, Floats]:
