@@ -35,15 +35,15 @@ def accepted(check, value) -> bool:
 def test_a_name_is_one_folder_or_refused(text):
     for check in (names.check_name, names.check_type):
         if accepted(check, text):
-            assert os.path.normpath(os.path.join("/root", text)) == f"/root/{text}"
+            assert os.path.normpath(os.path.join("/srv", text)) == f"/srv/{text}"
 
 
 @given(awkward)
 def test_a_path_stays_inside_or_is_refused(text):
     if accepted(names.check_path, text):
-        joined = os.path.normpath(os.path.join("/root/files", text))
-        assert joined.startswith("/root/files/")
-        assert joined == f"/root/files/{text}"
+        joined = os.path.normpath(os.path.join("/srv/files", text))
+        assert joined.startswith("/srv/files/")
+        assert joined == f"/srv/files/{text}"
     found = names.inside(Path("/nowhere/files"), text)
     assert found is None or str(found).startswith("/nowhere/files/")
 
