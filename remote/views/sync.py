@@ -1,71 +1,30 @@
-"""Hosts reached over SSH (``contract/remote.md``): connections, folders, host keys."""
+"""The unified API and the one before it: a connection, and what is synced over it."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-import asyncssh
 from django.conf import settings
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import APIException, NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
-from rest_framework.views import APIView
 
 from runicorn_site.exceptions import InvalidInput
 from runicorn_site.rest import json_object
 
-from . import browse, known_hosts, mirror, serializers, ssh
-from .connections import UNIFIED, VIEWER, Connection, pool
-from .exceptions import (
+from .. import browse, mirror, serializers, ssh
+from ..connections import UNIFIED, Connection, pool
+from ..exceptions import (
     AuthenticationFailed,
-    HostKeyUnconfirmed,
     NotConnected,
     RemoteError,
     TimedOut,
     Unreachable,
 )
-from .loop import run
-
-OBJECT = OpenApiTypes.OBJECT
-PATH = OpenApiParameter("path", str, description="Home if empty; `~` is the home folder.")
-CONNECTION = OpenApiParameter("connection_id", str, required=True, description="`user@host:port`")
-SESSION = OpenApiParameter("session_id", str, required=True)
-
-
-class RemoteView(APIView):
-    """Answers a RemoteError with its own status."""
-
-    def handle_exception(self, error: Exception) -> Response:
-        if isinstance(error, HostKeyUnconfirmed):
-            detail = {
-                "code": "HOST_KEY_CONFIRMATION_REQUIRED",
-                "message": str(error),
-                "host_key": error.host_key,
-            }
-            return Response({"detail": detail}, status=error.status)
-        if isinstance(error, RemoteError):
-            return Response({"detail": self.explain(error)}, status=error.status)
-        return super().handle_exception(error)
-
-    def explain(self, error: RemoteError) -> str:
-        return str(error)
-
-
-def _valid(kind: type[Serializer], body: dict[str, Any]) -> Any:
-    serializer = kind(data=body)
-    serializer.is_valid(raise_exception=True)
-    return serializer
-
-
-def _query(request: Request, name: str) -> str:
-    if not (value := request.query_params.get(name)):
-        raise InvalidInput(f"{name} is required", ["query", name], "Field required")
-    return value
-
+from ..loop import run
+from .base import OBJECT, PATH, SESSION, RemoteView, query, valid
 
 # -- unified -----------------------------------------------------------------------------------
 
@@ -77,7 +36,7 @@ class Connect(RemoteView):
     )
     def post(self, request: Request) -> Response:
         """Log in to a host. 409 asks for its key to be confirmed first; 401, 408 as they say."""
-        login = _valid(serializers.Login, json_object(request))
+        login = valid(serializers.Login, json_object(request))
         address, credentials = login.address(), login.credentials()
         connection = run(pool.connect(UNIFIED, address, credentials))
         return Response(
@@ -271,7 +230,7 @@ class SshConnect(LegacyView):
         body = json_object(request)
         if not body.get("host") or not body.get("username"):
             raise InvalidInput("host and username are required", ["body"])
-        login = _valid(serializers.Login, serializers.legacy_login(body))
+        login = valid(serializers.Login, serializers.legacy_login(body))
         identifier = run(pool.open_session(login.address(), login.credentials()))
         return Response({"ok": True, "session_id": identifier})
 
@@ -310,7 +269,7 @@ class SshListDirectory(LegacyView):
     @extend_schema(operation_id="ssh_listdir", parameters=[SESSION, PATH], responses={200: OBJECT})
     def get(self, request: Request) -> Response:
         """A folder, hidden entries too, folders first. One that cannot be read is empty."""
-        identifier = _query(request, "session_id")
+        identifier = query(request, "session_id")
         connection = pool.session(identifier)
         if connection is None:
             raise NotFound(f"Session {identifier} not found")
@@ -365,183 +324,3 @@ class MirrorList(LegacyView):
     def get(self, request: Request) -> Response:
         mirrors = [one.describe() for one in mirror.mirrors()]
         return Response({"mirrors": mirrors, "storage": str(settings.RUNICORN_STORAGE_ROOT)})
-
-
-# -- what ``client.remote`` uses ---------------------------------------------------------------
-
-
-@extend_schema(tags=["remote viewer"])
-class RemoteConnect(RemoteView):
-    @extend_schema(
-        operation_id="remote_connect", request=serializers.Login, responses={200: OBJECT}
-    )
-    def post(self, request: Request) -> Response:
-        """Log in to a host and keep the connection for the requests that name it."""
-        body = json_object(request)
-        if "remote_root" in body:  # remote storage of 0.4 has the same path
-            raise StorageUnavailable("Remote storage module is not available")
-        login = _valid(serializers.Login, body)
-        connection = run(pool.connect(VIEWER, login.address(), login.credentials()))
-        return Response({"ok": True, "connection_id": connection.id, **connection.describe()})
-
-    def explain(self, error: RemoteError) -> str:
-        return f"Connection failed: {error}"
-
-
-@extend_schema(tags=["remote viewer"])
-class RemoteSessions(RemoteView):
-    @extend_schema(operation_id="remote_sessions", responses={200: OBJECT})
-    def get(self, request: Request) -> Response:
-        return Response({"sessions": [{"key": c.id, **c.describe()} for c in pool.all()]})
-
-
-@extend_schema(tags=["remote viewer"])
-class RemoteDisconnect(RemoteView):
-    @extend_schema(
-        operation_id="remote_disconnect", request=serializers.Peer, responses={200: OBJECT}
-    )
-    def post(self, request: Request) -> Response:
-        """Close a connection, whoever else uses it."""
-        if not request.body:
-            raise NotConnected("Not connected to remote server")
-        peer = _valid(serializers.Peer, json_object(request)).validated_data
-        if not pool.all():
-            return Response({"ok": False, "message": "No connection pool"})
-        run(mirror.stop_on(str(ssh.Address(peer["host"], peer["port"], peer["username"]))))
-        was_open = run(pool.close(peer["host"], peer["port"], peer["username"]))
-        message = "Connection removed" if was_open else "Connection not found"
-        return Response({"ok": was_open, "message": message})
-
-
-@extend_schema(tags=["remote viewer"])
-class RemoteStatus(RemoteView):
-    @extend_schema(operation_id="remote_status", responses={200: OBJECT})
-    def get(self, request: Request) -> Response:
-        connections = [{"key": c.id, **c.describe()} for c in pool.all()]
-        return Response(
-            {
-                "mode": "local",
-                "connected": False,
-                "status": "disconnected",
-                "sync_progress": None,
-                "stats": None,
-                "connections": connections,
-                "viewer_sessions": [],
-                "connection_count": len(connections),
-                "viewer_session_count": 0,
-            }
-        )
-
-
-class FileSystemView(RemoteView):
-    def connection(self, request: Request) -> Connection:
-        identifier = _query(request, "connection_id")
-        user, _, peer = identifier.rpartition("@")
-        if not user or not peer.rpartition(":")[2].isdecimal():
-            raise InvalidInput(
-                f"Invalid connection_id format: {identifier}", ["query", "connection_id"]
-            )
-        if (connection := pool.get(identifier)) is None:
-            raise NotFound(f"Connection not found or inactive: {identifier}")
-        return connection
-
-
-@extend_schema(tags=["remote viewer"])
-class ListFolder(FileSystemView):
-    @extend_schema(
-        operation_id="remote_fs_list", parameters=[CONNECTION, PATH], responses={200: OBJECT}
-    )
-    def get(self, request: Request) -> Response:
-        """A folder, hidden entries too, folders first."""
-        connection = self.connection(request)
-        folder = run(browse.list_folder(connection, request.query_params.get("path", "~")))
-        items = [
-            {
-                "name": item.name,
-                "is_dir": item.type == "dir",
-                "size": item.size,
-                "mtime": item.mtime,
-            }
-            for item in browse.folders_first(folder.items)
-        ]
-        return Response({"path": folder.path, "items": items})
-
-    def explain(self, error: RemoteError) -> str:
-        return f"Failed to list directory: {error}" if error.status == 500 else str(error)
-
-
-@extend_schema(tags=["remote viewer"])
-class PathExists(FileSystemView):
-    @extend_schema(
-        operation_id="remote_fs_exists",
-        parameters=[CONNECTION, OpenApiParameter("path", str, required=True)],
-        responses={200: OBJECT},
-    )
-    def get(self, request: Request) -> Response:
-        connection, path = self.connection(request), _query(request, "path")
-        is_dir = run(browse.look_up(connection, path))
-        return Response({"path": path, "exists": is_dir is not None, "is_dir": is_dir is True})
-
-
-# -- host keys ---------------------------------------------------------------------------------
-
-
-@extend_schema(tags=["host keys"])
-class AcceptHostKey(RemoteView):
-    @extend_schema(
-        operation_id="accept_host_key", request=serializers.HostKey, responses={200: OBJECT}
-    )
-    def post(self, request: Request) -> Response:
-        """Trust this key for this host from now on: what the 409 said, once a person agreed."""
-        data = _valid(serializers.HostKey, json_object(request)).validated_data
-        known_hosts.accept(_host(data["host"]), data["port"], _host_key(data))
-        return Response({"ok": True})
-
-
-@extend_schema(tags=["host keys"])
-class HostKeys(RemoteView):
-    @extend_schema(operation_id="list_host_keys", responses={200: OBJECT})
-    def get(self, request: Request) -> Response:
-        return Response({"entries": known_hosts.entries()})
-
-
-@extend_schema(tags=["host keys"])
-class RemoveHostKey(RemoteView):
-    @extend_schema(
-        operation_id="remove_host_key", request=serializers.HostKeyName, responses={200: OBJECT}
-    )
-    def post(self, request: Request) -> Response:
-        """Trust no key of this type for this host any more."""
-        data = _valid(serializers.HostKeyName, json_object(request)).validated_data
-        host, key_type = _host(data["host"]), _word(data, "key_type")
-        return Response({"ok": True, "changed": known_hosts.remove(host, data["port"], key_type)})
-
-
-def _host(host: str) -> str:
-    if not ssh.HOST.fullmatch(host):
-        raise InvalidInput("Invalid host", ["body", "host"])
-    return host
-
-
-def _word(data: dict[str, Any], name: str) -> str:
-    if len(data[name].split()) != 1 or data[name].strip() != data[name]:
-        raise InvalidInput(f"Invalid {name}", ["body", name])
-    return str(data[name])
-
-
-def _host_key(data: dict[str, Any]) -> asyncssh.SSHKey:
-    """The key, if it is one and is what the person saw."""
-    key_type, fingerprint = _word(data, "key_type"), _word(data, "fingerprint_sha256")
-    if not fingerprint.startswith("SHA256:"):
-        raise InvalidInput("Invalid fingerprint_sha256", ["body", "fingerprint_sha256"])
-    try:
-        key = asyncssh.import_public_key(data["public_key"])
-    except (asyncssh.KeyImportError, ValueError) as error:
-        raise InvalidInput(f"Invalid public_key: {error}", ["body", "public_key"]) from error
-    if key.get_algorithm() != key_type:
-        raise InvalidInput("key_type does not match public_key", ["body", "key_type"])
-    if key.get_fingerprint() != fingerprint:
-        raise InvalidInput(
-            "fingerprint_sha256 does not match public_key", ["body", "fingerprint_sha256"]
-        )
-    return key

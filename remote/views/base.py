@@ -1,0 +1,52 @@
+"""What the views of this app have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import Serializer
+from rest_framework.views import APIView
+
+from runicorn_site.exceptions import InvalidInput
+
+from ..exceptions import HostKeyUnconfirmed, RemoteError
+
+OBJECT = OpenApiTypes.OBJECT
+PATH = OpenApiParameter("path", str, description="Home if empty; `~` is the home folder.")
+CONNECTION = OpenApiParameter("connection_id", str, required=True, description="`user@host:port`")
+SESSION = OpenApiParameter("session_id", str, required=True)
+
+
+class RemoteView(APIView):
+    """Answers a RemoteError with its own status."""
+
+    def handle_exception(self, error: Exception) -> Response:
+        if isinstance(error, HostKeyUnconfirmed):
+            detail = {
+                "code": "HOST_KEY_CONFIRMATION_REQUIRED",
+                "message": str(error),
+                "host_key": error.host_key,
+            }
+            return Response({"detail": detail}, status=error.status)
+        if isinstance(error, RemoteError):
+            return Response({"detail": self.explain(error)}, status=error.status)
+        return super().handle_exception(error)
+
+    def explain(self, error: RemoteError) -> str:
+        return str(error)
+
+
+def valid(kind: type[Serializer], body: dict[str, Any]) -> Any:
+    serializer = kind(data=body)
+    serializer.is_valid(raise_exception=True)
+    return serializer
+
+
+def query(request: Request, name: str) -> str:
+    if not (value := request.query_params.get(name)):
+        raise InvalidInput(f"{name} is required", ["query", name], "Field required")
+    return value
