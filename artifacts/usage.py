@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from runicorn import layout
 from runicorn.artifacts.lineage import record_entries
 from runicorn.artifacts.names import canonical_type
 from runs import ingest
-from runs.models import Run, RunFile
+from runs.models import RunFile
 
 from .models import Usage
 
@@ -16,18 +18,9 @@ KINDS = {
 }
 
 
-def write_created(run: Run, content: bytes | None) -> None:
-    _write(run, Usage.Kind.CREATED, content)
-
-
-def write_used(run: Run, content: bytes | None) -> None:
-    _write(run, Usage.Kind.USED, content)
-
-
-def _write(run: Run, kind: Usage.Kind, content: bytes | None) -> None:
-    """Bring the run's usages of a kind up to date with its record (None: it is gone)."""
-    record = (layout.parse_json(content) if content else None) or {}
-    run.artifact_usages.filter(kind=kind).delete()
+def _write(kind: Usage.Kind, documents: ingest.Documents) -> None:
+    """Bring the usages of a kind of these runs up to date with their records."""
+    Usage.objects.filter(kind=kind, run__in=[run.pk for run, _ in documents]).delete()
     Usage.objects.bulk_create(
         Usage(
             run=run,
@@ -38,15 +31,16 @@ def _write(run: Run, kind: Usage.Kind, content: bytes | None) -> None:
             size_bytes=_size(entry.get("size_bytes")),
             time=_time(entry.get("created_at", entry.get("used_at"))),
         )
-        for entry in record_entries(record)
+        for run, content in documents
+        for entry in record_entries((layout.parse_json(content) if content else None) or {})
         if _is_storable(entry)
     )
 
 
 def listen() -> None:
     """From now on, take in the records of runs as they come."""
-    ingest.document_writers[layout.ARTIFACTS_CREATED] = write_created
-    ingest.document_writers[layout.ARTIFACTS_USED] = write_used
+    for name, kind in KINDS.items():
+        ingest.document_writers[name] = partial(_write, kind)
 
 
 def catch_up() -> None:
@@ -54,7 +48,7 @@ def catch_up() -> None:
     for name, kind in KINDS.items():
         files = RunFile.objects.filter(name=name).select_related("run")
         for file in files.exclude(run__artifact_usages__kind=kind):
-            _write(file.run, kind, bytes(file.content or b""))
+            _write(kind, [(file.run, bytes(file.content or b""))])
 
 
 def _is_storable(entry: dict[str, object]) -> bool:

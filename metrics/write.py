@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from .columns import (
 )
 from .models import EventBlock, Series, SeriesBlock, Timeline
 from .outlines import extend_outlines, forget_outlines
+from .rows import insert
 
 BLOCK = 4096
 """Events in a full block."""
@@ -106,13 +107,13 @@ def append_many(additions: Iterable[Addition]) -> None:
     counted = [(*a, *_count_in(*a)) for a in additions if len(a[2])]
     fresh = [s for _, first, _, _, series in counted if not first for s in series.values()]
     grown = [s for _, first, _, _, series in counted if first for s in series.values()]
-    Series.objects.bulk_create(fresh)
+    _insert_series(fresh)
     Series.objects.bulk_create(
         grown, update_conflicts=True, unique_fields=["run", "key"], update_fields=_STATISTICS
     )
     ascending = _write_timelines([(run_pk, first, events) for run_pk, first, events, *_ in counted])
-    event_blocks: list[EventBlock] = []
-    series_blocks: list[SeriesBlock] = []
+    event_blocks: list[tuple] = []
+    series_blocks: list[tuple] = []
     for run_pk, first, events, new, series in counted:
         # At the growing end only the last small block is rewritten; when a full block's worth
         # is together, its small blocks become one.
@@ -139,8 +140,18 @@ def append_many(additions: Iterable[Addition]) -> None:
             series_blocks += _series_blocks(pk, whole, bounds)
         if completes_block and run_pk in ascending:
             extend_outlines(run_pk, wholes, steps, start, end // BLOCK * BLOCK)
-    EventBlock.objects.bulk_create(event_blocks)
-    SeriesBlock.objects.bulk_create(series_blocks)
+    insert(EventBlock, _EVENT_BLOCK, event_blocks)
+    insert(SeriesBlock, _SERIES_BLOCK, series_blocks)
+
+
+def _insert_series(fresh: Sequence[Series]) -> None:
+    """Write them and give them their keys."""
+    insert(Series, _SERIES, map(attrgetter("run_id", *_SERIES[1:]), fresh))
+    runs = {series.run_id for series in fresh}
+    found = Series.objects.filter(run__in=runs).values_list("run_id", "key", "pk")
+    keys = {(run_pk, key): pk for run_pk, key, pk in found}
+    for series in fresh:
+        series.pk = keys[series.run_id, series.key]
 
 
 def series_columns(blocks: Any) -> Iterator[tuple[int, Column]]:
@@ -175,20 +186,19 @@ def _write_timelines(additions: Sequence[Addition]) -> set[int]:
             timeline.last_step = int(steps[-1])
         elif was_ascending and first:
             forget_outlines(run_pk)
-    Timeline.objects.bulk_create(fresh)
-    old = [t for t in known.values() if t not in fresh]
-    if old:
-        Timeline.objects.bulk_update(old, ["count", "is_ascending", "last_step"])
+    insert(Timeline, _TIMELINE, map(attrgetter("run_id", *_TIMELINE[1:]), fresh))
+    if old := [known[run_pk] for run_pk in grown if run_pk in known]:
+        Timeline.objects.bulk_update(old, _TIMELINE[1:])
     return {run_pk for run_pk, timeline in known.items() if timeline.is_ascending}
 
 
-def _series_blocks(
-    series_pk: int, whole: Column, bounds: list[tuple[int, int]]
-) -> Iterator[SeriesBlock]:
+def _series_blocks(series_pk: int, whole: Column, bounds: list[tuple[int, int]]) -> Iterator[tuple]:
+    """Rows of ``_SERIES_BLOCK``."""
     for low, high in bounds:
         part = whole.between(low, high)
         if len(part):
-            yield SeriesBlock(series_id=series_pk, first=low, **pack(part, low, high - low))
+            packed = pack(part, low, high - low)
+            yield series_pk, low, *(packed[name] for name in _SERIES_BLOCK[2:])
 
 
 def clear(run_pk: int) -> None:
@@ -234,6 +244,13 @@ _STATISTICS = [
     *("count", "number_count", "first_value", "first_step", "last_value", "last_step"),
     *("min_value", "min_step", "max_value", "max_step"),
 ]
+_SERIES = ("run", "key", *_STATISTICS)
+_TIMELINE = ("run", "count", "is_ascending", "last_step")
+_EVENT_BLOCK = (
+    *("run", "first", "count", "steps", "times"),
+    *("low_step", "high_step", "checksum"),
+)
+_SERIES_BLOCK = ("series", "first", "positions", "values", "kinds", "extras", "checksum")
 
 
 def _count_in(
@@ -283,7 +300,8 @@ def _with_rewritten(run_pk: int, start: int, first: int, events: Events) -> tupl
 
 def _event_blocks(
     run_pk: int, start: int, steps: Integers, times: Floats, bounds: list[tuple[int, int]]
-) -> Iterator[EventBlock]:
+) -> Iterator[tuple]:
+    """Rows of ``_EVENT_BLOCK``."""
     for low, high in bounds:
         part = steps[low - start : high - start]
         packed = (
@@ -291,13 +309,7 @@ def _event_blocks(
             times[low - start : high - start].astype("<f8").tobytes(),
         )
         stepped = part[part != NO_STEP]
-        yield EventBlock(
-            run_id=run_pk,
-            first=low,
-            count=high - low,
-            steps=packed[0],
-            times=packed[1],
-            low_step=int(stepped.min()) if len(stepped) else None,
-            high_step=int(stepped.max()) if len(stepped) else None,
-            checksum=checksum(*packed),
-        )
+        low_step, high_step = None, None
+        if len(stepped):
+            low_step, high_step = int(stepped.min()), int(stepped.max())
+        yield run_pk, low, high - low, *packed, low_step, high_step, checksum(*packed)

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
+from metrics.rows import insert
 from runicorn import layout
 
 from . import ingest, tags
@@ -176,7 +177,7 @@ def _read(
         else:
             ingest.replace(run, name, None)
             if write := ingest.document_writers.get(name):
-                write(run, None)
+                write([(run, None)])
         known[name].delete()
     for name, info in files.items():
         file = known.get(name) or RunFile(name=name)
@@ -197,24 +198,33 @@ def _read(
 
 def _write(changes: list[Change]) -> None:
     """Write what was read, in few statements however many runs it is of."""
+    ingest.save_projects(change.run for change in changes)
     new = [change.run for change in changes if change.run.pk is None]
+    old = [change.run for change in changes if change.run.pk is not None]
     Run.objects.bulk_create(new)
     for run in new:
         if run.run_id in tags.records():
             tags.apply(run)
+    for run in old:
+        run.save()
+    documents: dict[str, list[tuple[Run, bytes | None]]] = {}
+    fresh: list[tuple] = []
     for change in changes:
-        if change.run not in new:
-            change.run.save()
         for file in change.files:
-            file.run = change.run
-            if write := ingest.document_writers.get(file.name):
-                write(change.run, bytes(file.content or b""))
+            if file.name in ingest.document_writers:
+                content = bytes(file.content or b"")
+                documents.setdefault(file.name, []).append((change.run, content))
             if file.pk is not None:
                 file.save()
+            else:
+                fresh.append((change.run.pk, *(getattr(file, name) for name in _FILE[1:])))
+    for name, contents in documents.items():
+        ingest.document_writers[name](contents)
     ingest.write([piece for change in changes for piece in change.pieces])
-    RunFile.objects.bulk_create(
-        file for change in changes for file in change.files if file.pk is None
-    )
+    insert(RunFile, _FILE, fresh)
+
+
+_FILE = ("run", "name", "offset", "size", "mtime_ns", "inode", "head", "tail", "content")
 
 
 def _mark_of(file: RunFile) -> list[int | str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
@@ -23,6 +23,7 @@ from django.db import transaction
 
 from metrics import write as metrics
 from metrics.columns import NO_STEP
+from metrics.rows import insert
 from runicorn import layout
 
 from . import live
@@ -39,6 +40,9 @@ SAMPLE = 256
 """How many of a file's first and last bytes are kept to recognise it."""
 
 INT64 = 2**63
+
+Documents = Sequence[tuple[Run, bytes | None]]
+"""Several runs, and the content of a document of each; None: it is gone."""
 
 
 class OffsetMismatch(Exception):
@@ -316,13 +320,27 @@ def replace(run: Run, name: str, content: bytes | None) -> None:
         describe(run, (layout.parse_json(content) if content else None) or {})
 
 
+def save_projects(runs: Iterable[Run]) -> None:
+    """Find or make the rows of the projects that these runs' files have named."""
+    named = [run for run in runs if run.project is not None and run.project.pk is None]
+    if not named:
+        return
+    names = {run.project.name for run in named if run.project}
+    known = Project.objects.in_bulk(names, field_name="name")
+    if missing := names - known.keys():
+        Project.objects.bulk_create([Project(name=n) for n in missing], ignore_conflicts=True)
+        known |= Project.objects.in_bulk(missing, field_name="name")
+    for run in named:
+        run.project = known[run.project.name] if run.project else None
+
+
 def _describe_meta(run: Run, meta: dict[str, Any]) -> None:
     project, name, _ = layout.split_run_dir(run.directory or "") or (None, None, "")
     project = _text(meta.get("project")) or project
     if project is None:
         run.project = None
     elif run.project is None or run.project.name != project:
-        run.project, _ = Project.objects.get_or_create(name=project)
+        run.project = Project(name=project)  # ``save_projects`` finds its row
     run.name = _text(meta.get("name")) or name
     run.pid = _integer(meta.get("pid"))
     run.hostname = _text(meta.get("hostname")) or ""
@@ -376,23 +394,28 @@ _DESCRIBE: dict[str, Callable[[Run, dict[str, Any]], None]] = {
 }
 
 
-def write_leaves(model: Any, run: Run, content: bytes | None) -> None:
-    """Bring the rows of a JSON document, Param or SummaryValue, up to date (None: it is gone)."""
-    leaves = flatten((layout.parse_json(content) if content else None) or {})
-    rows = model._default_manager
-    rows.filter(run=run).delete()
-    rows.bulk_create(
-        model(run=run, key=key, value=json.dumps(value, ensure_ascii=True), number=_number(value))
-        for key, value in leaves.items()
-        if _text(key, 500) == key
+def write_leaves(model: Any, documents: Documents) -> None:
+    """Bring the rows of a JSON document, Param or SummaryValue, up to date."""
+    model._default_manager.filter(run__in=[run.pk for run, _ in documents]).delete()
+    insert(
+        model,
+        ("run", "key", "value", "number"),
+        [
+            (run.pk, key, json.dumps(value, ensure_ascii=True), _number(value))
+            for run, content in documents
+            for key, value in flatten(
+                (layout.parse_json(content) if content else None) or {}
+            ).items()
+            if _text(key, 500) == key
+        ],
     )
 
 
-document_writers: dict[str, Callable[[Run, bytes | None], None]] = {
+document_writers: dict[str, Callable[[Documents], None]] = {
     layout.CONFIG: partial(write_leaves, Param),
     layout.SUMMARY: partial(write_leaves, SummaryValue),
 }
-"""By name of a document, what keeps rows of its content; the run has its key by then."""
+"""By name of a document, what keeps rows of its content; the runs have their keys by then."""
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
