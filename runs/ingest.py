@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import orjson
 from django.db import transaction
+from django.db.models import QuerySet
 
 from metrics import write as metrics
 from metrics.columns import NO_STEP
@@ -27,14 +28,24 @@ from metrics.rows import insert
 from runicorn import layout
 
 from . import live
-from .models import Image, LogChunk, Param, Project, Run, RunFile, SummaryValue, moment
+from .models import (
+    Image,
+    LogChunk,
+    Param,
+    Project,
+    Run,
+    RunFile,
+    SummaryValue,
+    SystemChunk,
+    moment,
+)
 
 MAX_LINE = 128 * 2**20
 """A longer line of events.jsonl is passed over, in pieces of this size."""
 
-LOG_CHUNK = 256 * 2**10
-LOG_TAIL = 8 * 2**10
-"""The last chunk of a log is rewritten while it is smaller than this."""
+CHUNK = 256 * 2**10
+CHUNK_TAIL = 8 * 2**10
+"""The last chunk of a file that is kept in chunks is rewritten while it is smaller than this."""
 
 SAMPLE = 256
 """How many of a file's first and last bytes are kept to recognise it."""
@@ -75,11 +86,12 @@ class Piece:
     """What was read from one stretch of a file, not written yet."""
 
     run: Run
+    name: str
     offset: int
     events: metrics.Events | None = None
     first_event: int = 0
     images: list[Image] = field(default_factory=list)
-    log: bytes = b""
+    chunks: bytes = b""
 
 
 def read(run: Run, file: RunFile, data: bytes) -> Piece:
@@ -87,7 +99,7 @@ def read(run: Run, file: RunFile, data: bytes) -> Piece:
 
     Writes nothing: for callers that hold the run locked, ``write`` the piece, and save both.
     """
-    piece = Piece(run, file.offset)
+    piece = Piece(run, file.name, file.offset)
     taken = _READ[file.name](piece, data)
     file.offset += taken
     if len(file.head) < SAMPLE:
@@ -101,8 +113,8 @@ def write(pieces: Sequence[Piece]) -> None:
     metrics.append_many((p.run.pk, p.first_event, p.events) for p in pieces if p.events is not None)
     Image.objects.bulk_create(image for piece in pieces for image in _of_saved_run(piece))
     for piece in pieces:
-        if piece.log:
-            _write_log(piece.run, piece.offset, piece.log)
+        if piece.chunks:
+            _CHUNKS[piece.name](piece.run, piece.offset, piece.chunks)
 
 
 def _of_saved_run(piece: Piece) -> list[Image]:
@@ -120,6 +132,8 @@ def forget(run: Run, file: RunFile) -> None:
     elif file.name == layout.LOGS:
         run.log_chunks.all().delete()
         transaction.on_commit(partial(live.log_replaced, run.pk), robust=True)
+    elif file.name == layout.SYSTEM:
+        run.system_chunks.all().delete()
     file.offset, file.head, file.tail = 0, b"", b""
 
 
@@ -280,30 +294,51 @@ def _image(offset: int, entry: dict[str, Any], values: dict[str, Any]) -> Image:
     )
 
 
-# -- logs.txt ----------------------------------------------------------------------------------
+# -- logs.txt and system.jsonl: kept as they are, in chunks ------------------------------------
 
 
 def _read_log(piece: Piece, data: bytes) -> int:
-    piece.log = data
+    piece.chunks = data
     return len(data)
 
 
 def _write_log(run: Run, offset: int, data: bytes) -> None:
-    start, pending = offset, data
-    last = run.log_chunks.order_by("-offset").first() if offset else None
-    if last is not None and len(last.data) < LOG_TAIL:
-        start, pending = last.offset, bytes(last.data) + data
-        last.delete()
-    LogChunk.objects.bulk_create(
-        LogChunk(run=run, offset=start + at, data=pending[at : at + LOG_CHUNK])
-        for at in range(0, len(pending), LOG_CHUNK)
-    )
+    _write_chunks(LogChunk.objects.filter(run=run), run, offset, data)
     transaction.on_commit(partial(live.log_grew, run.pk, offset, data), robust=True)
 
+
+def _read_samples(piece: Piece, data: bytes) -> int:
+    end = data.rfind(b"\n") + 1 if len(data) < MAX_LINE else len(data)
+    piece.chunks = data[:end]
+    return end
+
+
+def _write_samples(run: Run, offset: int, data: bytes) -> None:
+    _write_chunks(SystemChunk.objects.filter(run=run), run, offset, data)
+
+
+def _write_chunks(chunks: QuerySet[Any], run: Run, offset: int, data: bytes) -> None:
+    """Write *data*, which follows on what *chunks* hold up to *offset*."""
+    start, pending = offset, data
+    last = chunks.order_by("-offset").first() if offset else None
+    if last is not None and len(last.data) < CHUNK_TAIL:
+        start, pending = last.offset, bytes(last.data) + data
+        last.delete()
+    chunks.bulk_create(
+        chunks.model(run=run, offset=start + at, data=pending[at : at + CHUNK])
+        for at in range(0, len(pending), CHUNK)
+    )
+
+
+_CHUNKS: dict[str, Callable[[Run, int, bytes], None]] = {
+    layout.LOGS: _write_log,
+    layout.SYSTEM: _write_samples,
+}
 
 _READ: dict[str, Callable[[Piece, bytes], int]] = {
     layout.EVENTS: _read_events,
     layout.LOGS: _read_log,
+    layout.SYSTEM: _read_samples,
 }
 
 # -- documents ---------------------------------------------------------------------------------

@@ -182,18 +182,35 @@ class RunFile(models.Model):
         return f"{self.run_id}:{self.name}"
 
 
-class LogChunk(models.Model):
-    """Bytes of ``logs.txt`` from an offset on, as written. Lines are the readers' matter."""
+class Chunk(models.Model):
+    """Bytes of one of the run's growing files from an offset on, as written."""
 
-    run = models.ForeignKey(Run, models.CASCADE, related_name="log_chunks")
     offset = models.BigIntegerField()
     data = models.BinaryField()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["run", "offset"], name="runs_log_once")]
+        abstract = True
 
     def __str__(self) -> str:
-        return f"{self.run_id}@{self.offset}"
+        return f"@{self.offset}"
+
+
+class LogChunk(Chunk):
+    """Of ``logs.txt``. Lines are the readers' matter."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="log_chunks")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "offset"], name="runs_log_once")]
+
+
+class SystemChunk(Chunk):
+    """Of ``system.jsonl``, what the machine did: a sample a line, read by ``system``."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="system_chunks")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "offset"], name="runs_system_once")]
 
 
 class Image(models.Model):

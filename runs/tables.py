@@ -40,19 +40,27 @@ def table_answer(
     run: Run,
     read: Callable[[], metrics.Tables],
     members: Members = lambda tables: {},
+    cursor: Callable[[Run], str] = lambda run: metrics.cursor(run.pk),
 ) -> HttpResponseBase:
     """The table that *read* makes, with what *members* says once the rows are made.
 
-    As JSON, JSON by columns, Arrow or Parquet, by the request's ``Accept``. It carries an ETag
-    that changes with what the run has logged. A damaged block is reported, and the run's metrics
-    are read anew from its folder before the answer is.
+    As JSON, JSON by columns, Arrow or Parquet, by the request's ``Accept``. It carries *cursor*,
+    which says how much there is to read, and an ETag that changes with it. A damaged block is
+    reported, and the run's metrics are read anew from its folder before the answer is.
     """
     form = _form(request)
-    tag = _tag(request, run, form)
+    reached = cursor(run)  # before it is read: what comes in meanwhile is sent twice, not never
+    asked = hashlib.sha256(f"{request.get_full_path()} {form}".encode()).hexdigest()[:16]
+    tag = f'W/"{reached}-{asked}"'
     if request.headers.get("If-None-Match") == tag:
-        return _described(HttpResponseNotModified(), run, tag)
-    answer = repaired(run, lambda: _answer(request, form, read(), members))
-    return _described(answer, run, tag)
+        answer: HttpResponseBase = HttpResponseNotModified()
+    else:
+        answer = repaired(run, lambda: _answer(request, form, read(), members))
+    answer["ETag"] = tag
+    answer["Cache-Control"] = "no-cache"
+    answer["Vary"] = "Accept"
+    answer["X-Cursor"] = reached
+    return answer
 
 
 def repaired(run: Run, work: Callable[[], Any]) -> Any:
@@ -116,19 +124,6 @@ def _form(request: HttpRequest) -> str:
         if name in (JSON, COLUMNS, arrow.STREAM, arrow.PARQUET):
             return name
     return JSON
-
-
-def _tag(request: HttpRequest, run: Run, form: str) -> str:
-    asked = f"{request.get_full_path()} {form}".encode()
-    return f'W/"{metrics.cursor(run.pk)}-{hashlib.sha256(asked).hexdigest()[:16]}"'
-
-
-def _described(answer: HttpResponseBase, run: Run, tag: str) -> HttpResponseBase:
-    answer["ETag"] = tag
-    answer["Cache-Control"] = "no-cache"
-    answer["Vary"] = "Accept"
-    answer["X-Cursor"] = metrics.cursor(run.pk)
-    return answer
 
 
 def numbers_answer(data: dict[str, Any]) -> HttpResponse:

@@ -8,6 +8,7 @@ urlpatterns = [
     path("runs/<str:run_id>", views.RunRetrieve.as_view(), name="run-detail"),
     path("runs/<str:run_id>/metrics", views.Metrics.as_view(), name="run-metrics"),
     path("runs/<str:run_id>/metrics_step", views.MetricsByStep.as_view(), name="run-metrics-step"),
+    path("runs/<str:run_id>/system", views.SystemMetrics.as_view(), name="run-system"),
     path("runs/<str:run_id>/progress", views.Progress.as_view(), name="run-progress"),
     path("recycle-bin", views.RecycleBin.as_view(), name="recycle-bin"),
     path("recycle-bin/restore", views.Restore.as_view(), name="recycle-bin-restore"),

@@ -17,7 +17,7 @@ from runicorn import layout
 from runicorn_site.exceptions import InvalidInput
 from runicorn_site.rest import json_object
 
-from . import actions, folders, serializers
+from . import actions, folders, serializers, system
 from .models import Run
 from .querysets import RunQuerySet
 from .tables import table_answer
@@ -178,7 +178,7 @@ class EmptyRecycleBin(RunView):
 
 
 class MetricsView(RunView):
-    """Shared by both tables: what the query string may ask for, and in which form it goes out."""
+    """Shared by the tables: what the query string may ask for, and in which form it goes out."""
 
     def table(
         self, request: Request, run_id: str, read: Callable[[Run, int], metrics.Tables]
@@ -187,10 +187,10 @@ class MetricsView(RunView):
         asked.is_valid(raise_exception=True)
         points, since = asked.validated_data.get("downsample"), asked.validated_data.get("since")
         run = self.run(run_id)
+        reached = self.cursor(run)
 
         def tables() -> metrics.Tables:
-            after = metrics.events_after(run.pk, since) if since else 0
-            found = read(run, after)
+            found = read(run, self.known(run, since) if since else 0)
             return found.thinned(points) if points else found
 
         def members(shown: metrics.Tables) -> dict[str, Any]:
@@ -198,10 +198,18 @@ class MetricsView(RunView):
             if points:
                 more |= {"total": shown.total, "sampled": shown.rows}
             if since:
-                more["cursor"] = metrics.cursor(run.pk)
+                more["cursor"] = reached
             return more
 
-        return table_answer(request, run, tables, members)
+        return table_answer(request, run, tables, members, self.cursor)
+
+    def cursor(self, run: Run) -> str:
+        """Where a client that has read everything so far goes on."""
+        return metrics.cursor(run.pk)
+
+    def known(self, run: Run, since: str) -> int:
+        """How much the cursor *since* says is known; the second argument of *read*."""
+        return metrics.events_after(run.pk, since)
 
 
 @extend_schema(tags=["metrics"])
@@ -226,6 +234,28 @@ class MetricsByStep(MetricsView):
     def get(self, request: Request, run_id: str) -> HttpResponseBase:
         """What the run logged, one row a step; of repeated values at a step the last counts."""
         return self.table(request, run_id, lambda run, after: metrics.by_step(run.pk, after=after))
+
+
+@extend_schema(tags=["metrics"])
+class SystemMetrics(MetricsView):
+    @extend_schema(
+        operation_id="get_system_metrics",
+        parameters=[serializers.MetricsQuery],
+        responses=serializers.TABLES,
+    )
+    def get(self, request: Request, run_id: str) -> HttpResponseBase:
+        """What the run's machine did, one row a sample, by ``time`` in Unix seconds.
+
+        Processors, memory, disks, network and GPUs, in per cent, MiB, MiB/s, °C and watts, as the
+        names of the columns say. Empty for a run that was not sampled.
+        """
+        return self.table(request, run_id, system.table)
+
+    def cursor(self, run: Run) -> str:
+        return system.cursor(run)
+
+    def known(self, run: Run, since: str) -> int:
+        return system.bytes_before(run, since)
 
 
 @extend_schema(tags=["metrics"])

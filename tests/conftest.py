@@ -7,6 +7,9 @@ from collections.abc import Generator
 
 import pytest
 
+# No test waits for samples of the machine but those about them.
+os.environ["RUNICORN_SYSTEM_METRICS"] = "0"
+
 SERVERS_REQUIRED = bool(os.environ.get("RUNICORN_REQUIRE_SERVERS") or os.environ.get("CI"))
 
 

@@ -15,7 +15,7 @@ from metrics import read as metrics
 from metrics.models import Series
 from runicorn import layout
 from runicorn_site import charts
-from runs import display, logs
+from runs import display, logs, system
 from runs.models import Run
 
 register = template.Library()
@@ -40,9 +40,16 @@ register.filter("reason", display.reason)
 
 @dataclass
 class Chart:
-    series: Series
+    name: str
     svg: SafeString
-    gaps: int
+    last: float | None
+    low: float | None
+    high: float | None
+    count: int
+    id: object
+    step: int | None = None
+    """Of the last value."""
+    gaps: int = 0
     """Logged values that are no finite number."""
 
 
@@ -61,7 +68,29 @@ def run_charts(run: Run, *, points: int = 300, all_of_them: bool = False) -> dic
 def _chart(run: Run, series: Series, points: int) -> Chart:
     steps, values = metrics.curve(run.pk, series.key, points)
     svg = charts.line_chart(steps, values, label=series.key)
-    return Chart(series, svg, series.count - series.number_count)
+    return Chart(
+        series.key,
+        svg,
+        series.last_value,
+        series.min_value,
+        series.max_value,
+        series.count,
+        id=series.pk,
+        step=series.last_step,
+        gaps=series.count - series.number_count,
+    )
+
+
+@register.inclusion_tag("runs/system.html")
+def run_system(run: Run) -> dict[str, Any]:
+    """A small chart for each thing that was sampled of the run's machine, over seconds."""
+    shown = []
+    for number, curve in enumerate(system.curves(run)):
+        svg = charts.line_chart(curve.seconds, curve.values, label=curve.key)
+        last = curve.values[-1]
+        ends = (last, curve.low, curve.high)
+        shown.append(Chart(curve.key, svg, *ends, curve.count, id=f"system-{number}"))
+    return {"charts": shown}
 
 
 @register.inclusion_tag("runs/images.html")

@@ -29,12 +29,13 @@ ARTIFACTS_USED = "artifacts_used.json"
 DELETED = ".deleted"
 EVENTS = "events.jsonl"
 LOGS = "logs.txt"
+SYSTEM = "system.jsonl"
 MEDIA = "media"
 
 DOCUMENTS = (META, STATUS, SUMMARY, CONFIG, ENVIRONMENT, ARTIFACTS_CREATED, ARTIFACTS_USED, DELETED)
 """The small files of a run that are replaced as a whole."""
 
-STREAMS = (EVENTS, LOGS)
+STREAMS = (EVENTS, LOGS, SYSTEM)
 """The files of a run that only grow."""
 
 RUNS = "runs"

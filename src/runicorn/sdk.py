@@ -20,14 +20,13 @@ from pathlib import Path
 from time import time as clock
 from typing import TYPE_CHECKING, Any, Self
 
-from . import _claim, _images, _lifecycle, layout
+from . import _claim, _images, _lifecycle, _sampling, layout
 from ._writer import LineWriter, encode, plain
 
 if TYPE_CHECKING:
     from .artifacts import Artifact
 
 if TYPE_CHECKING:
-    from ._sampling import Sampler
     from .monitoring import AnomalyDetector, MetricMonitor
 
 logger = logging.getLogger("runicorn")
@@ -66,9 +65,9 @@ class Run:
     run with this id, join it if its process is alive (the ranks of one training), or create it.
     *resume*: True takes the run over even then, False raises FileExistsError if it exists.
     *config*: hyperparameters. *capture_console*: record what is printed. *capture_env*: record
-    packages, git state and the like, in the background. *system_metrics*: True logs what
-    processor, memory and GPUs do, in the background every 15 seconds; a number is the seconds in
-    between.
+    packages, git state and the like, in the background. *system_metrics*: what processor, memory,
+    disks, network and GPUs do is sampled in the background every 15 seconds; a number is the
+    seconds in between, False turns it off (as ``RUNICORN_SYSTEM_METRICS=0`` does everywhere).
 
     Raises ValueError for names that would leave the storage root, and OSError if the directory
     cannot be written.
@@ -85,7 +84,7 @@ class Run:
         config: Any = None,
         capture_console: bool = False,
         resume: bool | None = None,
-        system_metrics: bool | float = False,
+        system_metrics: bool | float | None = None,
     ) -> None:
         self.project = layout.check_name("project", project or "default")
         self.name = layout.check_name("name", name or "default")
@@ -130,11 +129,9 @@ class Run:
         self._monitor: MetricMonitor | None = None
         self._anomaly_detector: AnomalyDetector | None = None
         self._events.on_unusual = self._check_unusual
-        self._sampler: Sampler | None = None
-        if system_metrics and owner:
-            from . import _sampling
-
-            interval = _sampling.INTERVAL_S if system_metrics is True else float(system_metrics)
+        self._sampler: _sampling.Sampler | None = None
+        if owner and (interval := _sampling.interval(system_metrics)):
+            self._system = LineWriter(self.run_dir / layout.SYSTEM)
             self._sampler = _sampling.Sampler(self._log_sample, interval)
         _lifecycle.watch(self)
 
@@ -278,8 +275,7 @@ class Run:
             self.log_text(message)
 
     def _log_sample(self, sample: dict[str, float]) -> None:
-        now = clock()  # no step: it belongs to none, and must not count on the script's
-        self._events.append(encode({"ts": now, "type": "metrics", "data": {**sample, "time": now}}))
+        self._system.append(encode({"ts": clock(), "type": "system", "data": sample}))
 
     # -- the best value ------------------------------------------------------------------------
 
@@ -494,7 +490,7 @@ def init(
     config: Any = None,
     capture_console: bool = False,
     resume: bool | None = None,
-    system_metrics: bool | float = False,
+    system_metrics: bool | float | None = None,
 ) -> Run:
     """Start a :class:`Run` and make it the active one, which the functions below write to.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 import runicorn as rn
-from runicorn import layout
+from runicorn import config, layout, telemetry
 
 NAN, INF = math.nan, math.inf
 
@@ -140,32 +141,66 @@ def test_a_run_checks_its_own_rules_through_both_doors(tmp_path: Path) -> None:
 def test_the_machine_is_sampled_beside_the_training(tmp_path: Path) -> None:
     run = rn.Run(storage=tmp_path, capture_env=False, system_metrics=0.05)
     run.log(loss=1)
-    events = run.run_dir / layout.EVENTS
+    file = run.run_dir / layout.SYSTEM
     deadline = time.monotonic() + 20
-    while events.read_bytes().count(b"system/memory_percent") < 2:
+    while not file.exists() or file.read_bytes().count(b"\n") < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     run.log(loss=2)
     run.finish()
-    size = events.stat().st_size
+    size = file.stat().st_size
     time.sleep(0.3)
-    assert events.stat().st_size == size
-    rows = [layout.parse_json(line)["data"] for line in events.read_bytes().splitlines()]
-    assert [row["global_step"] for row in rows if "global_step" in row] == [1, 2]
-    sample = next(row for row in rows if "system/memory_percent" in row)
-    assert 0 < sample["system/memory_percent"] <= 100
-    assert sample["process/memory_mib"] > 1
+    assert file.stat().st_size == size
+    samples = [layout.parse_json(line)["data"] for line in file.read_bytes().splitlines()]
+    assert 0 < samples[0]["system/memory_percent"] <= 100
+    assert samples[0]["process/memory_mib"] > 1
+    assert all(rate >= 0 for s in samples for key, rate in s.items() if key.endswith("mib_s"))
+    # What the script logs stays as it is: nothing of this is among it.
+    lines = (run.run_dir / layout.EVENTS).read_bytes().splitlines()
+    events = [layout.parse_json(line) for line in lines]
+    assert [event["data"]["global_step"] for event in events] == [1, 2]
 
 
-def test_one_argument_turns_sampling_on(tmp_path: Path) -> None:
-    def sampling() -> int:
-        return sum(thread.name == "runicorn-system" for thread in threading.enumerate())
+def sampling() -> int:
+    return sum(thread.name == "runicorn-system" for thread in threading.enumerate())
 
+
+def test_sampling_is_on_unless_turned_off(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("RUNICORN_SYSTEM_METRICS")
     before = sampling()  # of runs that other tests never finished
-    run = rn.Run(storage=tmp_path, capture_env=False)
-    assert sampling() == before
+
+    def samples(**arguments: Any) -> bool:
+        run = rn.Run(storage=tmp_path, capture_env=False, **arguments)
+        is_sampling = sampling() > before
+        run.finish()
+        assert sampling() == before
+        assert not (run.run_dir / layout.SYSTEM).exists()  # it ended before the first was due
+        return is_sampling
+
+    assert samples() and samples(system_metrics=30)
+    assert not samples(system_metrics=False)
+    config.change(lambda data: {**data, "system_metrics": False})
+    assert not samples() and samples(system_metrics=True)
+    monkeypatch.setenv("RUNICORN_SYSTEM_METRICS", "60")
+    assert samples()
+    monkeypatch.setenv("RUNICORN_SYSTEM_METRICS", "off")
+    assert not samples()
+
+
+def test_the_end_of_a_run_does_not_wait_for_a_tool(tmp_path: Path, monkeypatch: Any) -> None:
+    tool = tmp_path / "bin" / "nvidia-smi"
+    tool.parent.mkdir()
+    asked = tmp_path / "asked"
+    tool.write_text(f"#!/bin/sh\ntouch {asked}\nexec sleep 3\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tool.parent), prepend=os.pathsep)
+    monkeypatch.setattr(telemetry, "gpus", telemetry._Kept(telemetry._ask_gpus))
+    run = rn.Run(storage=tmp_path, capture_env=False, system_metrics=0.05)
+    deadline = time.monotonic() + 20
+    while not asked.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     run.finish()
-    run = rn.Run(storage=tmp_path, capture_env=False, system_metrics=True)
-    assert sampling() == before + 1
-    run.finish()
-    assert sampling() == before
+    assert any(thread.name == "runicorn-system" for thread in threading.enumerate())
+    assert not (run.run_dir / layout.SYSTEM).exists()

@@ -39,6 +39,7 @@ _PRIORITIES = {
     layout.ARTIFACTS_USED: 2,
     layout.EVENTS: 3,
     layout.LOGS: 3,
+    layout.SYSTEM: 3,
 }
 _MEDIA_PRIORITY = 4
 
