@@ -287,6 +287,22 @@ class Plan(serializers.Serializer):
     metadata = serializers.DictField(required=False)
     tags = serializers.ListField(child=serializers.CharField(), required=False)
     created_by_run = serializers.CharField(required=False, allow_blank=True, default="")
+    key = serializers.CharField(
+        required=False, help_text="With it, an unfinished upload of the same is gone on with."
+    )
+
+
+class Recipe(serializers.Serializer):
+    chunks = serializers.ListField(help_text="[sha256 digest, bytes] of each, in order.")
+
+
+class LackingChunks(serializers.Serializer):
+    missing = serializers.ListField(child=serializers.CharField(), help_text="Digests.")
+    complete = serializers.BooleanField()
+
+
+class PackTaken(serializers.Serializer):
+    taken = serializers.IntegerField()
 
 
 class MissingContent(serializers.Serializer):
@@ -298,6 +314,8 @@ class MissingContent(serializers.Serializer):
 class UploadState(serializers.Serializer):
     upload_id = serializers.CharField()
     missing = MissingContent(many=True)
+    encodings = serializers.ListField(child=serializers.CharField(), help_text="Of parts, packs.")
+    chunks = serializers.DictField(help_text="How contents are cut: FastCDC 2020, bytes.")
 
 
 class PartWritten(serializers.Serializer):

@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from runicorn.artifacts.names import inside
 
+from . import encodings
 from .models import Version
 
 BLOCK = 256 * 2**10
@@ -33,11 +34,12 @@ class Pieces(StreamingHttpResponse):
 def file(request: HttpRequest, path: Path, etag: str) -> HttpResponse | StreamingHttpResponse:
     """The file, or the part of it that the ``Range`` header asks for.
 
-    *etag*: the content's digest; the content of a version never changes.
+    A whole file goes out as zstd to whoever takes that, if that makes it smaller. *etag*: the
+    content's digest; the content of a version never changes.
     """
     quoted = f'"{etag}"'
-    if request.headers.get("If-None-Match") == quoted:
-        return HttpResponse(status=304, headers={"ETag": quoted})
+    if request.headers.get("If-None-Match", "") in (quoted, f'"{etag}-zstd"'):
+        return HttpResponse(status=304, headers={"ETag": request.headers["If-None-Match"]})
     opened = path.open("rb")
     size = path.stat().st_size
     asked = request.headers.get("Range", "")
@@ -48,12 +50,21 @@ def file(request: HttpRequest, path: Path, etag: str) -> HttpResponse | Streamin
         "ETag": quoted,
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(path.name, safe='')}",
         "X-Content-Type-Options": "nosniff",
+        "Vary": "Accept-Encoding",
     }
     part = parse_range(asked, size)
     if part is None:
         opened.close()
         return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
     start, end = part
+    if not asked and encodings.is_asked(request) and encodings.is_worth_it(opened.read(BLOCK)):
+        opened.seek(0)
+        headers |= {"ETag": f'"{etag}-zstd"', "Content-Encoding": "zstd"}
+        return Pieces(
+            encodings.compressed(_read(opened, size)),
+            content_type="application/octet-stream",
+            headers=headers,
+        )
     opened.seek(start)
     headers["Content-Length"] = str(end - start)
     is_part = bool(asked) and (start, end) != (0, size)
@@ -92,14 +103,23 @@ def _read(opened: BinaryIO, count: int) -> Iterator[bytes]:
             yield block
 
 
-def archive(version: Version) -> Pieces:
-    """All files of the version as one tar, written while it is sent."""
+def archive(request: HttpRequest, version: Version) -> Pieces:
+    """All files of the version as one tar, written while it is sent; as zstd if that is asked."""
     name = f"{version.artifact.name}-v{version.number}"
-    return Pieces(
-        tar(version),
-        content_type="application/x-tar",
-        headers={"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}.tar"},
-    )
+    pieces = tar(version)
+    headers = {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}.tar",
+        "Vary": "Accept-Encoding, Accept",
+    }
+    content_type = "application/x-tar"
+    if "application/zstd" in request.headers.get("Accept", ""):
+        content_type = "application/zstd"  # a file that stays compressed
+        headers["Content-Disposition"] += ".zst"
+        pieces = encodings.compressed(pieces)
+    elif encodings.is_asked(request):
+        headers["Content-Encoding"] = "zstd"
+        pieces = encodings.compressed(pieces)
+    return Pieces(pieces, content_type=content_type, headers=headers)
 
 
 def tar(version: Version) -> Iterator[bytes]:

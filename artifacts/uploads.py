@@ -4,12 +4,17 @@ An upload is a folder of its own below ``.runicorn/uploads``. Contents that the 
 into it at once, so that nothing the client was told not to send can go away before the commit.
 A content that is on its way is ``<digest>.part``: its size is the offset to continue from, after
 any interruption on either side.
+
+A commit happens once, however often it is asked for and whatever is killed meanwhile: the version
+notes the upload's id in the same rename that makes it visible, and the upload, reduced to
+``done.json``, answers for a week with the version that it became.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import tarfile
 import time
 import uuid
 from collections.abc import Callable
@@ -21,10 +26,14 @@ from django.conf import settings
 
 from runicorn import layout
 from runicorn.artifacts import FileEntry, ReferenceEntry
+from runicorn.artifacts.artifact import note_created
+from runicorn.artifacts.chunking import Chunk
+from runicorn.artifacts.names import parse_digest
 from runicorn.artifacts.pool import hash_file
-from runicorn.artifacts.storage import Draft
+from runicorn.artifacts.storage import CHANGES, Draft, Location
+from runs.models import Run
 
-from . import index
+from . import chunks, index
 from .actions import actor
 from .exceptions import ContentsMissing, UploadMismatch, UploadNotFound, WrongOffset
 from .models import Version
@@ -32,7 +41,11 @@ from .models import Version
 LARGEST_PART = 64 * 2**20
 _STALE_SECONDS = 7 * 86400
 _PLAN = "plan.json"
+_DONE = "done.json"
 _BLOCK = 1 << 20
+_UPLOAD_ID = "upload_id"
+
+Read = Callable[[int], bytes]
 
 
 @dataclass
@@ -60,29 +73,62 @@ class Upload:
     def _part(self, digest: str) -> Path:
         return self.folder / f"{digest}.part"
 
+    def _chunk(self, digest: str) -> Path:
+        return self.folder / f"{digest}.chunk"
+
 
 def start(plan: dict[str, Any], *, by: Any) -> Upload:
-    """Begin an upload of *plan*, whose names, paths and digests were checked."""
+    """Begin an upload of *plan*, whose names, paths and digests were checked.
+
+    One that was begun with the same ``key`` and is not finished is gone on with.
+    """
+    plan = {**plan, "created_by_user": actor(by)}
+    if plan["key"] and (begun := _begun(plan)):
+        return begun
     upload_id = uuid.uuid4().hex
     folder = _home() / upload_id
     folder.mkdir(parents=True)
-    upload = Upload(upload_id, folder, plan)
-    pool = index.storage().pool
+    store = index.storage()
+    upload = Upload(upload_id, folder, {**plan, "after": _newest(plan)})
     for digest, size in upload.sizes.items():
-        pool.link(digest, size, str(folder / digest))
-    layout.write_json(folder / _PLAN, {**plan, "created_by_user": actor(by)})
+        store.pool.link(digest, size, str(folder / digest))
+    layout.write_json(folder / _PLAN, upload.plan)
     return upload
 
 
+def _begun(plan: dict[str, Any]) -> Upload | None:
+    """The unfinished upload of the same plan."""
+    for file in _home().glob(f"*/{_PLAN}"):
+        kept = layout.read_json(file)
+        if {**kept, "after": 0} == {**plan, "after": 0} and not (file.parent / _DONE).exists():
+            return Upload(file.parent.name, file.parent, kept)
+    return None
+
+
+def _newest(plan: dict[str, Any]) -> int:
+    try:
+        numbers = index.storage().find(plan["name"], plan["type"]).numbers()
+    except FileNotFoundError:
+        return 0
+    return max(numbers, default=0)
+
+
 def get(upload_id: str) -> Upload:
-    """Raises UploadNotFound."""
+    """Raises UploadNotFound, also for one that was committed."""
+    upload = _find(upload_id)
+    if (upload.folder / _DONE).exists():
+        raise UploadNotFound(upload_id)
+    return upload
+
+
+def _find(upload_id: str) -> Upload:
     folder = _home() / upload_id
     if len(upload_id) != 32 or not upload_id.isalnum() or not (folder / _PLAN).is_file():
         raise UploadNotFound(upload_id)
     return Upload(upload_id, folder, layout.read_json(folder / _PLAN))
 
 
-def write_part(upload: Upload, digest: str, offset: int, read: Callable[[int], bytes]) -> int:
+def write_part(upload: Upload, digest: str, offset: int, read: Read) -> int:
     """Append what *read* gives from *offset* on; the offset now reached.
 
     Raises WrongOffset, and UploadMismatch if the whole is not what was announced: it is to be sent
@@ -114,8 +160,134 @@ def write_part(upload: Upload, digest: str, offset: int, read: Callable[[int], b
     return reached
 
 
-def commit(upload: Upload, *, by: Any) -> Version:
-    """Make the upload a version. Raises ContentsMissing, and ValueError as saving does."""
+class _Readable:
+    """What ``tarfile`` wants of a stream."""
+
+    def __init__(self, read: Read) -> None:
+        self.read = read
+
+
+def write_pack(upload: Upload, read: Read) -> int:
+    """Take in the whole contents and chunks in a tar, each a file named by its digest.
+
+    Returns how many. What has arrived is kept, even if the tar ends early. Raises UploadMismatch.
+    """
+    wanted = {**upload.sizes, **chunks.announced(upload.folder)}
+    taken = 0
+    try:
+        with tarfile.open(fileobj=_Readable(read), mode="r|") as tar:  # type: ignore[call-overload]
+            for member in tar:
+                try:
+                    digest = parse_digest(member.name)
+                except ValueError as error:
+                    raise UploadMismatch(str(error)) from None
+                is_plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE)  # no holes to fill
+                if not is_plain or wanted.get(digest) != member.size:
+                    raise UploadMismatch(f"sha256:{digest} was not announced so.")
+                content = tar.extractfile(member)
+                assert content is not None
+                _take(upload, digest, content.read)
+                taken += 1
+    except tarfile.TarError as error:
+        raise UploadMismatch(f"Not a tar archive: {error}") from None
+    return taken
+
+
+def _take(upload: Upload, digest: str, read: Read) -> None:
+    target = upload._content(digest) if digest in upload.sizes else upload._chunk(digest)
+    temporary = upload.folder / f".{uuid.uuid4().hex}.tmp"
+    try:
+        with temporary.open("xb") as file:
+            while block := read(_BLOCK):
+                file.write(block)
+        with temporary.open("rb") as file:
+            found, _ = hash_file(file.fileno())
+        if found != digest:
+            raise UploadMismatch(f"The bytes sent as sha256:{digest} are sha256:{found}.")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def build(upload: Upload, digest: str, recipe: list[Chunk]) -> list[Chunk]:
+    """Put the content together from chunks that arrived and those of the newest version's files.
+
+    Returns the chunks that are missing for it; none: the content is there. Raises UploadMismatch.
+    """
+    size = upload.sizes[digest]
+    if sum(chunk.length for chunk in recipe) != size:
+        raise UploadMismatch(f"The chunks are not the {size} bytes announced.")
+    part = upload._part(digest)
+    with layout.locked(part):
+        if upload._content(digest).exists():
+            return []
+        chunks.announce(upload.folder, recipe)
+        known = chunks.Known(upload.folder, upload.plan, digest)
+        lacking = {c.digest: c for c in recipe if not known.has(c) and not _has(upload, c)}
+        if lacking:
+            return list(lacking.values())
+        with part.open("wb") as file:
+            for chunk in recipe:
+                own = upload._chunk(chunk.digest)
+                file.write(own.read_bytes() if own.exists() else known.read(chunk))
+        with part.open("rb") as file:
+            found, _ = hash_file(file.fileno())
+        if found != digest:
+            part.unlink()
+            raise UploadMismatch(f"The chunks make sha256:{found}, not sha256:{digest}.")
+        part.rename(upload._content(digest))
+        chunks.remember(digest, recipe)
+    return []
+
+
+def _has(upload: Upload, chunk: Chunk) -> bool:
+    return _size(upload._chunk(chunk.digest)) == chunk.length
+
+
+def commit(upload_id: str, *, by: Any) -> Version:
+    """Make the upload a version, once: asked again, the version that it became.
+
+    Raises UploadNotFound, ContentsMissing, and ValueError as saving does.
+    """
+    upload = _find(upload_id)
+    with layout.locked(upload.folder / _PLAN):
+        done = layout.read_json(upload.folder / _DONE) or _saved_before(upload)
+        if not done:
+            done = _save(upload)
+        layout.write_json(upload.folder / _DONE, done)
+        _empty(upload.folder)
+    try:
+        location = index.storage().find(done["name"], done["type"])
+    except FileNotFoundError:
+        raise UploadNotFound(upload_id) from None
+    artifact = index.take_in(location)
+    version = artifact.versions.filter(number=done["version"]).first() if artifact else None
+    if version is None:  # purged since
+        raise UploadNotFound(upload_id)
+    _note(upload, version)
+    return version
+
+
+def _saved_before(upload: Upload) -> dict[str, Any]:
+    """What the upload became before its process was killed; empty if nothing yet."""
+    plan = upload.plan
+    try:
+        location = index.storage().find(plan["name"], plan["type"])
+    except FileNotFoundError:
+        return {}
+    for number in location.numbers():
+        if number > plan.get("after", 0):
+            changes = layout.read_json(location.folder / f"v{number}" / CHANGES)
+            if changes.get(_UPLOAD_ID) == upload.id:
+                return _done(location, number)
+    return {}
+
+
+def _done(location: Location, number: int) -> dict[str, Any]:
+    return {"name": location.name, "type": location.type, "version": number}
+
+
+def _save(upload: Upload) -> dict[str, Any]:
     if missing := upload.missing():
         raise ContentsMissing(f"{len(missing)} contents have not arrived yet.")
     plan, store = upload.plan, index.storage()
@@ -138,23 +310,35 @@ def commit(upload: Upload, *, by: Any) -> Version:
         plan["metadata"],
         plan["tags"],
     )
-    times = {file["path"]: file.get("modified_at") for file in plan["files"]}
     metadata, _ = store.save(
         draft,
         created_by_run=plan["created_by_run"],
         created_by_user=plan["created_by_user"],
         store=place,
-        modified_at=times,
+        modified_at={file["path"]: file.get("modified_at") for file in plan["files"]},
+        changes={_UPLOAD_ID: upload.id},
     )
-    discard(upload)
-    location = store.find(metadata.name, metadata.type)
-    artifact = index.take_in(location)
-    assert artifact is not None
-    return artifact.versions.get(number=metadata.version)
+    return _done(store.find(metadata.name, metadata.type), metadata.version)
+
+
+def _note(upload: Upload, version: Version) -> None:
+    """Tell the folder of the run that made it, if it is here: its record lists what it created."""
+    run = Run.objects.by_id(version.created_by_run) if version.created_by_run else None
+    if run is not None and run.path is not None and run.path.is_dir():
+        metadata = version.metadata()
+        size = sum(file["size"] for file in upload.plan["files"])
+        note_created(run.path, metadata, size, once=True)
 
 
 def discard(upload: Upload) -> None:
     shutil.rmtree(upload.folder, ignore_errors=True)
+
+
+def _empty(folder: Path) -> None:
+    """Remove all but the two documents, by which the commit answers when it is asked again."""
+    for path in folder.iterdir():
+        if path.name not in (_PLAN, _DONE, f"{_PLAN}.lock"):
+            path.unlink(missing_ok=True)
 
 
 def collect_stale() -> None:
@@ -163,8 +347,11 @@ def collect_stale() -> None:
         try:
             if time.time() - folder.stat().st_mtime > _STALE_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
+            elif (folder / _DONE).exists():
+                _empty(folder)
         except FileNotFoundError:
             continue
+    chunks.forget_lost()
 
 
 def _home() -> Path:

@@ -52,6 +52,8 @@ DOCUMENTED = {
     # Beyond v0.4: one artifact is many of these.
     "GET /api/artifacts/{id}/v{id}/files/{id}": 6000,
     "PUT /api/artifact-uploads/{id}/{id}": 6000,
+    "PUT /api/artifact-uploads/{id}/{id}/chunks": 6000,
+    "PUT /api/artifact-uploads/{id}/pack": 6000,
 }
 """Requests per minute where the documentation differs from the default of 60."""
 

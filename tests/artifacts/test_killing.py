@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+import runicorn as rn
+from runicorn import api
 from runicorn.artifacts import ArtifactStorage
 from runicorn.artifacts.storage import Draft
 from tests.sdk.conftest import WITH_SDK
-from tests.servers import ROOT
+from tests.servers import ROOT, accepts, free_port, wait_until
 
 TIMES = 50
 
@@ -102,62 +107,102 @@ def check(storage: ArtifactStorage) -> None:
     assert aside == []
 
 
-UPLOADS = """
-import hashlib, io, os, sys
+SERVERS = """
+import os, signal, sys
 sys.path.insert(0, os.getcwd())
+from runicorn._django import serve
 import django
 django.setup()
-from artifacts import uploads
-
-def finish(upload):
-    content = bytes.fromhex(upload.plan["metadata"]["seed"]) * 40_000
-    for entry in upload.missing():
-        for start in range(entry["offset"], len(content), 100_000):
-            part = io.BytesIO(content[start : start + 100_000])
-            uploads.write_part(upload, entry["digest"][7:], start, part.read)
-    uploads.commit(upload, by=None)
-
-print("ready", flush=True)
-if uploads._home().exists():
-    for folder in list(uploads._home().iterdir()):
-        if (folder / "plan.json").exists():
-            finish(uploads.get(folder.name))
-while True:
-    seed = os.urandom(16)
-    content = seed * 40_000
-    digest = hashlib.sha256(content).hexdigest()
-    plan = {"name": "net", "type": "model", "references": [], "description": "", "tags": []}
-    plan |= {"created_by_run": "", "metadata": {"seed": seed.hex()}}
-    plan |= {"files": [{"path": "w.bin", "size": len(content), "digest": digest}]}
-    finish(uploads.start(plan, by=None))
+from django.urls import get_resolver
+get_resolver().url_patterns
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for port in sys.stdin:
+    if (server := os.fork()) == 0:
+        sys.exit(serve("127.0.0.1", int(port)))
+    print(server, flush=True)
 """
+"""Starts ``runicorn viewer`` on each port that it is told, from a process that has loaded it."""
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_killed_during_uploads(tmp_path):
-    """The next process goes on where the killed one was, and loses nothing."""
+@pytest.mark.timeout(600)
+def test_servers_killed_during_uploads(tmp_path):
+    """Whatever the client had asked for: asked again, each upload becomes one version."""
     root = tmp_path / "root"
     root.mkdir()
+    folder = tmp_path / "files"
+    folder.mkdir()
     env = WITH_SDK | {"RUNICORN_DIR": str(root), "DJANGO_SETTINGS_MODULE": "settings.local"}
-    subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=env, check=True)
+    env |= {"XDG_CONFIG_HOME": str(tmp_path)}
+    limits = {"settings": {"enable_rate_limiting": False}}
+    (tmp_path / "runicorn").mkdir()
+    (tmp_path / "runicorn/rate_limits.json").write_text(json.dumps(limits))
     chance = random.Random(5)
-    for _ in range(TIMES):
-        command = [sys.executable, "-c", UPLOADS]
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, env=env, cwd=ROOT)
-        assert child.stdout is not None and child.stdout.readline() == b"ready\n"
-        time.sleep(chance.uniform(0, 0.15))
-        assert child.poll() is None
-        child.kill()
-        child.wait()
-        child.stdout.close()
+    starter = subprocess.Popen(
+        [sys.executable, "-c", SERVERS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=env,
+        cwd=ROOT,
+        text=True,
+        bufsize=1,
+    )
+    assert starter.stdin is not None and starter.stdout is not None
+    port = free_port()
+
+    def start() -> int:
+        starter.stdin.write(f"{port}\n")
+        server = int(starter.stdout.readline())
+        wait_until(lambda: accepts(port), "the server")
+        return server
+
+    made: list[str] = []
+    is_over = threading.Event()
+
+    def upload() -> None:
+        """One artifact after the other, each until it is there."""
+        while not is_over.is_set():
+            marker = f"{len(made)}"
+            artifact = rn.Artifact("net", "model", metadata={"marker": marker})
+            for name, size in (("large", 3 << 20), ("small", 5000)):
+                (folder / name).write_bytes(os.urandom(size))
+                artifact.add_file(folder / name)
+            artifact.add_file(folder / "same")
+            while True:
+                try:
+                    with api.connect(f"http://127.0.0.1:{port}", max_retries=0) as client:
+                        client.artifacts.upload(artifact)
+                    break
+                except api.ConnectionError:
+                    time.sleep(0.01)
+            made.append(marker)
+
+    (folder / "same").write_bytes(b"same in all")
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            server = start()
+            client = thread.submit(upload)
+            for _ in range(TIMES):
+                reached = len(made)
+                time.sleep(chance.uniform(0, 0.3))
+                os.kill(server, signal.SIGKILL)
+                wait_until(lambda: not accepts(port), "the end")
+                server = start()
+            wait_until(lambda: len(made) > reached, "the last upload")
+            is_over.set()
+            client.result(timeout=60)
+            os.kill(server, signal.SIGKILL)
+        finally:
+            is_over.set()
+            starter.kill()
+            starter.communicate()
     storage = ArtifactStorage(root)
     storage.collect_garbage()
     location = storage.find("net")
-    assert len(location.numbers()) > 10
-    seeds = set()
+    markers = [storage.metadata(location, n).metadata["marker"] for n in location.numbers()]
+    assert markers == made
+    assert len(made) > TIMES / 4
     for number in location.numbers():
         assert storage.verify(location, number) == []
-        seeds.add(storage.metadata(location, number).metadata["seed"])
-    # A process killed right after its commit does not know of it: its upload is committed again.
-    assert len(location.numbers()) <= len(seeds) + TIMES
+    check(storage)

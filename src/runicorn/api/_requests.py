@@ -46,6 +46,8 @@ def send(client: Settings, request: Request) -> Steps[httpx.Response]:
     """
     retries = client.max_retries if request.retries is None else request.retries
     is_repeatable = request.method != "POST"
+    if request.is_repeatable is not None:
+        is_repeatable = request.is_repeatable
     delay = FIRST_DELAY_S
     for left in range(retries, -1, -1):
         wait = delay
@@ -125,22 +127,22 @@ def json_of(response: httpx.Response) -> Any:
 
 def get(client: Settings, endpoint: str, params: dict[str, Any] | None = None) -> Steps[Any]:
     """GET *endpoint* (``/api/…``); the parsed JSON. Parameters that are None are left out."""
-    return (yield from _json(client, Request("GET", endpoint, _given(params))))
+    return (yield from json_answer(client, Request("GET", endpoint, _given(params))))
 
 
 def post(client: Settings, endpoint: str, json: Any = None) -> Steps[Any]:
     """POST *json* to *endpoint*; the parsed JSON. Not repeated if it may have arrived."""
-    return (yield from _json(client, Request("POST", endpoint, json=json)))
+    return (yield from json_answer(client, Request("POST", endpoint, json=json)))
 
 
 def put(client: Settings, endpoint: str, json: Any = None) -> Steps[Any]:
     """PUT *json* to *endpoint*; the parsed JSON."""
-    return (yield from _json(client, Request("PUT", endpoint, json=json)))
+    return (yield from json_answer(client, Request("PUT", endpoint, json=json)))
 
 
 def delete(client: Settings, endpoint: str, json: Any = None) -> Steps[Any]:
     """DELETE *endpoint*; the parsed JSON."""
-    return (yield from _json(client, Request("DELETE", endpoint, json=json)))
+    return (yield from json_answer(client, Request("DELETE", endpoint, json=json)))
 
 
 def expect_object(call: Steps[Any]) -> Steps[dict[str, Any]]:
@@ -171,7 +173,8 @@ def save(
     return path
 
 
-def _json(client: Settings, request: Request) -> Steps[Any]:
+def json_answer(client: Settings, request: Request) -> Steps[Any]:
+    """The parsed JSON that answers *request*."""
     return json_of((yield from send(client, request)))
 
 

@@ -30,12 +30,19 @@ class Request:
     """Fields to send beside *upload*."""
     upload: Path | None = None
     """A file to send as the multipart field ``file``."""
+    content: bytes | None = None
+    """A body as it is, described by *headers*."""
+    headers: dict[str, str] | None = None
     save_to: Path | None = None
     """Where to write the body of a good answer, piece by piece; it is not kept in memory."""
+    resume: bool = False
+    """Keep what has arrived in *save_to*, and ask only for the rest."""
     progress: Progress | None = None
     timeout_s: float | None = None
     retries: int | None = None
     """Instead of the client's own number."""
+    is_repeatable: bool | None = None
+    """Whether it may be sent again after it may have arrived; None: unless it is a POST."""
 
 
 @dataclass(frozen=True)
@@ -44,24 +51,32 @@ class Pause:
 
 
 @dataclass(frozen=True)
+class Work:
+    """Something to compute, or to do with local files, where it blocks nobody."""
+
+    call: Callable[[], Any]
+
+
+@dataclass(frozen=True)
 class Emit(Generic[T]):
     value: T
 
 
-Steps: TypeAlias = Generator[Request | Pause, Any, T]
-Stream: TypeAlias = Generator[Request | Pause | Emit[T], Any, None]
+Step: TypeAlias = Request | Pause | Work
+Steps: TypeAlias = Generator[Step, Any, T]
+Stream: TypeAlias = Generator[Step | Emit[T], Any, None]
 
 
 class Blocking(Protocol):
     """Performs steps in the calling thread."""
 
-    def perform(self, step: Request | Pause) -> Any: ...
+    def perform(self, step: Step) -> Any: ...
 
 
 class Awaiting(Protocol):
     """Performs steps in an event loop."""
 
-    async def perform(self, step: Request | Pause) -> Any: ...
+    async def perform(self, step: Step) -> Any: ...
 
 
 def run(steps: Steps[T], transport: Blocking) -> T:

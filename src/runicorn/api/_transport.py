@@ -17,7 +17,7 @@ import httpx
 import orjson
 
 from .._version import __version__
-from ._steps import Pause, Progress, Request
+from ._steps import Pause, Progress, Request, Step, Work
 
 _PIECE = 256 * 1024
 
@@ -27,12 +27,13 @@ class Transport:
 
     def __init__(self, base_url: str, timeout_s: float, token: str | None) -> None:
         self.base_url = base_url
+        self.is_local = _is_this_machine(base_url)
         self.timeout_s = timeout_s
         self.options: dict[str, Any] = {
             "headers": {"User-Agent": f"runicorn/{__version__}"},
             "timeout": timeout_s,
             "follow_redirects": False,
-            "trust_env": not _is_this_machine(base_url),  # no proxy can reach what we call so
+            "trust_env": not self.is_local,  # no proxy can reach what we call so
         }
         if token:
             self.options["headers"]["Authorization"] = f"Bearer {token}"
@@ -44,9 +45,17 @@ class Transport:
             "params": request.params,
             "timeout": request.timeout_s or self.timeout_s,
         }
+        if request.headers:
+            arguments["headers"] = dict(request.headers)
         if request.json is not None:
             arguments["content"] = orjson.dumps(request.json)
             arguments["headers"] = {"Content-Type": "application/json"}
+        if request.content is not None:
+            arguments["content"] = request.content
+        if request.resume and (there := _size(request.save_to)):
+            # of the bytes themselves: a part of something compressed is of no use
+            rest = {"Range": f"bytes={there}-", "Accept-Encoding": "identity"}
+            arguments["headers"] = {**(request.headers or {}), **rest}
         if file is not None:
             assert request.upload is not None
             arguments["files"] = {"file": (request.upload.name, file)}
@@ -59,16 +68,18 @@ class BlockingTransport(Transport):
         super().__init__(base_url, timeout_s, token)
         self.session = httpx.Client(**self.options)
 
-    def perform(self, step: Request | Pause) -> httpx.Response | None:
+    def perform(self, step: Step) -> Any:
         if isinstance(step, Pause):
             time.sleep(step.seconds)
             return None
+        if isinstance(step, Work):
+            return step.call()
         with _opened(step) as file, self.session.stream(**self.arguments(step, file)) as response:
             if step.save_to is None or response.status_code >= 300:
                 response.read()
             else:
-                with _download(step.save_to) as target:
-                    report = _reporter(step.progress, response)
+                with _target(step, response) as target:
+                    report = _reporter(step, response, target)
                     for piece in response.iter_bytes(_PIECE):
                         target.write(piece)
                         report(response)
@@ -80,17 +91,19 @@ class AwaitingTransport(Transport):
         super().__init__(base_url, timeout_s, token)
         self.session = httpx.AsyncClient(**self.options)
 
-    async def perform(self, step: Request | Pause) -> httpx.Response | None:
+    async def perform(self, step: Step) -> Any:
         if isinstance(step, Pause):
             await asyncio.sleep(step.seconds)
             return None
+        if isinstance(step, Work):
+            return await asyncio.to_thread(step.call)
         with _opened(step) as file:
             async with self._stream(self.arguments(step, file)) as response:
                 if step.save_to is None or response.status_code >= 300:
                     await response.aread()
                 else:
-                    with _download(step.save_to) as target:
-                        report = _reporter(step.progress, response)
+                    with _target(step, response) as target:
+                        report = _reporter(step, response, target)
                         async for piece in response.aiter_bytes(_PIECE):
                             target.write(piece)
                             report(response)
@@ -132,6 +145,25 @@ def _opened(request: Request) -> Iterator[Any]:
 
 
 @contextmanager
+def _target(request: Request, response: httpx.Response) -> Iterator[IO[bytes]]:
+    """Where the body goes: to the end of what is there if it is the rest of it."""
+    assert request.save_to is not None
+    if request.resume:
+        with request.save_to.open("ab" if response.status_code == 206 else "wb") as file:
+            yield file
+    else:
+        with _download(request.save_to) as file:
+            yield file
+
+
+def _size(path: Path | None) -> int:
+    try:
+        return path.stat().st_size if path else 0
+    except FileNotFoundError:
+        return 0
+
+
+@contextmanager
 def _download(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the place of *path* once it is complete, and leaves nothing otherwise."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -144,9 +176,12 @@ def _download(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
-def _reporter(progress: Progress | None, response: httpx.Response) -> Any:
+def _reporter(request: Request, response: httpx.Response, target: IO[bytes]) -> Any:
+    progress = request.progress
     if progress is None:
         return lambda response: None
+    if request.resume:
+        return lambda response: progress(target.tell(), None)
     length = response.headers.get("Content-Length", "")
     total = int(length) if length.isdecimal() else None
     return lambda response: progress(response.num_bytes_downloaded, total)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from . import _requests as http
-from ._calls import JSON, Client, _slice, path
+from . import _transfers as transfers
+from ._calls import JSON, _slice, path
 from ._steps import Awaiting, Blocking, Progress, Steps, awaiting, blocking
-from .exceptions import BadRequestError, NotFoundError, RunicornAPIError
+from ._transfers import Client
+from .exceptions import BadRequestError, NotFoundError
 
 
 class _Extension:
@@ -24,6 +23,7 @@ class _Extension:
         self._transport: Any = client._transport
         self.timeout: float = client.timeout
         self.max_retries: int = client.max_retries
+        self.is_local: bool = self._transport.is_local
 
 
 def list_artifacts(
@@ -105,58 +105,21 @@ def download_artifact(
     self: Client,
     artifact_id: str,
     output_path: str | os.PathLike[str],
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
+    compress: bool | None = None,
 ) -> Steps[str]:
     """Bring the files of a version into the folder *output_path*; its path.
 
     Each file appears when it is complete and its content is what the version says it is; those
-    that are there already are not asked for again. *progress*: called with (bytes done, bytes in
-    total). From an original server only files that can be seen from here can be copied;
-    NotImplementedError elsewhere.
+    that are there already are not asked for again, and one that broke off goes on where it was.
+    *progress*: True for a bar, or a function of (bytes done, bytes in total). *compress*: take
+    zstd; by default if the server is another machine. From an original server only files that can
+    be seen from here can be copied; NotImplementedError elsewhere.
     """
     name, version = yield from _resolve(self, artifact_id)
     address = path("artifacts", name, f"v{version}", "files")
-    listing = yield from http.get(self, address)
-    target = Path(output_path)
-    target.mkdir(parents=True, exist_ok=True)
-    total = sum(file["size"] for file in listing["files"])
-    done = 0
-    for file in listing["files"]:
-        to = target / file["path"]
-        if not to.resolve().is_relative_to(target.resolve()):
-            raise BadRequestError(f"Bad request: {file['path']!r} would leave {target}")
-        if not _is_complete(to, file["digest"]):
-            yield from _fetch(self, address, file, to, _shifted(progress, done, total))
-        if not _is_complete(to, file["digest"]):
-            to.unlink()
-            raise RunicornAPIError(f"{file['path']} did not arrive as it is described; try again")
-        done += file["size"]
+    yield from transfers.download(self, address, Path(output_path), progress, compress)
     return str(output_path)
-
-
-def _fetch(
-    self: Client, address: str, file: JSON, to: Path, progress: Progress | None
-) -> Steps[None]:
-    try:
-        yield from http.save(self, f"{address}/{quote(file['path'])}", to, progress=progress)
-    except NotFoundError:
-        source = file.get("absolute_path")
-        if not source or not Path(source).is_file():
-            raise NotImplementedError("Download not yet implemented in API client") from None
-        shutil.copy2(source, to)
-
-
-def _shifted(progress: Progress | None, done: int, total: int) -> Progress | None:
-    """*progress* of one file as that of all of them."""
-    return progress and (lambda part, _: progress(done + part, total))
-
-
-def _is_complete(file: Path, digest: str) -> bool:
-    try:
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest() == digest[len("sha256:") :]
-    except FileNotFoundError:
-        return False
 
 
 def _resolve(self: Client, artifact_id: str) -> Steps[tuple[str, int]]:
@@ -187,6 +150,7 @@ class ArtifactsAPI(_Extension):
     delete_artifact = blocking(delete_artifact)
     get_stats = blocking(get_stats)
     download_artifact = blocking(download_artifact)
+    upload = blocking(transfers.upload)
 
 
 class AsyncArtifactsAPI(_Extension):
@@ -203,3 +167,4 @@ class AsyncArtifactsAPI(_Extension):
     delete_artifact = awaiting(delete_artifact)
     get_stats = awaiting(get_stats)
     download_artifact = awaiting(download_artifact)
+    upload = awaiting(transfers.upload)

@@ -235,20 +235,29 @@ def log_artifact(run: Run, artifact: Artifact) -> int:
     storage = ArtifactStorage(run.storage_root)
     metadata, manifest = storage.save(artifact._draft(), created_by_run=run.id)
     artifact._version = metadata.version
+    size = sum(file.size for file in manifest.files)
+    note_created(run.run_dir, metadata, size)
+    return metadata.version
+
+
+def note_created(
+    run_dir: Path, metadata: ArtifactMetadata, size: int, *, once: bool = False
+) -> None:
+    """Note in the run's folder that it made the version, whose files have *size* bytes."""
     _record(
-        run,
+        run_dir,
         layout.ARTIFACTS_CREATED,
         {
-            "name": artifact.name,
+            "name": metadata.name,
             "type": metadata.type,
             "version": metadata.version,
             "created_at": metadata.created_at,
-            "size_bytes": sum(file.size for file in manifest.files),
+            "size_bytes": size,
             "num_files": metadata.num_files,
             "num_references": metadata.num_references,
         },
+        once=once,
     )
-    return metadata.version
 
 
 def use_artifact(run: Run, spec: str) -> Artifact:
@@ -261,7 +270,7 @@ def use_artifact(run: Run, spec: str) -> Artifact:
     metadata = artifact.get_metadata()
     assert metadata is not None
     _record(
-        run,
+        run.run_dir,
         layout.ARTIFACTS_USED,
         {
             "name": name,
@@ -276,9 +285,9 @@ def use_artifact(run: Run, spec: str) -> Artifact:
     return artifact
 
 
-def _record(run: Run, document: str, entry: dict[str, Any], *, once: bool = False) -> None:
+def _record(run_dir: Path, document: str, entry: dict[str, Any], *, once: bool = False) -> None:
     """Note *entry* in the run's document; *once*: not if the version is noted already."""
-    path = run.run_dir / document
+    path = run_dir / document
     key = (entry["name"], entry["version"])
     try:
         with layout.locked(path):
@@ -289,7 +298,7 @@ def _record(run: Run, document: str, entry: dict[str, Any], *, once: bool = Fals
             if not once or key not in known:
                 layout.write_json(path, {**data, "artifacts": [*noted, entry]})
     except (OSError, TimeoutError) as error:
-        logger.warning("Run %s could not note %s:v%s: %s", run.id, *key, error)
+        logger.warning("Run %s could not note %s:v%s: %s", run_dir.name, *key, error)
 
 
 def _files_below(folder: str) -> Iterator[str]:

@@ -241,11 +241,13 @@ class ArtifactStorage:
         created_by_user: str | None = None,
         store: Callable[[str | Path, str], FileEntry] | None = None,
         modified_at: Mapping[str, float | None] | None = None,
+        changes: Mapping[str, Any] | None = None,
     ) -> tuple[ArtifactMetadata, ArtifactManifest]:
         """Make *draft* the next version of its artifact.
 
         *store*: how a file gets to its place, where that is not copying it. *modified_at*: the
-        times to note instead of the files' own, by path. Raises ValueError for what may not be
+        times to note instead of the files' own, by path. *changes*: what ``changes.json`` is to
+        say from the first moment on. Raises ValueError for what may not be
         saved, and OSError; then nothing of it remains.
         """
         if not draft.files and not draft.references:
@@ -268,6 +270,8 @@ class ArtifactStorage:
             manifest = ArtifactManifest.of(entries, draft.references, time.time())
             text = manifest.dump()
             (staging / MANIFEST).write_bytes(text)
+            if changes:
+                (staging / CHANGES).write_bytes(layout.dump_json(dict(changes)))
             metadata = ArtifactMetadata(
                 name,
                 kind,

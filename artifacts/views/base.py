@@ -1,0 +1,114 @@
+"""What the views of artifacts have in common: finding what is asked for, reading what is sent."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.exceptions import APIException, NotFound
+from rest_framework.views import APIView
+
+from runicorn_site.exceptions import InvalidInput
+
+from .. import index
+from ..models import Artifact, Version
+
+_INTEGER = re.compile(r"\s*[+-]?[0-9]+(_[0-9]+)*(\.0*)?\s*")
+_TRUE = {"true", "1", "yes", "on", "t", "y"}
+_FALSE = {"false", "0", "no", "off", "f", "n"}
+
+TYPE = OpenApiParameter("type", description="model, dataset, config, code or custom.")
+
+
+class Conflict(APIException):
+    status_code = 409
+
+
+def integer(text: str, loc: list[str | int]) -> int:
+    """An integer as v0.4 takes it: signs, spaces, ``_`` and ``3.0`` are fine."""
+    if not _INTEGER.fullmatch(text) or len(text) > 100:
+        msg = "Input should be a valid integer, unable to parse string as an integer"
+        raise InvalidInput(f"{loc[-1]}: {msg}", loc, msg)
+    return int(text.strip().partition(".")[0])
+
+
+def boolean(text: str, loc: list[str | int]) -> bool:
+    word = text.lower()
+    if word not in _TRUE | _FALSE:
+        msg = "Input should be a valid boolean, unable to interpret input"
+        raise InvalidInput(f"{loc[-1]}: {msg}", loc, msg)
+    return word in _TRUE
+
+
+class ArtifactView(APIView):
+    """What the views of this module have in common: finding what the user may see."""
+
+    def artifact(self, name: str) -> Artifact:
+        """The artifact as its folder says now; 404 if there is none of that name and type."""
+        kind = self.request.query_params.get("type") or None
+        try:
+            found = index.take_in(index.storage().find(name, kind))
+        except FileNotFoundError as error:
+            raise NotFound(str(error)) from None
+        visible = Artifact.objects.visible_to(self.request.user)
+        artifact = visible.filter(pk=found.pk).first() if found else None
+        if artifact is None:
+            raise NotFound(f"Artifact not found: {name}")
+        return artifact
+
+    def find_version(self, name: str, version: str) -> Version | None:
+        """The version, if the artifact (404) has it."""
+        number = integer(version, ["path", "version"])
+        return self.numbered(self.artifact(name), number)
+
+    def version(self, name: str, version: str) -> Version:
+        found = self.find_version(name, version)
+        if found is None:
+            number = integer(version, ["path", "version"])
+            raise NotFound(f"Version not found: {name}:v{number}")
+        return found
+
+    def numbered(self, artifact: Artifact, number: int) -> Version | None:
+        if abs(number) >= 2**63:
+            return None
+        versions = Version.objects.visible_to(self.request.user).select_related("artifact")
+        return versions.filter(artifact=artifact, number=number).first()
+
+
+def required(body: dict[str, Any], kinds: dict[str, type]) -> dict[str, Any]:
+    """The members named in *kinds*. Says of all of them at once what is wrong."""
+    absent = [key for key in kinds if key not in body]
+    if absent:
+        error = InvalidInput(
+            f"The request body lacks {', '.join(absent)}.", ["body", absent[0]], "Field required"
+        )
+        error.errors = [{"loc": ["body", key], "msg": "Field required"} for key in absent]
+        raise error
+    for key, kind in kinds.items():
+        value = body[key]
+        if kind in (int, float):
+            number = finite(value, ["body", key])
+            if kind is int and not number.is_integer():
+                raise InvalidInput(f"{key} must be an integer.", ["body", key])
+        elif not isinstance(value, kind):
+            what = "text" if kind is str else "list" if kind is list else "object"
+            raise InvalidInput(f"{key} must be a JSON {what}.", ["body", key])
+    return {key: body[key] for key in kinds}
+
+
+def optional_texts(body: dict[str, Any], *keys: str) -> None:
+    for key in keys:
+        if body.get(key) is not None and not isinstance(body[key], str):
+            raise InvalidInput(f"{key} must be a JSON text.", ["body", key])
+
+
+def finite(value: Any, loc: list[str | int]) -> float:
+    try:
+        number = float(value) if isinstance(value, int | float | str) else math.nan
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InvalidInput(f"{loc[-1]} must be a number.", loc, "Input should be a valid number")
+    return number

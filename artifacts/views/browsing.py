@@ -1,0 +1,174 @@
+"""Looking at artifacts (``contract/artifacts.md``): lists, versions, files, lineage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from runicorn_site.exceptions import InvalidInput
+from runicorn_site.rest import json_object
+from runs import folders
+from runs.models import Run
+
+from .. import actions, index, lineage, serializers
+from ..models import Artifact, Blob, Usage, Version
+from .base import TYPE, ArtifactView, boolean, integer
+
+
+@extend_schema(tags=["artifacts"])
+class ArtifactList(ArtifactView):
+    @extend_schema(
+        operation_id="list_artifacts",
+        parameters=[TYPE],
+        responses=serializers.ArtifactItem(many=True),
+    )
+    def get(self, request: Request) -> Response:
+        """Every artifact that has versions, the last updated first."""
+        index.refresh_all()
+        found = Artifact.objects.visible_to(request.user).filter(is_listed=True).with_versions()
+        if kind := request.query_params.get("type", ""):
+            found = found.filter(type=kind) if "\x00" not in kind else found.none()
+        found = found.prefetch_related("aliases__version").order_by("-updated_time", "type", "name")
+        return Response(serializers.ArtifactItem(found, many=True).data)
+
+
+@extend_schema(tags=["artifacts"])
+class Stats(ArtifactView):
+    @extend_schema(operation_id="get_artifact_stats", responses=serializers.Stats)
+    def get(self, request: Request) -> Response:
+        """How much there is, and what storing equal contents once saves."""
+        index.refresh_all()
+        versions = Version.objects.visible_to(request.user)
+        totals = versions.totals()
+        size, pool = totals["size_bytes"], Blob.objects.stored_bytes()
+        return Response(
+            {
+                "total_artifacts": totals["artifacts"],
+                "total_versions": totals["versions"],
+                "total_size_bytes": size,
+                "total_files": totals["files"],
+                "dedup_enabled": True,
+                "by_type": versions.totals_by_type(),
+                "dedup_pool_size_bytes": pool,
+                "space_saved_bytes": max(0, size - pool),
+                "dedup_ratio": max(0.0, 1 - pool / size) if size else 0.0,
+            }
+        )
+
+
+@extend_schema(tags=["artifacts"])
+class VersionList(ArtifactView):
+    @extend_schema(
+        operation_id="list_artifact_versions",
+        parameters=[TYPE],
+        responses=serializers.VersionItem(many=True),
+    )
+    def get(self, request: Request, name: str) -> Response:
+        """The artifact's versions, the oldest first; deleted ones say so."""
+        artifact = self.artifact(name)
+        versions = Version.objects.visible_to(request.user).filter(artifact=artifact)
+        versions = versions.select_related("artifact").order_by("number")
+        found = list(versions.prefetch_related("artifact__aliases"))
+        return Response(serializers.VersionItem(found, many=True).data)
+
+
+@extend_schema(tags=["artifacts"])
+class VersionRetrieve(ArtifactView):
+    @extend_schema(
+        operation_id="get_artifact_version",
+        parameters=[TYPE],
+        responses=serializers.VersionDetail,
+    )
+    def get(self, request: Request, name: str, version: str) -> Response:
+        """One version."""
+        return Response(serializers.detail(self.version(name, version)))
+
+    @extend_schema(
+        operation_id="delete_artifact_version",
+        parameters=[TYPE, OpenApiParameter("permanent", OpenApiTypes.BOOL)],
+        responses=serializers.Deleted,
+    )
+    def delete(self, request: Request, name: str, version: str) -> Response:
+        """Mark the version as deleted, or remove it for good with its bytes."""
+        number = integer(version, ["path", "version"])
+        permanent = boolean(request.query_params.get("permanent", "false"), ["query", "permanent"])
+        found = self.version(name, version)
+        if permanent:
+            purged = actions.purge_versions([found], by=request.user)
+            message = f"Permanently deleted {name}:v{number} locally"
+            return Response({"success": True, "message": message, "freed_bytes": purged.bytes})
+        actions.soft_delete_versions([found], by=request.user)
+        return Response({"success": True, "message": f"Soft deleted {name}:v{number} locally"})
+
+    @extend_schema(
+        operation_id="edit_artifact_version",
+        parameters=[TYPE],
+        request=serializers.Edit,
+        responses=serializers.VersionDetail,
+    )
+    def patch(self, request: Request, name: str, version: str) -> Response:
+        """Replace description, metadata or tags; what they were is kept in the history."""
+        body = json_object(request)
+        keys: list[str] = [key for key in ("description", "metadata", "tags") if key in body]
+        changes = {key: body[key] for key in keys}
+        for key, kind, what in (("description", str, "text"), ("metadata", dict, "object")):
+            if key in changes and not isinstance(changes[key], kind):
+                raise InvalidInput(f"{key} must be a JSON {what}.", ["body", key])
+        found = self.version(name, version)
+        try:
+            actions.edit_version(found, changes, by=request.user)
+        except ValueError as error:
+            raise InvalidInput(str(error), ["body", "tags"]) from None
+        return Response(serializers.detail(self.version(name, version)))
+
+
+@extend_schema(tags=["artifacts"])
+class VersionFiles(ArtifactView):
+    @extend_schema(
+        operation_id="list_artifact_files", parameters=[TYPE], responses=serializers.Files
+    )
+    def get(self, request: Request, name: str, version: str) -> Response:
+        """The version's files and references."""
+        return Response(serializers.files(self.version(name, version)))
+
+
+@extend_schema(tags=["artifacts"])
+class VersionLineage(ArtifactView):
+    @extend_schema(
+        operation_id="get_artifact_lineage",
+        parameters=[TYPE, OpenApiParameter("max_depth", OpenApiTypes.INT)],
+        responses=serializers.Lineage,
+    )
+    def get(self, request: Request, name: str, version: str) -> Response:
+        """What the version came from and what came of it, as a graph."""
+        number = integer(version, ["path", "version"])
+        depth = integer(request.query_params.get("max_depth", "3"), ["query", "max_depth"])
+        index.refresh_all()
+        found = self.find_version(name, version)
+        if found is None:
+            return Response({"root_artifact": f"{name}:v{number}", "nodes": [], "edges": []})
+        return Response(lineage.build(found, depth, user=request.user).to_dict())
+
+
+@extend_schema(tags=["artifacts"])
+class RunArtifacts(ArtifactView):
+    @extend_schema(operation_id="list_run_artifacts", responses=serializers.RunArtifacts)
+    def get(self, request: Request, run_id: str) -> Response:
+        """The artifact versions that the run created and used."""
+        run = folders.refresh(Run.objects.visible_to(request.user).active().by_id(run_id))
+        if run is None or run.is_deleted:
+            raise NotFound(f"Run not found: {run_id}")
+        index.refresh_all()
+        answer: dict[str, list[Any]] = {"created": [], "used": []}
+        for usage in Usage.objects.visible_to(request.user).filter(run=run).order_by("pk"):
+            versions = Version.objects.visible_to(request.user).select_related("artifact")
+            version = versions.filter(
+                artifact__name=usage.name, artifact__type=usage.type, number=usage.number
+            ).first()
+            answer[usage.kind].append(serializers.run_artifact(usage, version))
+        return Response(answer)

@@ -1,0 +1,179 @@
+"""What goes beyond v0.4: aliases, history, downloads, checks, comparisons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from runicorn.artifacts.names import check_alias, inside
+from runicorn_site.exceptions import InvalidInput
+from runicorn_site.rest import json_object
+
+from .. import actions, index, serializers, streams
+from .base import TYPE, ArtifactView, integer, required
+
+
+@extend_schema(tags=["artifacts"])
+class RestoreVersion(ArtifactView):
+    @extend_schema(
+        operation_id="restore_artifact_version",
+        parameters=[TYPE],
+        request=None,
+        responses=serializers.Deleted,
+    )
+    def post(self, request: Request, name: str, version: str) -> Response:
+        """Bring a deleted version back."""
+        found = self.version(name, version)
+        actions.restore_versions([found], by=request.user)
+        return Response({"success": True, "message": f"Restored {found}"})
+
+
+@extend_schema(tags=["artifacts"])
+class History(ArtifactView):
+    @extend_schema(
+        operation_id="list_artifact_history",
+        parameters=[TYPE],
+        responses=serializers.HistoryEntry(many=True),
+    )
+    def get(self, request: Request, name: str, version: str) -> Response:
+        """What was edited, by whom, and what it was before; the oldest first."""
+        history = self.version(name, version).kept_changes().get("history")
+        return Response(history if isinstance(history, list) else [])
+
+
+@extend_schema(tags=["artifacts"])
+class AliasDetail(ArtifactView):
+    @extend_schema(
+        operation_id="set_artifact_alias",
+        parameters=[TYPE],
+        request=serializers.AliasTarget,
+        responses=serializers.VersionDetail,
+    )
+    def put(self, request: Request, name: str, alias: str) -> Response:
+        """Let the alias name this version, and no other any more."""
+        number = int(required(json_object(request), {"version": int})["version"])
+        version = self.version(name, str(number))
+        try:
+            actions.set_alias(version, check_alias(alias), by=request.user)
+        except ValueError as error:
+            raise InvalidInput(str(error), ["path", "alias"]) from None
+        return Response(serializers.detail(self.version(name, str(number))))
+
+    @extend_schema(
+        operation_id="remove_artifact_alias", parameters=[TYPE], responses=serializers.Deleted
+    )
+    def delete(self, request: Request, name: str, alias: str) -> Response:
+        """Remove the alias; the version stays."""
+        try:
+            removed = actions.remove_alias(self.artifact(name), alias, by=request.user)
+        except ValueError as error:
+            raise InvalidInput(str(error), ["path", "alias"]) from None
+        if not removed:
+            raise NotFound(f"Alias not found: {alias} for artifact {name}")
+        return Response({"success": True, "message": f"Removed alias {alias} of {name}"})
+
+
+@extend_schema(tags=["artifacts"])
+class FileContent(ArtifactView):
+    @extend_schema(
+        operation_id="download_artifact_file",
+        parameters=[TYPE],
+        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
+    )
+    def get(self, request: Request, name: str, version: str, path: str) -> Any:
+        """One file's bytes, or a range of them; a whole file also zstd-encoded."""
+        found = self.version(name, version)
+        entry = found.files.select_related("blob").filter(path=path).first()
+        place = inside(found.files_folder, entry.path) if entry else None
+        if entry is None or place is None or not place.is_file():
+            raise NotFound(f"File not found: {path} in {found}")
+        return streams.file(request._request, place, entry.blob.digest)
+
+
+@extend_schema(tags=["artifacts"])
+class Archive(ArtifactView):
+    @extend_schema(
+        operation_id="download_artifact_archive",
+        parameters=[TYPE],
+        responses={(200, "application/x-tar"): OpenApiTypes.BINARY},
+    )
+    def get(self, request: Request, name: str, version: str) -> Any:
+        """All files of the version as one tar; with ``Accept: application/zstd`` a tar.zst, with
+        ``Accept-Encoding: zstd`` a tar that is compressed on its way."""
+        return streams.archive(request._request, self.version(name, version))
+
+
+@extend_schema(tags=["artifacts"])
+class Verify(ArtifactView):
+    @extend_schema(
+        operation_id="verify_artifact_version",
+        parameters=[TYPE],
+        request=None,
+        responses=serializers.Verified,
+    )
+    def post(self, request: Request, name: str, version: str) -> Response:
+        """Read every file and compare it with its digest."""
+        found = self.version(name, version)
+        problems = index.storage().verify(found.artifact.location, found.number)
+        return Response(
+            {
+                "artifact": str(found),
+                "ok": not problems,
+                "problems": [{"path": p.path, "problem": p.problem} for p in problems],
+            }
+        )
+
+
+@extend_schema(tags=["artifacts"])
+class Compare(ArtifactView):
+    @extend_schema(
+        operation_id="compare_artifact_versions",
+        parameters=[
+            TYPE,
+            OpenApiParameter("from", OpenApiTypes.INT, required=True),
+            OpenApiParameter("to", OpenApiTypes.INT, required=True),
+        ],
+        responses=serializers.Comparison,
+    )
+    def get(self, request: Request, name: str) -> Response:
+        """Which files differ between two versions."""
+        sides = []
+        for key in ("from", "to"):
+            if key not in request.query_params:
+                raise InvalidInput(f"{key} is missing.", ["query", key], "Field required")
+            number = integer(request.query_params[key], ["query", key])
+            version = self.numbered(self.artifact(name), number)
+            if version is None:
+                raise NotFound(f"Version not found: {name}:v{number}")
+            rows = version.files.values_list("path", "blob__size_bytes", "blob__digest")
+            sides.append({p: {"size": s, "digest": f"sha256:{d}"} for p, s, d in rows})
+        old, new = sides
+        return Response(compare(old, new))
+
+
+def compare(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """How the files *new* differ from *old*; both are facts by path."""
+    both = sorted(old.keys() & new.keys())
+    changed = [path for path in both if old[path] != new[path]]
+    return {
+        "added": [{"path": path, **new[path]} for path in sorted(new.keys() - old.keys())],
+        "removed": [{"path": path, **old[path]} for path in sorted(old.keys() - new.keys())],
+        "changed": [{"path": path, "from": old[path], "to": new[path]} for path in changed],
+        "unchanged": len(both) - len(changed),
+    }
+
+
+@extend_schema(tags=["artifacts"])
+class CollectGarbage(ArtifactView):
+    @extend_schema(
+        operation_id="collect_artifact_garbage", request=None, responses=serializers.Collected
+    )
+    def post(self, request: Request) -> Response:
+        """Remove contents that no version needs, and what killed processes left."""
+        collected = actions.collect_garbage(by=request.user)
+        return Response({"contents": collected.count, "freed_bytes": collected.bytes})

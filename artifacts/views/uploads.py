@@ -1,0 +1,268 @@
+"""Uploads over HTTP: announce, send what is missing, commit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import APIException, NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from runicorn.artifacts.chunking import AVERAGE, SMALLEST_FILE, Chunk
+from runicorn.artifacts.names import (
+    check_name,
+    check_path,
+    check_tags,
+    check_type,
+    parse_digest,
+)
+from runicorn_site.exceptions import InvalidInput, TooLarge
+from runicorn_site.rest import json_object
+
+from .. import encodings, serializers, uploads
+from ..exceptions import ContentsMissing, UploadMismatch, UploadNotFound, WrongOffset
+from .base import Conflict, finite, integer, optional_texts, required
+
+
+class Busy(APIException):
+    status_code = 503
+    default_detail = "Another request works on this upload; ask again in a moment."
+
+
+class UploadView(APIView):
+    def upload(self, upload_id: str) -> uploads.Upload:
+        try:
+            return uploads.get(upload_id)
+        except UploadNotFound:
+            raise NotFound(f"Upload not found: {upload_id}") from None
+
+    def handle_exception(self, exc: Exception) -> Response:
+        return super().handle_exception(Busy() if isinstance(exc, TimeoutError) else exc)
+
+
+def state(upload: uploads.Upload) -> dict[str, Any]:
+    return {
+        "upload_id": upload.id,
+        "missing": upload.missing(),
+        "encodings": ["zstd"],
+        "chunks": {"average": AVERAGE, "smallest_file": SMALLEST_FILE},
+    }
+
+
+@extend_schema(tags=["artifacts"])
+class UploadList(UploadView):
+    @extend_schema(
+        operation_id="start_artifact_upload",
+        request=serializers.Plan,
+        responses={201: serializers.UploadState},
+    )
+    def post(self, request: Request) -> Response:
+        """Announce a version; the answer says which of its contents are missing here.
+
+        With a ``key`` of your choice, an unfinished upload of the same is gone on with.
+        """
+        upload = uploads.start(plan(json_object(request)), by=request.user)
+        return Response(state(upload), status=201)
+
+
+def plan(body: dict[str, Any]) -> dict[str, Any]:
+    """An announced version in the form that is kept. Raises InvalidInput."""
+
+    def checked(check: Any, value: Any, *loc: str | int) -> Any:
+        try:
+            return check(value)
+        except ValueError as error:
+            raise InvalidInput(str(error), ["body", *loc]) from None
+
+    def listed(key: str) -> list[dict[str, Any]]:
+        entries = body.get(key, [])
+        if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+            raise InvalidInput(f"{key} must be a list of objects.", ["body", key])
+        return entries
+
+    required(body, {"name": str})
+    optional_texts(body, "description", "created_by_run", "key")
+    metadata = body.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise InvalidInput("metadata must be a JSON object.", ["body", "metadata"])
+    files: list[dict[str, Any]] = []
+    sizes: dict[str, int] = {}
+    for place, entry in enumerate(listed("files")):
+        loc = ("files", place)
+        size = entry.get("size")
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**63:
+            raise InvalidInput("size must be a number of bytes.", ["body", *loc, "size"])
+        digest = checked(parse_digest, entry.get("digest"), *loc, "digest")
+        if sizes.setdefault(digest, size) != size:
+            raise InvalidInput("One digest has two sizes.", ["body", *loc, "size"])
+        time = entry.get("modified_at")
+        files.append(
+            {
+                "path": checked(check_path, entry.get("path"), *loc, "path"),
+                "size": size,
+                "digest": digest,
+                "modified_at": None if time is None else finite(time, ["body", *loc]),
+            }
+        )
+    references = []
+    for place, entry in enumerate(listed("references")):
+        if not isinstance(entry.get("uri"), str):
+            raise InvalidInput("uri must be a JSON text.", ["body", "references", place, "uri"])
+        optional_texts(entry, "checksum")
+        size, more = entry.get("size"), entry.get("metadata") or {}
+        if not (size is None or isinstance(size, int)) or not isinstance(more, dict):
+            raise InvalidInput("Not a reference.", ["body", "references", place])
+        references.append(
+            {
+                "uri": entry["uri"],
+                "checksum": entry.get("checksum"),
+                "size": size,
+                "metadata": more,
+            }
+        )
+    if not files and not references:
+        raise InvalidInput("Artifact has no files or references to save", ["body", "files"])
+    return {
+        "name": checked(check_name, body["name"], "name"),
+        "type": checked(check_type, body.get("type") or "model", "type"),
+        "files": files,
+        "references": references,
+        "description": body.get("description") or "",
+        "metadata": metadata,
+        "tags": checked(check_tags, body.get("tags") or [], "tags"),
+        "created_by_run": body.get("created_by_run") or "",
+        "key": body.get("key") or "",
+    }
+
+
+@extend_schema(tags=["artifacts"])
+class UploadDetail(UploadView):
+    @extend_schema(operation_id="get_artifact_upload", responses=serializers.UploadState)
+    def get(self, request: Request, upload_id: str) -> Response:
+        """Which contents are still missing, and where to continue each."""
+        upload = self.upload(upload_id)
+        return Response(state(upload))
+
+    @extend_schema(operation_id="cancel_artifact_upload", responses={204: None})
+    def delete(self, request: Request, upload_id: str) -> HttpResponse:
+        """Give the upload up."""
+        uploads.discard(self.upload(upload_id))
+        return HttpResponse(status=204)
+
+
+@extend_schema(tags=["artifacts"])
+class UploadPart(UploadView):
+    @extend_schema(
+        operation_id="upload_artifact_part",
+        parameters=[OpenApiParameter("offset", OpenApiTypes.INT)],
+        request={"application/octet-stream": OpenApiTypes.BINARY},
+        responses=serializers.PartWritten,
+    )
+    def put(self, request: Request, upload_id: str, digest: str) -> Response:
+        """Bytes of a content from an offset on, at most 64 MiB at once, also zstd-encoded."""
+        upload = self.upload(upload_id)
+        digest = content_of(upload, digest)
+        offset = integer(request.query_params.get("offset", "0"), ["query", "offset"])
+        read = body_reader(request)
+        try:
+            reached = uploads.write_part(upload, digest, offset, read)
+        except WrongOffset as error:
+            raise Conflict(str(error)) from None
+        except UploadMismatch as error:
+            raise InvalidInput(str(error), ["body"]) from None
+        return Response({"offset": reached, "complete": reached == upload.sizes[digest]})
+
+
+def content_of(upload: uploads.Upload, text: str) -> str:
+    """The digest in the address, if the upload has such a content."""
+    try:
+        digest = parse_digest(text)
+    except ValueError as error:
+        raise InvalidInput(str(error), ["path", "digest"]) from None
+    if digest not in upload.sizes:
+        raise NotFound(f"The upload has no content sha256:{digest}")
+    return digest
+
+
+def body_reader(request: Request) -> uploads.Read:
+    if int(request.META.get("CONTENT_LENGTH") or 0) > uploads.LARGEST_PART:
+        raise TooLarge(f"Send at most {uploads.LARGEST_PART} bytes at once.")
+    return encodings.reader(request._request, uploads.LARGEST_PART)
+
+
+@extend_schema(tags=["artifacts"])
+class UploadPack(UploadView):
+    @extend_schema(
+        operation_id="upload_artifact_pack",
+        request={"application/x-tar": OpenApiTypes.BINARY},
+        responses=serializers.PackTaken,
+    )
+    def put(self, request: Request, upload_id: str) -> Response:
+        """Many small contents at once: a tar of files named by their digests, at most 64 MiB,
+        also zstd-encoded. What has arrived is kept, even if the rest does not."""
+        upload = self.upload(upload_id)
+        try:
+            taken = uploads.write_pack(upload, body_reader(request))
+        except UploadMismatch as error:
+            raise InvalidInput(str(error), ["body"]) from None
+        return Response({"taken": taken})
+
+
+@extend_schema(tags=["artifacts"])
+class UploadChunks(UploadView):
+    @extend_schema(
+        operation_id="build_artifact_content",
+        request=serializers.Recipe,
+        responses=serializers.LackingChunks,
+    )
+    def put(self, request: Request, upload_id: str, digest: str) -> Response:
+        """Say of which chunks a content consists; the answer says which of them are missing here.
+
+        Send those in packs and say it again: without missing ones the content is put together.
+        Chunks that files of the newest version have need not be sent.
+        """
+        upload = self.upload(upload_id)
+        digest = content_of(upload, digest)
+        try:
+            lacking = uploads.build(upload, digest, recipe(json_object(request)))
+        except UploadMismatch as error:
+            raise InvalidInput(str(error), ["body", "chunks"]) from None
+        return Response({"missing": [chunk.digest for chunk in lacking], "complete": not lacking})
+
+
+def recipe(body: dict[str, Any]) -> list[Chunk]:
+    """The chunks in the body: a list of [digest, bytes]. Raises InvalidInput."""
+    found = []
+    for place, row in enumerate(required(body, {"chunks": list})["chunks"]):
+        try:
+            digest, length = row
+            is_length = isinstance(length, int) and 0 < length <= uploads.LARGEST_PART
+            found.append(Chunk(parse_digest(digest), length if is_length else int("")))
+        except (TypeError, ValueError):
+            loc: list[str | int] = ["body", "chunks", place]
+            raise InvalidInput("A chunk is [sha256 digest, bytes].", loc) from None
+    return found
+
+
+@extend_schema(tags=["artifacts"])
+class UploadCommit(UploadView):
+    @extend_schema(
+        operation_id="commit_artifact_upload",
+        request=None,
+        responses={201: serializers.VersionDetail},
+    )
+    def post(self, request: Request, upload_id: str) -> Response:
+        """Make the upload a version, once: asked again, the answer is the same version."""
+        try:
+            version = uploads.commit(upload_id, by=request.user)
+        except UploadNotFound:
+            raise NotFound(f"Upload not found: {upload_id}") from None
+        except ContentsMissing as error:
+            raise Conflict(str(error)) from None
+        except ValueError as error:
+            raise InvalidInput(str(error), ["body"]) from None
+        return Response(serializers.detail(version), status=201)
