@@ -63,11 +63,15 @@ class Connection:
             async with client:
                 yield client
 
-    def replace(self, channel: asyncssh.SSHClientConnection, login: ssh.Credentials) -> None:
-        """Go on with a channel that was opened later."""
-        self.channel.close()
-        self.channel, self.credentials = channel, login
-        self.reconnect_count += 1
+    def renew(self, channel: asyncssh.SSHClientConnection, login: ssh.Credentials) -> None:
+        """*login* was proven on *channel*, which takes over only if ours was cut: what runs
+        over ours goes on."""
+        self.credentials = login
+        if self.is_open:
+            channel.close()
+        else:
+            self.channel = channel
+            self.reconnect_count += 1
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -102,7 +106,7 @@ class Connections:
                 connection = Connection(address, credentials, channel)
                 self._open[connection.id] = connection
             else:
-                connection.replace(channel, credentials)
+                connection.renew(channel, credentials)
         connection.holders.add(holder)
         if holder == UNIFIED:
             self.current = connection
@@ -111,11 +115,8 @@ class Connections:
     async def reopen(self, connection: Connection) -> None:
         """Log in again if the connection was cut."""
         if not connection.is_open:
-            channel = await ssh.connect(connection.address, connection.credentials)
-            if connection.is_open:  # another of its holders was quicker
-                channel.close()
-            else:
-                connection.replace(channel, connection.credentials)
+            login = connection.credentials
+            connection.renew(await ssh.connect(connection.address, login), login)
 
     async def release(self, holder: str, connection: Connection) -> None:
         """*holder* needs it no longer; the last one closes it."""

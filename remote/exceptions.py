@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 
@@ -22,8 +23,8 @@ class BadKey(RemoteError):
 
     status = 400
 
-    def __init__(self) -> None:
-        super().__init__("Invalid private key format or passphrase")
+    def __init__(self, text: str = "Invalid private key format or passphrase") -> None:
+        super().__init__(text)
 
 
 class AuthenticationFailed(RemoteError):
@@ -50,3 +51,19 @@ class HostKeyUnconfirmed(RemoteError):
     def __init__(self, host_key: dict[str, Any]) -> None:
         super().__init__("Host key verification failed")
         self.host_key = host_key
+
+
+class TooManyAttempts(RemoteError):
+    """Too many logins were refused lately; *retry_after* seconds from now one may be tried."""
+
+    status = 429
+
+    def __init__(self, text: str, retry_after: float) -> None:
+        super().__init__(text)
+        self.retry_after = max(1, math.ceil(retry_after))
+
+
+class NotYours(RemoteError):
+    """Saved secrets are the owner's alone."""
+
+    status = 403

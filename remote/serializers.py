@@ -26,6 +26,11 @@ class Login(serializers.Serializer):
         required=False, allow_null=True, allow_blank=True, trim_whitespace=False, write_only=True
     )
     use_agent = serializers.BooleanField(required=False, default=True)
+    saved = serializers.CharField(
+        required=False,
+        allow_null=True,
+        help_text="Key or name of a saved connection, instead of host, port and username.",
+    )
 
     def address(self) -> ssh.Address:
         data = self.validated_data
@@ -37,6 +42,29 @@ class Login(serializers.Serializer):
         return ssh.Credentials(
             **{name: data.get(name) or None for name in names}, use_agent=data["use_agent"]
         )
+
+
+class ViewerOptions(serializers.Serializer):
+    """What to show on a host, beside how to log in there."""
+
+    remote_root = serializers.RegexField(r"\A[^\x00-\x1f]+\Z", max_length=4096)
+    local_port = serializers.IntegerField(
+        required=False, min_value=1, max_value=65535, allow_null=True
+    )
+    remote_port = serializers.IntegerField(
+        required=False, min_value=1, max_value=65535, allow_null=True
+    )
+    conda_env = serializers.CharField(required=False, allow_null=True, allow_blank=True)
+
+
+class ViewerRequest(ViewerOptions, Login):
+    connection_id = serializers.CharField(
+        required=False, help_text="An open connection, instead of a login: `user@host:port`."
+    )
+
+
+class SessionName(serializers.Serializer):
+    session_id = serializers.CharField(max_length=64)
 
 
 class HostKey(serializers.Serializer):

@@ -47,6 +47,7 @@ DOCUMENTED = {
     "POST /api/unified/connect": 5,
     "POST /api/ssh/connect": 10,
     "POST /api/remote/connect": 10,
+    "POST /api/remote/viewer/start": 10,
     "GET /api/unified/listdir": 30,
     "POST /api/unified/configure_mode": 10,
     # Beyond v0.4: one artifact is many of these.
@@ -275,6 +276,29 @@ def check(request: HttpRequest, client: str) -> Verdict:
     except StorageError as error:
         logger.warning("Rate limits are not counted: %s", error)
         return uncounted
+
+
+def look(bucket: str, limit: Limit, client: str) -> Verdict:
+    """Whether one more would be allowed in a bucket that is no endpoint's; counts nothing."""
+    window = RateLimitItemPerSecond(limit.max_requests, limit.window_seconds)
+    allowed = Verdict(True, limit.max_requests, limit.max_requests, limit.window_seconds)
+    try:
+        if not applies_to(client) or limiter().test(window, bucket, client):
+            return allowed
+        reset_time, _ = limiter().get_window_stats(window, bucket, client)
+    except StorageError as error:
+        logger.warning("Rate limits are not counted: %s", error)
+        return allowed
+    return Verdict(False, limit.max_requests, 0, max(1, math.ceil(reset_time - time.time())))
+
+
+def count(bucket: str, limit: Limit, client: str) -> None:
+    """Count one in a bucket that is no endpoint's."""
+    try:
+        if applies_to(client):
+            _count(bucket, limit, client)
+    except StorageError as error:
+        logger.warning("Rate limits are not counted: %s", error)
 
 
 def _count(bucket: str, limit: Limit, client: str) -> Verdict:

@@ -45,9 +45,13 @@ def load_json_object(content: bytes, content_type: str) -> dict[str, Any]:
 
     As in v0.4, a body without a content type is taken for JSON.
     """
+    return _load(content, content_type, dict, "object", "dictionary")
+
+
+def _load(content: bytes, content_type: str, kind: type, name: str, msg: str) -> Any:
     if not content:
         raise InvalidInput(
-            "The request body is missing: send a JSON object.", ["body"], "Field required"
+            f"The request body is missing: send a JSON {name}.", ["body"], "Field required"
         )
     try:
         data = json.loads(content) if _is_json(content_type) else None
@@ -58,11 +62,11 @@ def load_json_object(content: bytes, content_type: str) -> dict[str, Any]:
             ["body", position],
             "JSON decode error",
         ) from error
-    if not isinstance(data, dict):
+    if not isinstance(data, kind):
         raise InvalidInput(
-            "The request body must be a JSON object, sent as application/json.",
+            f"The request body must be a JSON {name}, sent as application/json.",
             ["body"],
-            "Input should be a valid dictionary",
+            f"Input should be a valid {msg}",
         )
     return data
 
@@ -84,6 +88,13 @@ def json_object(request: Request | HttpRequest) -> dict[str, Any]:
     Unlike ``request.data`` it also refuses a body that is absent, and reads a chunked one.
     """
     return load_json_object(request.body, request.META.get("CONTENT_TYPE", ""))
+
+
+def json_list(request: Request | HttpRequest) -> list[Any]:
+    """The same for a list."""
+    content_type = request.META.get("CONTENT_TYPE", "")
+    found: list[Any] = _load(request.body, content_type, list, "list", "list")
+    return found
 
 
 class JSONParser(BaseParser):

@@ -163,9 +163,15 @@ class Sshd:
 
 @contextmanager
 def sshd(
-    folder: Path, port: int | None = None, kinds: Sequence[str] = ("ed25519",)
+    folder: Path,
+    port: int | None = None,
+    kinds: Sequence[str] = ("ed25519",),
+    path: str = "/usr/bin:/bin",
 ) -> Iterator[Sshd]:
-    """OpenSSH with keys and a home of its own in *folder*; nothing of the machine's is used."""
+    """OpenSSH with keys and a home of its own in *folder*; nothing of the machine's is used.
+
+    *path*: where commands that are run over it are found.
+    """
     program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         pytest.skip("OpenSSH's server is not installed")
@@ -185,6 +191,7 @@ def sshd(
         f"AuthorizedKeysFile {folder}/authorized_keys\nPermitRootLogin yes\n"
         f"PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
         f"Subsystem sftp internal-sftp -d {home}\n"
+        f"SetEnv HOME={home} PATH={path} SHELL=/bin/sh XDG_CONFIG_HOME={home}/.config\n"
     )
     command = [program, "-D", "-e", "-f", config]
     with process(command, folder / "log", lambda: accepts(port)) as running:

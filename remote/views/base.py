@@ -11,9 +11,12 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
+from runicorn_site.clients import client_address
 from runicorn_site.exceptions import InvalidInput
 
-from ..exceptions import HostKeyUnconfirmed, RemoteError
+from .. import logins, serializers
+from ..connections import Connection
+from ..exceptions import HostKeyUnconfirmed, RemoteError, TooManyAttempts
 
 OBJECT = OpenApiTypes.OBJECT
 PATH = OpenApiParameter("path", str, description="Home if empty; `~` is the home folder.")
@@ -32,9 +35,19 @@ class RemoteView(APIView):
                 "host_key": error.host_key,
             }
             return Response({"detail": detail}, status=error.status)
+        if isinstance(error, TooManyAttempts):
+            body = {"detail": str(error), "retry_after": error.retry_after}
+            headers = {"Retry-After": str(error.retry_after)}
+            return Response(body, status=error.status, headers=headers)
         if isinstance(error, RemoteError):
             return Response({"detail": self.explain(error)}, status=error.status)
         return super().handle_exception(error)
+
+    def connect(self, request: Request, holder: str, body: dict[str, Any]) -> Connection:
+        """The connection that *body* asks for."""
+        login = login_of(request, body)
+        client = client_address(request._request)
+        return logins.connect(holder, login.address(), login.credentials(), client=client)
 
     def explain(self, error: RemoteError) -> str:
         return str(error)
@@ -44,6 +57,14 @@ def valid(kind: type[Serializer], body: dict[str, Any]) -> Any:
     serializer = kind(data=body)
     serializer.is_valid(raise_exception=True)
     return serializer
+
+
+def login_of(request: Request, body: dict[str, Any]) -> serializers.Login:
+    """The login in *body*, completed by the saved connection that it may name."""
+    if isinstance(name := body.get("saved"), str) and name:
+        body = logins.from_saved(logins.saved(name, by=request.user), body)
+    login: serializers.Login = valid(serializers.Login, body)
+    return login
 
 
 def query(request: Request, name: str) -> str:

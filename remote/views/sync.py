@@ -11,10 +11,11 @@ from rest_framework.exceptions import APIException, NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from runicorn_site.clients import client_address
 from runicorn_site.exceptions import InvalidInput
 from runicorn_site.rest import json_object
 
-from .. import browse, mirror, serializers, ssh
+from .. import browse, logins, mirror, serializers, ssh
 from ..connections import UNIFIED, Connection, pool
 from ..exceptions import (
     AuthenticationFailed,
@@ -24,7 +25,7 @@ from ..exceptions import (
     Unreachable,
 )
 from ..loop import run
-from .base import OBJECT, PATH, SESSION, RemoteView, query, valid
+from .base import OBJECT, PATH, SESSION, RemoteView, login_of, query
 
 # -- unified -----------------------------------------------------------------------------------
 
@@ -36,14 +37,12 @@ class Connect(RemoteView):
     )
     def post(self, request: Request) -> Response:
         """Log in to a host. 409 asks for its key to be confirmed first; 401, 408 as they say."""
-        login = valid(serializers.Login, json_object(request))
-        address, credentials = login.address(), login.credentials()
-        connection = run(pool.connect(UNIFIED, address, credentials))
+        connection = self.connect(request, UNIFIED, json_object(request))
         return Response(
             {
                 "ok": True,
                 "status": "connected",
-                "message": f"Successfully connected to {address.host}",
+                "message": f"Successfully connected to {connection.address.host}",
                 "connected": True,
                 **_details(connection),
             }
@@ -228,10 +227,12 @@ class SshConnect(LegacyView):
     def post(self, request: Request) -> Response:
         """Log in to a host; `pkey` is the text of a key, `pkey_path` a file."""
         body = json_object(request)
-        if not body.get("host") or not body.get("username"):
+        if not body.get("saved") and not (body.get("host") and body.get("username")):
             raise InvalidInput("host and username are required", ["body"])
-        login = valid(serializers.Login, serializers.legacy_login(body))
-        identifier = run(pool.open_session(login.address(), login.credentials()))
+        login = login_of(request, serializers.legacy_login(body))
+        address = login.address()
+        with logins.attempt(address, client=client_address(request._request)):
+            identifier = run(pool.open_session(address, login.credentials()))
         return Response({"ok": True, "session_id": identifier})
 
     def explain(self, error: RemoteError) -> str:

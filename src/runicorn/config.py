@@ -141,12 +141,8 @@ def save_ssh_connection(connection: dict[str, Any]) -> str:
 
     Secrets are kept only with ``remember_password``. Raises ConfigError or CredentialsError.
     """
-    entry = _checked(connection)
+    entry = _sealed(connection)
     key = connection_key(entry)
-    if entry["remember_password"]:
-        for name in SECRETS:
-            if connection.get(name):
-                entry[name] = credentials.encrypt(connection[name], _purpose(entry, name))
 
     def saved(data: dict[str, Any]) -> dict[str, Any]:
         others = [e for e in _connections(data) if connection_key(e) != key]
@@ -154,6 +150,28 @@ def save_ssh_connection(connection: dict[str, Any]) -> str:
 
     change(saved)
     return key
+
+
+def replace_ssh_connections(connections: list[Any]) -> None:
+    """Save these connections instead of all that are saved; of more than ten the last ones.
+
+    A secret that is remembered and not among them stays what it was: lists come without secrets.
+    Raises ConfigError or CredentialsError; nothing has changed then.
+    """
+    if not all(isinstance(one, dict) for one in connections):
+        raise ConfigError("connections must be a list of objects")
+    entries = {connection_key(entry): entry for entry in map(_sealed, connections)}
+
+    def replaced(data: dict[str, Any]) -> dict[str, Any]:
+        for old in _connections(data):
+            entry = entries.get(connection_key(old), {})
+            if entry.get("remember_password"):
+                for name in SECRETS:
+                    if old.get(name):
+                        entry.setdefault(name, old[name])
+        return {**data, "ssh_connections": [*entries.values()][-MOST_CONNECTIONS:]}
+
+    change(replaced)
 
 
 def remove_ssh_connection(key: str) -> bool:
@@ -168,6 +186,16 @@ def remove_ssh_connection(key: str) -> bool:
         }
     )
     return True
+
+
+def _sealed(connection: dict[str, Any]) -> dict[str, Any]:
+    """The entry to save for *connection*, its secrets encrypted, if they are to be kept."""
+    entry = _checked(connection)
+    if entry["remember_password"]:
+        for name in SECRETS:
+            if connection.get(name):
+                entry[name] = credentials.encrypt(connection[name], _purpose(entry, name))
+    return entry
 
 
 def connection_key(entry: dict[str, Any]) -> str:

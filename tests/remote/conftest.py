@@ -7,8 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 
+from remote import known_hosts
 from remote.connections import pool
 from remote.loop import run
 from tests import servers
@@ -80,6 +82,43 @@ def login_to(server: servers.Sshd, **changes: Any) -> dict[str, Any]:
         "use_agent": False,
         **changes,
     }
+
+
+@pytest.fixture
+def password_host():
+    """A host that lets ``someone`` in with ``secret``, its key confirmed. OpenSSH would need an
+    account of the machine's for this."""
+
+    class Server(asyncssh.SSHServer):
+        def begin_auth(self, username):
+            return True
+
+        def password_auth_supported(self):
+            return True
+
+        def validate_password(self, username, password):
+            return (username, password) == ("someone", "secret")
+
+    key = asyncssh.generate_private_key("ssh-ed25519")
+
+    async def listen():
+        return await asyncssh.create_server(Server, "127.0.0.1", 0, server_host_keys=[key])
+
+    async def close():
+        listening.close()
+        await listening.wait_closed()
+
+    listening = run(listen())
+    port = listening.get_port()
+    known_hosts.accept("127.0.0.1", port, key.convert_to_public())
+    yield {"host": "127.0.0.1", "port": port, "username": "someone"}
+    run(close())
+
+
+@pytest.fixture
+def as_owner(client):
+    """Requests are those of the person at the machine: sent to a loopback name."""
+    client.defaults["SERVER_NAME"] = "localhost"
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import asyncssh
 import pytest
 
 from remote import known_hosts, ssh
-from remote.loop import run
+from runicorn_site import ratelimits
 from tests import servers
 
 from .conftest import USER, login_to
@@ -112,41 +113,76 @@ def test_an_alias_with_a_jump_host(api, sshd, own_home, tmp_path):
         assert [i["name"] for i in api.get("/unified/listdir")["items"]] == ["there"]
 
 
-def test_a_password_is_enough(api, own_home):
-    """OpenSSH would need an account of the machine's for this."""
+def test_a_password_is_enough(api, own_home, password_host):
+    login = {**password_host, "use_agent": False}
+    api.post("/unified/connect", {**login, "password": "secret"})
+    api.post("/unified/connect", {**login, "password": "other"}, 401)
+    assert "secret" not in repr(ssh.Credentials(password="secret"))
+    assert not is_written("secret", own_home.parent)
 
-    class Server(asyncssh.SSHServer):
-        def begin_auth(self, username):
-            return True
 
-        def password_auth_supported(self):
-            return True
+def is_written(secret, folder):
+    files = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    return secret.encode() in b"".join(files)
 
-        def validate_password(self, username, password):
-            return (username, password) == ("someone", "secret")
 
-    key = asyncssh.generate_private_key("ssh-ed25519")
+@pytest.mark.usefixtures("as_owner")
+def test_a_saved_connection_is_named_and_its_secrets_stay_here(
+    api, own_home, password_host, caplog
+):
+    saved = {**password_host, "name": "gpu box", "auth_method": "password", "password": "secret"}
+    forgotten = api.post("/config/ssh_connections", saved)["key"]
+    api.post("/unified/connect", {"saved": forgotten}, 401)  # nobody asked to keep the password
+    api.post("/unified/connect", {"saved": forgotten, "password": "secret"})
+    api.post("/remote/disconnect", password_host)
 
-    async def listen():
-        return await asyncssh.create_server(Server, "127.0.0.1", 0, server_host_keys=[key])
+    api.post("/config/ssh_connections", {**saved, "remember_password": True})
+    for path in ("/unified/connect", "/ssh/connect", "/remote/connect"):
+        answer = api.client.post(f"/api{path}", {"saved": "gpu box"}, "application/json")
+        assert answer.status_code == 200, answer.content
+        assert b"secret" not in answer.content
+    # The password goes to the host it was saved for, whatever else the request says.
+    evil = {"saved": "gpu box", "host": "127.0.0.2", "port": 1, "username": "other"}
+    assert api.post("/remote/connect", evil)["host"] == "127.0.0.1"
+    api.post("/remote/connect", {"saved": "unknown"}, 404)
+    assert not is_written("secret", own_home.parent)
 
-    async def close():
-        listening.close()
-        await listening.wait_closed()
+    listed = api.get("/remote/connections/saved")["connections"]
+    assert [(one["name"], one["has_password"]) for one in listed] == [("gpu box", True)]
+    shown = [api.get(p) for p in ("/unified/status", "/remote/status", "/remote/sessions")]
+    assert "secret" not in repr([listed, *shown, caplog.text])
+    # What was listed can be sent back; the password that was not shown is not lost by that.
+    assert api.post("/remote/connections/saved", [{**listed[0], "name": "renamed"}])["ok"] is True
+    api.post("/remote/disconnect", password_host)
+    api.post("/remote/connect", {"saved": "renamed"})
+    assert api.post("/remote/connections/saved", [])["ok"] is True
+    assert api.get("/config/ssh_connections") == {"connections": []}
+    for wrong in ({}, ["x"], [{"host": "h"}]):
+        api.post("/remote/connections/saved", wrong, 400)
 
-    listening = run(listen())
-    try:
-        port = listening.get_port()
-        known_hosts.accept("127.0.0.1", port, key.convert_to_public())
-        login = {"host": "127.0.0.1", "port": port, "username": "someone", "use_agent": False}
-        api.post("/unified/connect", {**login, "password": "secret"})
-        api.post("/unified/connect", {**login, "password": "other"}, 401)
-        assert "secret" not in repr(ssh.Credentials(password="secret"))
-        assert b"secret" not in b"".join(
-            path.read_bytes() for path in own_home.parent.rglob("*") if path.is_file()
-        )
-    finally:
-        run(close())
+
+def test_saved_connections_are_the_owners_alone(api, password_host):
+    body = {**password_host, "name": "box", "remember_password": True, "password": "secret"}
+    api.post("/config/ssh_connections", body)
+    answer = api.client.post(
+        "/api/unified/connect", {"saved": "box"}, "application/json", REMOTE_ADDR="192.0.2.1"
+    )
+    assert answer.status_code == 403, answer.content
+
+
+def test_guessing_ends_after_five_refusals(api, own_home, password_host, sshd):
+    (own_home.parent / "config/runicorn/rate_limits.json").unlink()
+    ratelimits.policy_file = ratelimits.PolicyFile()
+    login = {**password_host, "use_agent": False, "remote_root": "/", "password": "guess"}
+    for _ in range(5):
+        api.post("/remote/viewer/start", login, 401)
+    body = json.dumps({**login, "remote_root": None, "pkey": None, "password": "secret"})
+    refused = api.client.post("/api/ssh/connect", body, "application/json")
+    assert refused.status_code == 429
+    assert refused.json()["detail"] == "Rate limit exceeded"
+    assert 0 < int(refused["Retry-After"]) == refused.json()["retry_after"] <= 60
+    api.trust(sshd)  # another host is another matter
+    api.post("/unified/connect", login_to(sshd))
 
 
 def test_nobody_there(api):
