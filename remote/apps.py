@@ -6,3 +6,11 @@ class RemoteConfig(AppConfig):
     name = "remote"
     verbose_name = _("Remote")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from runs import folders
+
+        from . import sync
+
+        if sync.bring not in folders.before_reading:
+            folders.before_reading.append(sync.bring)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -31,6 +31,9 @@ HALF_WRITTEN_SECONDS = 2
 
 REFRESH_SECONDS = 2
 """How long a reader waits for a large change to be taken in; the rest follows in the background."""
+
+before_reading: list[Callable[[str], None]] = []
+"""Called with the folder of a run that somebody looks at; other apps add what fetches its files."""
 
 _NAMES = frozenset(layout.DOCUMENTS + layout.STREAMS)
 
@@ -82,6 +85,8 @@ def refresh(run: Run | None) -> Run | None:
     """*run* as its folder says now; None if it is gone."""
     if run is None or run.directory is None:
         return run
+    for fetch in before_reading:
+        fetch(run.directory)
     deadline = time.monotonic() + REFRESH_SECONDS
     while take_in(run.directory) and time.monotonic() < deadline:
         pass

@@ -15,7 +15,7 @@ from runicorn_site.clients import client_address
 from runicorn_site.exceptions import InvalidInput
 from runicorn_site.rest import json_object
 
-from .. import browse, logins, mirror, serializers, ssh
+from .. import browse, cache, logins, serializers, ssh, sync
 from ..connections import UNIFIED, Connection, pool
 from ..exceptions import (
     AuthenticationFailed,
@@ -82,11 +82,14 @@ class Disconnect(RemoteView):
         """Give the current connection up; it closes unless somebody else holds it."""
         if pool.current is None:
             return Response({"ok": True, "message": "No active connection"})
-        if any(one.is_alive for one in mirror.mirrors(UNIFIED)):
+        active = {
+            f"{mode}_active": any(one.is_alive for one in sync.syncs(UNIFIED, mode))
+            for mode in (sync.SMART, sync.MIRROR)
+        }
+        if any(active.values()):
             message = "Connection is in use by active modes"
-            active = {"smart_active": False, "mirror_active": True}
             return Response({"ok": False, "message": message, **active})
-        run(mirror.stop_all(UNIFIED))
+        run(sync.stop_all(UNIFIED))
         run(pool.release(UNIFIED, pool.current))
         return Response({"ok": True, "message": "Disconnected successfully"})
 
@@ -96,17 +99,7 @@ class Status(RemoteView):
     @extend_schema(operation_id="unified_status", responses={200: OBJECT})
     def get(self, request: Request) -> Response:
         """The current connection, and what is synced over it."""
-        inactive = {"active": False}
-        tasks = [one.describe() for one in mirror.mirrors(UNIFIED)]
-        mirroring = {"active": any(task["alive"] for task in tasks)}
-        shared = {
-            "smart_mode": inactive,
-            "mirror_mode": mirroring,
-            "modes": {
-                "smart": inactive,
-                "mirror": {**mirroring, "tasks": tasks} if tasks else mirroring,
-            },
-        }
+        shared = _modes()
         connection = pool.current
         if connection is None or not connection.is_open:
             shown = {"connected": False, "connection_id": None}
@@ -117,7 +110,9 @@ class Status(RemoteView):
                     **connection.describe(),
                     "uptime_seconds": time.time() - connection.connected_at,
                 },
-                "cached_experiments": 0,
+                "cached_experiments": sum(
+                    one.cached_experiments for one in sync.syncs() if one.connection is connection
+                ),
                 "cached_artifacts": 0,
                 "connected": True,
                 **_details(connection),
@@ -131,28 +126,85 @@ class StorageUnavailable(APIException):
     default_detail = "Remote storage module not available"
 
 
+def _modes() -> dict[str, Any]:
+    """What is synced in either mode, as three versions of the API tell it."""
+    tasks = [one.describe() for one in sync.syncs(UNIFIED, sync.MIRROR)]
+    mirroring: dict[str, Any] = {"active": any(task["alive"] for task in tasks)}
+    smart = next(iter(sync.syncs(UNIFIED, sync.SMART)), None)
+    shown: dict[str, Any] = {"active": False}
+    short = shown
+    if smart:
+        task = smart.describe()
+        short = {"active": smart.is_alive, "remote_root": smart.remote_root}
+        shown = {
+            **short,
+            "auto_sync": smart.auto_sync,
+            "sync_interval_minutes": smart.interval / 60,
+            "last_sync_at": smart.last_sync_at,
+            "next_sync_at": smart.next_sync_at,
+            "last_error": smart.last_error,
+            "progress": task["progress"],
+        }
+    return {
+        "smart_mode": shown,
+        "mirror_mode": mirroring,
+        "modes": {
+            "smart": short,
+            "mirror": {**mirroring, "tasks": tasks} if tasks else mirroring,
+        },
+    }
+
+
 @extend_schema(tags=["remote"])
 class ConfigureMode(RemoteView):
     @extend_schema(operation_id="unified_configure_mode", request=OBJECT, responses={200: OBJECT})
     def post(self, request: Request) -> Response:
-        """Mirror the runs below `remote_root` of the connected host, every `mirror_interval` s."""
+        """Sync the runs below `remote_root` of the connected host.
+
+        `mirror` copies everything, every `mirror_interval` seconds. `smart` copies what lists
+        need, every `sync_interval_seconds` (or `sync_interval_minutes`) unless `auto_sync` is
+        false, and the rest of a run when it is opened, up to `max_cache_size_gb`.
+        """
         body = json_object(request)
         mode = _mode(body)
         connection = pool.current
         if connection is None or not connection.is_open:
             raise NotConnected("No active SSH connection")
-        if mode == "smart":
-            raise StorageUnavailable
-        one = run(_start_mirror(UNIFIED, connection, body, "mirror_interval"))
-        return Response(
-            {
-                "ok": True,
-                "mode": mode,
-                "message": "Mirror mode configured successfully",
-                "mirror_interval": one.interval,
-                "config": {"remote_root": one.remote_root, "mirror_interval": one.interval},
-            }
+        root = _remote_root(body, f"remote_root is required for {mode} mode")
+        answer: dict[str, Any] = {
+            "ok": True,
+            "mode": mode,
+            "message": f"{mode.capitalize()} mode configured successfully",
+        }
+        if mode == sync.MIRROR:
+            interval = _seconds(body, "mirror_interval", 2.0)
+            one = _start(sync.MIRROR, UNIFIED, connection, root, interval)
+            config = {"remote_root": root, "mirror_interval": one.interval}
+            return Response({**answer, "mirror_interval": one.interval, "config": config})
+        if "sync_interval_seconds" in body:
+            interval = _seconds(body, "sync_interval_seconds", 0)
+        else:
+            interval = 60 * _seconds(body, "sync_interval_minutes", 5)
+        auto_sync = body.get("auto_sync", True)
+        if not isinstance(auto_sync, bool):
+            raise InvalidInput("auto_sync must be true or false", ["body", "auto_sync"])
+        gigabytes = _seconds(body, "max_cache_size_gb", cache.DEFAULT_BYTES / 2**30)
+        one = _start(
+            sync.SMART,
+            UNIFIED,
+            connection,
+            root,
+            interval,
+            auto_sync=auto_sync,
+            cache_bytes=int(gigabytes * 2**30),
         )
+        config = {
+            "remote_root": root,
+            "auto_sync": auto_sync,
+            "sync_interval_minutes": one.interval / 60,
+            "max_cache_size_gb": gigabytes,
+        }
+        return Response({**answer, "remote_root": root, "config": config})
 
 
 @extend_schema(tags=["remote"])
@@ -161,8 +213,7 @@ class DeactivateMode(RemoteView):
     def post(self, request: Request) -> Response:
         """Stop syncing. What was copied stays."""
         mode = _mode(json_object(request))
-        if mode == "mirror":
-            run(mirror.stop_all(UNIFIED))
+        run(sync.stop_all(UNIFIED, mode))
         message = f"{mode.capitalize()} mode deactivated"
         return Response({"ok": True, "mode": mode, "message": message})
 
@@ -170,21 +221,36 @@ class DeactivateMode(RemoteView):
 def _mode(body: dict[str, Any]) -> str:
     if "mode" not in body:
         raise InvalidInput("mode is required", ["body", "mode"], "Field required")
-    if body["mode"] not in ("smart", "mirror"):
+    if body["mode"] not in (sync.SMART, sync.MIRROR):
         raise InvalidInput(f"Unknown mode: {body['mode']}", ["body", "mode"])
     return str(body["mode"])
 
 
-async def _start_mirror(
-    session_id: str, connection: Connection, body: dict[str, Any], interval_name: str
-) -> mirror.Mirror:
-    interval, remote_root = body.get(interval_name, 2.0), body.get("remote_root")
-    if not isinstance(remote_root, str) or not remote_root or "\0" in remote_root:
-        raise InvalidInput("remote_root is required for mirror mode", ["body", "remote_root"])
-    if not isinstance(interval, int | float) or not 0 < interval < 86400:
-        raise InvalidInput(f"{interval_name} must be a number of seconds", ["body", interval_name])
-    local_root = settings.RUNICORN_STORAGE_ROOT
-    return await mirror.start(session_id, connection, remote_root, local_root, interval)
+def _remote_root(body: dict[str, Any], problem: str) -> str:
+    root = body.get("remote_root")
+    if not isinstance(root, str) or not root or "\0" in root:
+        raise InvalidInput(problem, ["body", "remote_root"])
+    return root
+
+
+def _seconds(body: dict[str, Any], name: str, default: float) -> float:
+    value = body.get(name, default)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 < value < 86400:
+        raise InvalidInput(f"{name} must be a positive number", ["body", name])
+    return float(value)
+
+
+def _start(
+    mode: str,
+    session_id: str,
+    connection: Connection,
+    remote_root: str,
+    interval: float,
+    **options: Any,
+) -> sync.Sync:
+    root = settings.RUNICORN_STORAGE_ROOT
+    return run(sync.start(mode, session_id, connection, remote_root, root, interval, **options))
 
 
 @extend_schema(tags=["remote"])
@@ -261,7 +327,7 @@ class SshClose(LegacyView):
     def post(self, request: Request) -> Response:
         """End a session, and what it mirrors."""
         identifier = self.body_text(request, "session_id")
-        run(mirror.stop_all(identifier))
+        run(sync.stop_all(identifier))
         return Response({"ok": run(pool.close_session(identifier))})
 
 
@@ -305,7 +371,9 @@ class MirrorStart(LegacyView):
         connection = pool.session(str(identifier))
         if connection is None:
             raise NotFound(f"Session {identifier} not found")
-        one = run(_start_mirror(str(identifier), connection, body, "interval"))
+        root = _remote_root(body, "session_id and remote_root are required")
+        interval = _seconds(body, "interval", 2.0)
+        one = _start(sync.MIRROR, str(identifier), connection, root, interval)
         names = ("id", "session_id", "remote_root", "local_root", "interval", "stats")
         task = one.describe()
         return Response({"ok": True, "task": {name: task[name] for name in names}})
@@ -316,12 +384,12 @@ class MirrorStop(LegacyView):
     @extend_schema(operation_id="ssh_mirror_stop", request=OBJECT, responses={200: OBJECT})
     def post(self, request: Request) -> Response:
         """Stop following. What was copied stays."""
-        return Response({"ok": run(mirror.stop(self.body_text(request, "task_id")))})
+        return Response({"ok": run(sync.stop(self.body_text(request, "task_id")))})
 
 
 @extend_schema(tags=["ssh (legacy)"])
 class MirrorList(LegacyView):
     @extend_schema(operation_id="ssh_mirror_list", responses={200: OBJECT})
     def get(self, request: Request) -> Response:
-        mirrors = [one.describe() for one in mirror.mirrors()]
+        mirrors = [one.describe() for one in sync.syncs(mode=sync.MIRROR)]
         return Response({"mirrors": mirrors, "storage": str(settings.RUNICORN_STORAGE_ROOT)})

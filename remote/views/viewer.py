@@ -14,7 +14,7 @@ from runicorn import config, credentials
 from runicorn_site.exceptions import InvalidInput
 from runicorn_site.rest import json_list, json_object
 
-from .. import browse, environments, mirror, serializers, ssh, viewers
+from .. import browse, environments, serializers, ssh, sync, viewers
 from ..connections import VIEWER, Connection, pool
 from ..exceptions import NotConnected, RemoteError
 from ..loop import run
@@ -59,7 +59,7 @@ class RemoteDisconnect(RemoteView):
         if not pool.all():
             return Response({"ok": False, "message": "No connection pool"})
         identifier = str(ssh.Address(peer["host"], peer["port"], peer["username"]))
-        run(mirror.stop_on(identifier))
+        run(sync.stop_on(identifier))
         run(viewers.stop_on(identifier))
         was_open = run(pool.close(peer["host"], peer["port"], peer["username"]))
         message = "Connection removed" if was_open else "Connection not found"

@@ -10,7 +10,7 @@ from typing import Any
 import asyncssh
 import pytest
 
-from remote import known_hosts
+from remote import known_hosts, sync
 from remote.connections import pool
 from remote.loop import run
 from tests import servers
@@ -124,3 +124,62 @@ def as_owner(client):
 @pytest.fixture
 def api(client, db) -> Api:
     return Api(client)
+
+
+# -- syncing ---------------------------------------------------------------------------------------
+
+RUN = "p/e/runs/20260101_000000_000001"
+
+
+@pytest.fixture
+def local(tmp_path, settings):
+    settings.RUNICORN_STORAGE_ROOT = tmp_path / "local"
+    settings.RUNICORN_STORAGE_ROOT.mkdir()
+    return settings.RUNICORN_STORAGE_ROOT
+
+
+@pytest.fixture
+def server(tmp_path):
+    with servers.sshd(tmp_path / "sshd") as running:
+        yield running
+
+
+@pytest.fixture
+def there(server):
+    return server.home / "storage"
+
+
+@pytest.fixture
+def mirrored(api, server, there, local):
+    """Started over the unified API; stopped whatever happens."""
+    there.mkdir()
+    api.trust(server)
+    api.post("/unified/connect", login_to(server))
+    yield lambda: api.post(
+        "/unified/configure_mode",
+        {"mode": "mirror", "remote_root": "~/storage", "mirror_interval": 0.5},
+    )
+    run(sync.stop_all("unified"))
+
+
+def make_run(there: Path, run: str = RUN, log: bytes = b"one\n") -> Path:
+    folder = there / run
+    (folder / "media").mkdir(parents=True)
+    (folder / "meta.json").write_text(json.dumps({"id": folder.name}))
+    (folder / "status.json").write_text(json.dumps({"status": "running"}))
+    (folder / "events.jsonl").write_bytes(b'{"type": "metrics", "data": {"a": 1}}\n')
+    (folder / "logs.txt").write_bytes(log)
+    (folder / "media/a.png").write_bytes(b"\x89PNG")
+    return folder
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and ".runicorn" not in path.relative_to(root).parts
+    }
+
+
+def wait_until_same(there: Path, local: Path, seconds: float = 15) -> None:
+    servers.wait_until(lambda: files(there) == files(local), "is the same", seconds)

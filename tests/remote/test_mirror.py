@@ -7,74 +7,16 @@ import os
 import random
 import subprocess
 import time
-from pathlib import Path
 
 import httpx
 import pytest
 
-from remote import copying, mirror
-from remote.loop import run
+from remote import listing, sync
 from tests import servers
 
-from .conftest import USER, login_to
+from .conftest import RUN, USER, login_to, make_run, wait_until_same
 
 pytestmark = pytest.mark.servers
-
-RUN = "p/e/runs/20260101_000000_000001"
-
-
-@pytest.fixture
-def local(tmp_path, settings):
-    settings.RUNICORN_STORAGE_ROOT = tmp_path / "local"
-    settings.RUNICORN_STORAGE_ROOT.mkdir()
-    return settings.RUNICORN_STORAGE_ROOT
-
-
-@pytest.fixture
-def server(tmp_path):
-    with servers.sshd(tmp_path / "sshd") as running:
-        yield running
-
-
-@pytest.fixture
-def there(server):
-    return server.home / "storage"
-
-
-@pytest.fixture
-def mirrored(api, server, there, local):
-    """Started over the unified API; stopped whatever happens."""
-    there.mkdir()
-    api.trust(server)
-    api.post("/unified/connect", login_to(server))
-    yield lambda: api.post(
-        "/unified/configure_mode",
-        {"mode": "mirror", "remote_root": "~/storage", "mirror_interval": 0.5},
-    )
-    run(mirror.stop_all("unified"))
-
-
-def make_run(there: Path, run: str = RUN, log: bytes = b"one\n") -> Path:
-    folder = there / run
-    (folder / "media").mkdir(parents=True)
-    (folder / "meta.json").write_text(json.dumps({"id": folder.name}))
-    (folder / "status.json").write_text(json.dumps({"status": "running"}))
-    (folder / "events.jsonl").write_bytes(b'{"type": "metrics", "data": {"a": 1}}\n')
-    (folder / "logs.txt").write_bytes(log)
-    (folder / "media/a.png").write_bytes(b"\x89PNG")
-    return folder
-
-
-def files(root: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(root)): path.read_bytes()
-        for path in root.rglob("*")
-        if path.is_file() and ".runicorn" not in path.relative_to(root).parts
-    }
-
-
-def wait_until_same(there: Path, local: Path, seconds: float = 15) -> None:
-    servers.wait_until(lambda: files(there) == files(local), "is the same", seconds)
 
 
 def test_everything_arrives_and_goes_on_arriving(mirrored, api, there, local, server):
@@ -135,7 +77,7 @@ def test_a_stream_that_was_replaced_is_read_anew(mirrored, there, local, change)
 
 @pytest.mark.slow
 def test_a_connection_that_is_cut_twenty_times(mirrored, there, local, server, monkeypatch):
-    monkeypatch.setattr(mirror, "LONGEST_PAUSE", 1)
+    monkeypatch.setattr(sync, "LONGEST_PAUSE", 1)
     folder = make_run(there)
     mirrored()
     wait_until_same(there, local)
@@ -158,7 +100,10 @@ def test_nothing_of_a_hostile_host_leads_outside(mirrored, api, there, local, tm
     secret.write_bytes(b"secret")
     (folder / "summary.json").symlink_to(secret)
     (folder / "circle").symlink_to(folder)
-    (there / "link").symlink_to(there / "p")
+    make_run(tmp_path / "elsewhere", "e/runs/20260101_000000_00000d")
+    (there / "link").symlink_to(tmp_path / "elsewhere")
+    (there / "p/nowhere").symlink_to("nowhere")
+    (there / "p/e/runs/20260101_000000_00000e").symlink_to(folder)
     (folder / "back\\slash").write_bytes(b"")
     (folder / "new\nline").write_bytes(b"")
     (folder / os.fsdecode(b"\xff")).write_bytes(b"")
@@ -214,7 +159,7 @@ def test_a_local_link_is_not_written_through(mirrored, there, local, tmp_path):
     ],
 )
 def test_which_names_are_one_component_of_a_path(name, is_plain):
-    assert (copying.plain_name(name) is not None) is is_plain
+    assert (listing.plain_name(name) is not None) is is_plain
 
 
 def test_the_legacy_api(api, server, there, local):
@@ -257,7 +202,8 @@ def test_modes_that_cannot_be(api, server, local):
     assert api.post("/unified/configure_mode", body, 400)["detail"] == needed
     body |= {"remote_root": "/x", "mirror_interval": "soon"}
     api.post("/unified/configure_mode", body, 400)
-    api.post("/unified/configure_mode", {"mode": "smart", "remote_root": "/x"}, 503)
+    needed = "remote_root is required for smart mode"
+    assert api.post("/unified/configure_mode", {"mode": "smart"}, 400)["detail"] == needed
 
 
 def test_a_live_run_there_is_live_here(server, there, tmp_path, own_home):
