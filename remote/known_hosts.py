@@ -91,6 +91,11 @@ def accept(host: str, port: int, key: asyncssh.SSHKey) -> None:
     _change(lambda lines: [*without(lines), line])
 
 
+def accept_text(host: str, port: int, public_key: str) -> None:
+    """The same for a key as ``describe`` shows it."""
+    accept(host, port, asyncssh.import_public_key(public_key))
+
+
 def remove(host: str, port: int, key_type: str) -> bool:
     """Trust no key of this type for this host any more; whether one was trusted."""
     return _change(_without(name_of(host, port), key_type))

@@ -73,6 +73,23 @@ def find_address(host: str, port: int | None, username: str) -> Address:
     return Address(host, port or _configured(host, username).port, username)
 
 
+def default_username(host: str) -> str:
+    """Whom ``ssh`` would log in as."""
+    if not HOST.fullmatch(host):
+        raise Unreachable("Host and username must be plain names")
+    return str(_configured(host, None).username)
+
+
+def aliases() -> list[str]:
+    """The hosts that ``~/.ssh/config`` has names for."""
+    try:
+        lines = (Path.home() / ".ssh" / "config").read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    words = [line.split() for line in lines if line.strip().lower().startswith("host ")]
+    return sorted({name for _, *names in words for name in names if HOST.fullmatch(name)})
+
+
 async def connect(address: Address, credentials: Credentials) -> asyncssh.SSHClientConnection:
     """A connection that is logged in. Raises RemoteError, saying why not."""
     keys = await asyncio.to_thread(_load_keys, credentials)

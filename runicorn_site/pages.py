@@ -54,7 +54,7 @@ FILE_POLICY = "default-src 'none'; sandbox"
 page = cache_control(private=True, no_cache=True)
 
 
-def _if_changed(request: HttpRequest, state: str, build: Callable[[], str]) -> HttpResponseBase:
+def if_changed(request: HttpRequest, state: str, build: Callable[[], str]) -> HttpResponseBase:
     """The fragment, or 304 if the client has the one of this *state*."""
     etag = quote_etag(hashlib.sha256(f"{settings.VERSION} {state}".encode()).hexdigest()[:32])
     unchanged = get_conditional_response(request, etag=etag)
@@ -92,7 +92,7 @@ def run_list(request: HttpRequest) -> HttpResponseBase:
 @page
 def run_list_fragment(request: HttpRequest) -> HttpResponseBase:
     html = render(request, "pages/runs_fragment.html", _listing(request)).content.decode()
-    return _if_changed(request, html, lambda: html)
+    return if_changed(request, html, lambda: html)
 
 
 def _listing(request: HttpRequest) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def run_page(request: HttpRequest, run_id: str) -> HttpResponseBase:
 def run_fragment(request: HttpRequest, run_id: str) -> HttpResponseBase:
     run = _find(request, run_id)
     context = {"run": run, "all_charts": "charts" in request.GET}
-    return _if_changed(
+    return if_changed(
         request,
         f"{_state(run)} {get_language()} {context['all_charts']}",
         lambda: render(request, "pages/run_fragment.html", context).content.decode(),

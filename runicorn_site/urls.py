@@ -7,7 +7,7 @@ from drf_spectacular.views import (
     SpectacularSwaggerSplitView,
 )
 
-from . import pages
+from . import pages, remote_pages
 from .health import Health
 from .rest import JSONRenderer
 
@@ -26,6 +26,14 @@ urlpatterns = [
     path("recycle-bin/add", pages.soft_delete, name="soft-delete"),
     path("recycle-bin/restore", pages.restore, name="restore"),
     path("recycle-bin/purge", pages.purge, name="purge"),
+    path("remote", remote_pages.remote, name="remote"),
+    path("remote/live", remote_pages.remote_fragment, name="remote-live"),
+    path("remote/connect", remote_pages.connect, name="remote-page-connect"),
+    path("remote/trust", remote_pages.trust, name="remote-page-trust"),
+    *(
+        path(f"remote/{verb}", remote_pages.change, {"verb": verb}, name=f"remote-page-{verb}")
+        for verb in remote_pages.CHANGES
+    ),
     path("favicon.ico", pages.favicon),
     path("api/", include("runicorn_site.api_urls")),
     path("i18n/", include("django.conf.urls.i18n")),

@@ -14,7 +14,7 @@ from runicorn import config, credentials
 from runicorn_site.exceptions import InvalidInput
 from runicorn_site.rest import json_list, json_object
 
-from .. import browse, environments, serializers, ssh, sync, viewers
+from .. import actions, browse, environments, serializers, viewers
 from ..connections import VIEWER, Connection, pool
 from ..exceptions import NotConnected, RemoteError
 from ..loop import run
@@ -58,10 +58,7 @@ class RemoteDisconnect(RemoteView):
         peer = valid(serializers.Peer, json_object(request)).validated_data
         if not pool.all():
             return Response({"ok": False, "message": "No connection pool"})
-        identifier = str(ssh.Address(peer["host"], peer["port"], peer["username"]))
-        run(sync.stop_on(identifier))
-        run(viewers.stop_on(identifier))
-        was_open = run(pool.close(peer["host"], peer["port"], peer["username"]))
+        was_open = actions.disconnect(peer["host"], peer["port"], peer["username"])
         message = "Connection removed" if was_open else "Connection not found"
         return Response({"ok": was_open, "message": message})
 
@@ -107,14 +104,12 @@ class StartViewer(RemoteView):
         else:
             connection = self.connect(request, holder, body)
         try:
-            session = run(
-                viewers.start(
-                    connection,
-                    options["remote_root"],
-                    environment=options.get("conda_env"),
-                    local_port=options.get("local_port"),
-                    remote_port=options.get("remote_port"),
-                )
+            session = actions.start_viewer(
+                connection,
+                options["remote_root"],
+                environment=options.get("conda_env"),
+                local_port=options.get("local_port"),
+                remote_port=options.get("remote_port"),
             )
         finally:
             run(pool.release(holder, connection))
@@ -134,7 +129,7 @@ class StopViewer(RemoteView):
         """Stop a viewer on a host, and close its tunnel."""
         data = valid(serializers.SessionName, json_object(request)).validated_data
         identifier = data["session_id"]
-        if not run(viewers.stop(identifier)):
+        if not actions.stop_viewer(identifier):
             raise NotFound(f"Session not found: {identifier}")
         return Response({"ok": True, "message": f"Session {identifier} stopped"})
 

@@ -110,6 +110,14 @@ document.addEventListener("change", (event) => {
 });
 document.dispatchEvent(new Event("change"));
 
+// -- buttons that take long ------------------------------------------------------------------------
+
+document.addEventListener("submit", ({ submitter }) => {
+  if (!submitter?.dataset.busy) return;
+  submitter.textContent = submitter.dataset.busy;
+  setTimeout(() => { submitter.disabled = true; });  // once it has been sent along
+});
+
 // -- charts: the value under the pointer ------------------------------------------------------------
 
 document.addEventListener("pointermove", (event) => {

@@ -1,0 +1,107 @@
+"""What changes connections, viewers and syncs; the API, the admin and the pages all call it.
+
+Each waits for the host, in the calling thread, and raises RemoteError.
+"""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from . import ssh, sync, viewers
+from .connections import Connection, pool
+from .exceptions import NotConnected
+from .loop import run
+
+
+def disconnect(host: str, port: int, username: str) -> bool:
+    """Close a connection with all that runs over it; whether there was one."""
+    identifier = str(ssh.Address(host, port, username))
+    run(sync.stop_on(identifier))
+    run(viewers.stop_on(identifier))
+    return run(pool.close(host, port, username))
+
+
+def open_connection(identifier: str) -> Connection:
+    """The open connection of that ``user@host:port``."""
+    connection = pool.get(identifier)
+    if connection is None:
+        raise NotConnected(f"Connection not found or inactive: {identifier}")
+    return connection
+
+
+# -- viewers -------------------------------------------------------------------------------------
+
+
+def start_viewer(
+    connection: Connection,
+    remote_root: str,
+    *,
+    environment: str | None = None,
+    local_port: int | None = None,
+    remote_port: int | None = None,
+) -> viewers.Session:
+    """A viewer of *remote_root* on the host, ready to be looked at."""
+    return run(
+        viewers.start(
+            connection,
+            remote_root,
+            environment=environment,
+            local_port=local_port,
+            remote_port=remote_port,
+        )
+    )
+
+
+def stop_viewer(identifier: str) -> bool:
+    return run(viewers.stop(identifier))
+
+
+def restart_viewer(identifier: str) -> viewers.Session | None:
+    """Start a viewer again that ended; None if it is not known any more."""
+    session = viewers.get(identifier)
+    return run(viewers.restart(session)) if session else None
+
+
+# -- syncs ---------------------------------------------------------------------------------------
+
+INTERVALS = {sync.MIRROR: 2.0, sync.SMART: 300.0}
+"""Seconds; the documented ones."""
+
+
+def start_sync(mode: str, connection: Connection, remote_root: str) -> sync.Sync:
+    """Keep the runs below *remote_root* up to date here; other folders of the host go on."""
+    session, root = f"{connection.id}:{remote_root}", settings.RUNICORN_STORAGE_ROOT
+    return run(sync.start(mode, session, connection, remote_root, root, INTERVALS[mode]))
+
+
+def stop_sync(identifier: str) -> bool:
+    """What was copied stays."""
+    return run(sync.stop(identifier))
+
+
+def retry_sync(identifier: str) -> sync.Sync | None:
+    """Start a sync anew, logging in again if need be; None if it is not known any more."""
+    return run(_retry_sync(identifier))
+
+
+async def _retry_sync(identifier: str) -> sync.Sync | None:
+    old = next((one for one in sync.syncs() if one.id == identifier), None)
+    if old is None:
+        return None
+    holder = f"again:{identifier}"
+    address, login = old.connection.address, old.connection.credentials
+    connection = await pool.connect(holder, address, login)
+    try:
+        await sync.stop(identifier)
+        return await sync.start(
+            old.mode,
+            old.session_id,
+            connection,
+            old.remote_root,
+            old.local_root,
+            old.interval,
+            auto_sync=old.auto_sync,
+            cache_bytes=old.cache_bytes,
+        )
+    finally:
+        await pool.release(holder, connection)
