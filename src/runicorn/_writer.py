@@ -6,7 +6,7 @@ import errno
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -16,15 +16,13 @@ import orjson
 KEPT_BYTES = 64 * 1024 * 1024
 """How much of what a full disk refuses is kept in memory to be written later, per file."""
 
-_OPTIONS = (
+OPTIONS = (
     orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 )
-_N, _U = b"nu"
-_REOPEN = (errno.EBADF, errno.ESTALE)
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
 
-_dumps = orjson.dumps
-_write = os.write
+dumps = orjson.dumps
+write = os.write
 
 
 def encode(event: Mapping[str, Any]) -> bytes:
@@ -36,7 +34,7 @@ def encode(event: Mapping[str, Any]) -> bytes:
     the standard library. Raises TypeError for what JSON cannot hold.
     """
     try:
-        line = _dumps(event, plain, _OPTIONS)
+        line = dumps(event, plain, OPTIONS)
         if b"null" not in line:
             return line
     except TypeError:
@@ -67,9 +65,10 @@ class LineWriter:
         self.path = path
         self.dropped = 0
         """Lines lost because more than ``KEPT_BYTES`` were waiting."""
-        self.on_unusual: Callable[[dict[str, Any]], object] | None = None
-        """Called with an event that may hold a NaN or an infinity: those are found for free."""
-        self._fd = -1  # the first write opens the file
+        self.fd = -1
+        """Where to ``write`` a line; -1, which the system refuses, while it would be out of turn:
+        before the first line opens the file, and while lines wait."""
+        self._open_fd = -1
         self._torn = True  # the file may end in the middle of a line
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
@@ -77,44 +76,16 @@ class LineWriter:
 
     def append(self, line: bytes) -> bool:
         """Write *line*, which ends in a newline; False if it has to wait."""
-        written = 0
-        if not self._waiting:
-            try:
-                written = _write(self._fd, line)
-                if written == len(line):
-                    return True
-            except OSError as error:
-                self._note(error)
-        return self._append_later(line, written)
-
-    def append_event(self, event: dict[str, Any]) -> bool:
-        """``append(encode(event))``, spelt out: this is the hot path, where a call that is not
-        made is a twentieth of the time."""
         try:
-            line = _dumps(event, plain, _OPTIONS)
-            # To look for one byte costs next to nothing; to look for four, a tenth of the write.
-            if _U in line and _N in line and b"null" in line:
-                line = self._encode_unusual(event)
-        except TypeError:
-            line = self._encode_unusual(event)
-        written = 0
-        if not self._waiting:
-            try:
-                written = _write(self._fd, line)
-                if written == len(line):
-                    return True
-            except OSError as error:
-                self._note(error)
-        return self._append_later(line, written)
+            written = write(self.fd, line)
+        except OSError:
+            written = 0
+        return written == len(line) or self.append_later(line, written)
 
-    def _encode_unusual(self, event: dict[str, Any]) -> bytes:
-        line = encode(event)
-        if self.on_unusual is not None:
-            self.on_unusual(event)
-        return line
-
-    def _append_later(self, line: bytes, written: int) -> bool:
+    def append_later(self, line: bytes, written: int) -> bool:
+        """Queue *line*, of which *written* bytes were taken, and flush; False if it has to wait."""
         with self._lock:
+            self.fd = -1
             self._torn |= written > 0
             self._keep(_rest(line, written))
             return self.flush()
@@ -125,16 +96,16 @@ class LineWriter:
             try:
                 while self._waiting:
                     self._write_first()
-            except OSError as error:
-                self._note(error)
+            except OSError:
                 return False
+            self.fd = self._open_fd
             return True
 
     def sync(self) -> None:
         """Ask the system to put on the disk what it has taken."""
         try:
-            if self._fd >= 0:
-                os.fsync(self._fd)
+            if self._open_fd >= 0:
+                os.fsync(self._open_fd)
         except OSError:
             pass  # a file system that cannot
 
@@ -143,6 +114,7 @@ class LineWriter:
         self._lock = RLock()
         self._waiting.clear()
         self._waiting_bytes = 0
+        self.fd = self._open_fd
 
     @property
     def waiting(self) -> int:
@@ -158,11 +130,11 @@ class LineWriter:
 
     def _write_first(self) -> None:
         line = self._waiting[0]
-        if self._fd < 0:
-            self._fd = os.open(self.path, _FLAGS, 0o666)
+        if not _is_open(self._open_fd):
+            self._open_fd = os.open(self.path, _FLAGS, 0o666)
             self._torn = True
         newline = b"\n" if self._torn and not _ends_whole(self.path) else b""
-        written = _write(self._fd, newline + line)
+        written = write(self._open_fd, newline + line)
         self._torn = written < len(newline + line)
         if self._torn:
             self._waiting[0] = _rest(line, written - len(newline))
@@ -170,16 +142,10 @@ class LineWriter:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         self._waiting_bytes -= len(self._waiting.popleft())
 
-    def _note(self, error: OSError) -> None:
-        # The descriptor was closed behind our back, or its file is gone from the server. It is not
-        # closed here: the number may be somebody else's by now, or in use by another thread.
-        if error.errno in _REOPEN:
-            self._fd = -1
-
     def __del__(self) -> None:
-        if self._fd >= 0:
+        if self._open_fd >= 0:
             try:
-                os.close(self._fd)
+                os.close(self._open_fd)
             except OSError:
                 pass
 
@@ -188,6 +154,16 @@ def _rest(line: bytes, written: int) -> bytes:
     """What must still be written of *line*: all of it behind a fragment, or its newline only,
     which closing the fragment adds."""
     return b"" if written == len(line) - 1 else line
+
+
+def _is_open(fd: int) -> bool:
+    """False as well for a descriptor that was closed behind our back, or whose file is gone from
+    its server. Nobody closes it then: the number may be somebody else's by now."""
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def _ends_whole(path: Path) -> bool:

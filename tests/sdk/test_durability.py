@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from runicorn import _writer, layout
+from runicorn import _writer, layout, sdk
 from runicorn._writer import LineWriter
 
 from .conftest import document, only_run, steps
@@ -53,7 +53,8 @@ class Disk:
 
     def __init__(self, monkeypatch, room):
         self.room = room
-        monkeypatch.setattr(_writer, "_write", self.write)
+        for module in (_writer, sdk):
+            monkeypatch.setattr(module, "write", self.write)
 
     def write(self, descriptor, data):
         if descriptor >= 0 and self.room <= 0:
