@@ -6,3 +6,10 @@ class RunsConfig(AppConfig):
     name = "runs"
     verbose_name = _("Runs")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from django.db.models.signals import post_migrate
+
+        from . import fulltext
+
+        post_migrate.connect(fulltext.prepare, sender=self)

@@ -55,7 +55,9 @@ class RunFilter(filters.FilterSet):
     status = TextFilter(method="of_status", label="One of these, separated by commas.")
     tags = TextFilter(method="with_tags", label="All of these, separated by commas.")
     search = TextFilter(
-        method="containing", label="Part of a project, experiment, description or id."
+        method="containing",
+        label="Words, or parts of them, that all stand in project, experiment, description or id. "
+        'Several words in `"quotes"` are one.',
     )
     created_after = FloatFilter(method="created", label="Unix seconds, inclusive; 0: no limit.")
     created_before = FloatFilter(method="created", label="Unix seconds, inclusive; 0: no limit.")

@@ -19,7 +19,7 @@ from django.db import IntegrityError, transaction
 from metrics.rows import insert
 from runicorn import layout
 
-from . import ingest, tags
+from . import fulltext, ingest, tags
 from .models import Run, RunFile
 
 PIECE = 4 * 2**20
@@ -204,6 +204,8 @@ def _read(
 def _write(changes: list[Change]) -> None:
     """Write what was read, in few statements however many runs it is of."""
     ingest.save_projects(change.run for change in changes)
+    for change in changes:
+        change.run.search_text = fulltext.text_of(change.run)
     new = [change.run for change in changes if change.run.pk is None]
     old = [change.run for change in changes if change.run.pk is not None]
     Run.objects.bulk_create(new)

@@ -84,6 +84,7 @@ class Run(models.Model):
     unreadable_lines = models.BigIntegerField(_("unreadable lines"), default=0)
 
     notes = models.TextField(_("notes"), default="", blank=True)
+    search_text = models.TextField(default="", help_text="What a search looks through.")
 
     deleted_at = models.DateTimeField(_("deleted"), null=True)
     delete_reason = models.CharField(_("delete reason"), max_length=255, default="")
@@ -130,7 +131,6 @@ class Run(models.Model):
                 condition=models.Q(deleted_at__isnull=False),
             ),
             models.Index(fields=["project", "name"], name="runs_experiment"),
-            models.Index(fields=["id"], name="runs_noted", condition=~models.Q(notes="")),
         ]
 
     def __str__(self) -> str:
@@ -244,7 +244,7 @@ class Tag(models.Model):
         verbose_name = _("tag")
         verbose_name_plural = _("tags")
         constraints = [models.UniqueConstraint(fields=["run", "key"], name="runs_tag_once")]
-        indexes = [models.Index(fields=["key"], name="runs_tag_key")]
+        indexes = [models.Index(fields=["key", "run"], name="runs_tagged")]
 
     def __str__(self) -> str:
         return self.key

@@ -10,6 +10,7 @@ from django.conf import settings
 
 from runicorn import layout
 
+from . import fulltext
 from .models import Run, Tag
 
 _cached: tuple[tuple[Path, int, int], dict[str, Any]] | None = None
@@ -29,7 +30,8 @@ def apply(run: Run) -> None:
     Tag.objects.bulk_create(Tag(run=run, key=key) for key in keys - current)
     if run.notes != notes:
         run.notes = notes
-        run.save(update_fields=["notes"])
+        run.search_text = fulltext.text_of(run)
+        run.save(update_fields=["notes", "search_text"])
 
 
 def apply_all() -> None:

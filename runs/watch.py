@@ -22,7 +22,7 @@ from django.db import close_old_connections, transaction
 
 from runicorn import layout
 
-from . import actions, folders, live, progress, tags
+from . import actions, folders, live, progress, querysets, tags
 from .models import Run, RunFile
 
 logger = logging.getLogger("runicorn.intake")
@@ -74,6 +74,7 @@ class Intake(threading.Thread):
         self._marks: dict[str, Mark] = {}
         self._recent: dict[str, float] = {}
         self._failures: dict[str, str] = {}
+        self._counted = 0
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -133,6 +134,9 @@ class Intake(threading.Thread):
                     if progress.current.state == "scanning":
                         progress.current.state = "watching"
                         self._tell()
+                    if progress.current.found > 2 * self._counted:
+                        querysets.count_values()
+                        self._counted = progress.current.found
                     if now >= next_check:
                         actions.check_processes(Run.objects.active().running())
                         next_check = now + settings.RUNICORN_STATUS_CHECK_SECONDS

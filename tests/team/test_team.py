@@ -167,6 +167,16 @@ def test_a_run_is_served_through_the_proxy(team: Team, training: Training) -> No
     assert [row["loss"] for row in table["rows"]] == [1, 1 / 2, 1 / 3]
 
 
+def test_words_are_looked_for_in_the_database(team: Team, training: Training) -> None:
+    def found(words: str) -> list[str]:
+        with team.client() as client:
+            answer = client.get("/api/v2/experiments", params={"search": words}).json()
+        return [run["id"] for run in answer["experiments"]]
+
+    assert found("RESnet isio") == [training.run_id]
+    assert found('"resnet vision"') == found('"vision resnet"') == found("resnet_") == []
+
+
 def test_a_logged_line_reaches_the_clients_of_every_process(team: Team, training: Training) -> None:
     address = f"/api/runs/{training.run_id}/logs/ws"
     with ExitStack() as stack:

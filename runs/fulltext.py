@@ -1,0 +1,122 @@
+"""Looking for words in runs, by trigrams, with the same meaning in both databases.
+
+``Run.search_text`` holds what is looked through, folded so that case does not matter. SQLite
+keeps an FTS5 table of it by triggers, PostgreSQL a GIN index. Both are made, if they are not
+there, after every migration: what remakes a table in SQLite takes its triggers along.
+
+A word of one or two characters has no trigram, and one that most runs contain is not worth a list
+of them: these are looked for in the text itself, which an index has beside nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+
+from django.db import DatabaseError, connections, models, transaction
+from django.db.models.expressions import RawSQL
+
+if TYPE_CHECKING:
+    from .models import Run
+
+logger = logging.getLogger("runicorn.runs")
+
+MANY = 10_000
+"""From this many runs on, reading their text is faster than looking each of them up."""
+
+_TABLE = "runs_text"
+_MATCHES = f"SELECT rowid FROM {_TABLE} WHERE {_TABLE} MATCH %s"
+_SQLITE = (
+    f"CREATE VIRTUAL TABLE {_TABLE} USING fts5(search_text, content='runs_run', "
+    "content_rowid='id', tokenize='trigram case_sensitive 1', columnsize=0)",
+    f"INSERT INTO {_TABLE}({_TABLE}) VALUES('rebuild')",
+)
+_REMOVE = (
+    f"INSERT INTO {_TABLE}({_TABLE}, rowid, search_text) VALUES('delete', old.id, old.search_text);"
+)
+_ADD = f"INSERT INTO {_TABLE}(rowid, search_text) VALUES(new.id, new.search_text);"
+_SQLITE_ALWAYS = (
+    f"CREATE TRIGGER IF NOT EXISTS runs_text_insert AFTER INSERT ON runs_run BEGIN {_ADD} END",
+    f"CREATE TRIGGER IF NOT EXISTS runs_text_delete AFTER DELETE ON runs_run BEGIN {_REMOVE} END",
+    "CREATE TRIGGER IF NOT EXISTS runs_text_update AFTER UPDATE OF search_text ON runs_run "
+    f"WHEN old.search_text IS NOT new.search_text BEGIN {_REMOVE} {_ADD} END",
+    "CREATE INDEX IF NOT EXISTS runs_text_plain ON runs_run(search_text, deleted_at)",
+)
+_POSTGRESQL = (
+    "CREATE EXTENSION IF NOT EXISTS pg_trgm",
+    "CREATE INDEX IF NOT EXISTS runs_text ON runs_run USING gin (search_text gin_trgm_ops)",
+)
+
+
+def text_of(run: Run) -> str:
+    """What *run* is found by: id, experiment, project and notes, one a line."""
+    project = run.project.name if run.project else ""
+    return fold("\n".join((run.run_id, run.name or "", project, run.notes)))
+
+
+def fold(text: str) -> str:
+    return text.casefold()
+
+
+def words(text: str) -> list[str]:
+    """The words of a search, all of which have to be there; ``"in quotes"`` is one."""
+    return [
+        fold(quoted or word)
+        for quoted, word in re.findall(r'"([^"]+)"|(\S+)', text)
+        if quoted or word
+    ]
+
+
+def containing(text: str, using: str) -> models.Q:
+    """The runs in whose text every word of *text* stands somewhere."""
+    parts = words(text)
+    long = [word for word in parts if len(word) >= 3]
+    condition = models.Q()
+    if long and connections[using].vendor == "sqlite":
+        query = " AND ".join(_phrase(word) for word in long)
+        if _is_rare(query, using):
+            condition &= models.Q(pk__in=RawSQL(_MATCHES, [query]))
+            parts = [word for word in parts if len(word) < 3]
+    for word in parts:
+        condition &= models.Q(search_text__contains=word)
+    return condition
+
+
+def _phrase(word: str) -> str:
+    doubled = word.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def _is_rare(query: str, using: str) -> bool:
+    with connections[using].cursor() as cursor:
+        cursor.execute(f"SELECT count(*) FROM ({_MATCHES} LIMIT {MANY})", [query])
+        return cursor.fetchone()[0] < MANY
+
+
+def prepare(*, using: str, **_: Any) -> None:
+    """After a migration: see to it that there is an index of the text."""
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        tables = connection.introspection.table_names(cursor)
+        if "runs_run" not in tables or not _has_text(cursor, connection):
+            return  # migrated back to before there was any
+        if connection.vendor == "sqlite":
+            for statement in (*(() if _TABLE in tables else _SQLITE), *_SQLITE_ALWAYS):
+                cursor.execute(statement)
+    if connection.vendor == "postgresql":
+        try:
+            with transaction.atomic(using), connection.cursor() as cursor:
+                for statement in _POSTGRESQL:
+                    cursor.execute(statement)
+        except DatabaseError as error:
+            logger.warning(
+                "Searching will read the text of all runs, because PostgreSQL's extension pg_trgm "
+                "cannot be had (%s). A superuser may say: CREATE EXTENSION pg_trgm.",
+                str(error).strip(),
+            )
+
+
+def _has_text(cursor: Any, connection: Any) -> bool:
+    columns = connection.introspection.get_table_description(cursor, "runs_run")
+    return any(column.name == "search_text" for column in columns)

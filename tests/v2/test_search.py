@@ -1,0 +1,72 @@
+"""The V2 list's search for words: the same in SQLite's and PostgreSQL's index of trigrams."""
+
+from __future__ import annotations
+
+import pytest
+
+from runs import actions
+from runs.models import Run
+
+NOTES = {
+    ("vision", "resnet"): 'the baseline run: 100%_ "a',
+    ("vision", "vit"): "学习率减半",
+    ("übung", "unet"): "STRASSE, 学完",
+}
+
+
+@pytest.fixture
+def noted(root):
+    runs = [root.run(*place) for place in NOTES]
+    root.scan()
+    for run, notes in zip(runs, NOTES.values(), strict=True):
+        actions.set_notes(Run.objects.get(run_id=run.id), notes, by=None)
+    return [run.id for run in runs]
+
+
+def found(api, words: str) -> list[str]:
+    response = api.client.get("/api/v2/experiments", {"search": words, "order_desc": "false"})
+    assert response.status_code == 200, response.content
+    answer = response.json()
+    assert answer["total"] == len(answer["experiments"])
+    return [run["id"] for run in answer["experiments"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("resnet BASELINE", [0]),  # every word, in any order, wherever each stands
+        ('"baseline run"', [0]),
+        ('"run baseline"', []),
+        ("学习率", [1]),
+        ("学", [1, 2]),  # shorter than what the index is made of
+        ("学习 vit", [1]),
+        ("ÜBUNG straße", [2]),
+        ('100%_ "a', [0]),
+        ("%%%", []),
+        ("   ", [0, 1, 2]),
+        ("\"'; --", []),
+    ],
+)
+def test_words_are_found_in_any_script(api, noted, words, expected):
+    assert found(api, words) == [noted[number] for number in expected]
+
+
+def test_what_is_found_follows_what_is_kept(api, root, noted):
+    run = Run.objects.get(run_id=noted[0])
+    actions.set_notes(run, "later", by=None)
+    assert found(api, "later") == found(api, "lat resnet") == [noted[0]]
+    assert found(api, "baseline") == []
+    (root.path / run.directory / "meta.json").write_text('{"project": "speech", "name": "wav"}')
+    root.scan()
+    assert found(api, "speech wav later") == [noted[0]]
+    assert found(api, "resnet") == []
+    actions.soft_delete_runs([Run.objects.get(pk=run.pk)], by=None)
+    assert found(api, "later") == []
+    actions.purge_runs([Run.objects.get(pk=run.pk)], by=None)
+    assert found(api, "speech") == []
+
+
+def test_a_word_of_most_runs_is_found_as_well(api, noted, monkeypatch):
+    monkeypatch.setattr("runs.fulltext.MANY", 2)  # in place of ten thousand runs
+    assert found(api, "vision") == noted[:2]
+    assert found(api, "vision 学习率") == [noted[1]]
