@@ -21,12 +21,12 @@ def disconnect(host: str, port: int, username: str) -> bool:
     return run(pool.close(host, port, username))
 
 
-def open_connection(identifier: str) -> Connection:
+def open_connection(identifier: str, *, even_if_cut: bool = False) -> Connection:
     """The open connection of that ``user@host:port``."""
-    connection = pool.get(identifier)
-    if connection is None:
-        raise NotConnected(f"Connection not found or inactive: {identifier}")
-    return connection
+    for connection in pool.all():
+        if connection.id == identifier and (even_if_cut or connection.is_open):
+            return connection
+    raise NotConnected(f"Connection not found or inactive: {identifier}")
 
 
 # -- viewers -------------------------------------------------------------------------------------

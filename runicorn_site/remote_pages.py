@@ -228,10 +228,8 @@ def change(request: HttpRequest, verb: str) -> HttpResponseBase:
 
 
 def _disconnect(request: HttpRequest, identifier: str) -> None:
-    for connection in pool.all():
-        if connection.id == identifier:
-            address = connection.address
-            actions.disconnect(address.host, address.port, address.username)
+    address = actions.open_connection(identifier, even_if_cut=True).address
+    actions.disconnect(address.host, address.port, address.username)
 
 
 def _start_viewer(request: HttpRequest, identifier: str) -> None:

@@ -136,16 +136,23 @@ def ssh_connection(key: str) -> dict[str, Any] | None:
     return None
 
 
-def save_ssh_connection(connection: dict[str, Any]) -> str:
+def save_ssh_connection(connection: dict[str, Any], *, instead_of: str | None = None) -> str:
     """Save or replace a connection as the newest; its key. The oldest beyond ten goes.
 
-    Secrets are kept only with ``remember_password``. Raises ConfigError or CredentialsError.
+    Secrets are kept only with ``remember_password``. *instead_of*: the key of the one that is
+    edited; it goes, and secrets that are not given again stay if they are for the same key.
+    Raises ConfigError or CredentialsError.
     """
     entry = _sealed(connection)
     key = connection_key(entry)
 
     def saved(data: dict[str, Any]) -> dict[str, Any]:
-        others = [e for e in _connections(data) if connection_key(e) != key]
+        others = []
+        for old in _connections(data):
+            if connection_key(old) not in (key, instead_of):
+                others.append(old)
+            elif instead_of == key:
+                _keep_secrets(entry, old)
         return {**data, "ssh_connections": [*others, entry][-MOST_CONNECTIONS:]}
 
     change(saved)
@@ -164,11 +171,7 @@ def replace_ssh_connections(connections: list[Any]) -> None:
 
     def replaced(data: dict[str, Any]) -> dict[str, Any]:
         for old in _connections(data):
-            entry = entries.get(connection_key(old), {})
-            if entry.get("remember_password"):
-                for name in SECRETS:
-                    if old.get(name):
-                        entry.setdefault(name, old[name])
+            _keep_secrets(entries.get(connection_key(old), {}), old)
         return {**data, "ssh_connections": [*entries.values()][-MOST_CONNECTIONS:]}
 
     change(replaced)
@@ -196,6 +199,13 @@ def _sealed(connection: dict[str, Any]) -> dict[str, Any]:
             if connection.get(name):
                 entry[name] = credentials.encrypt(connection[name], _purpose(entry, name))
     return entry
+
+
+def _keep_secrets(entry: dict[str, Any], old: dict[str, Any]) -> None:
+    if entry.get("remember_password"):
+        for name in SECRETS:
+            if old.get(name):
+                entry.setdefault(name, old[name])
 
 
 def connection_key(entry: dict[str, Any]) -> str:

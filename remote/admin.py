@@ -1,0 +1,342 @@
+"""Saved hosts, sessions and sync jobs in the admin: one more client of ``actions``.
+
+Nothing of it is a row of a table, so the lists are pages of our own; they renew themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, ClassVar, NamedTuple
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.template.defaultfilters import filesizeformat
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from runicorn import config, credentials
+from runs import display
+
+from . import actions, sync, viewers
+from .connections import pool
+from .exceptions import RemoteError
+from .models import Host, Session, SyncJob
+
+
+class Button(NamedTuple):
+    label: Any
+    verb: str = ""
+    name: str = "id"
+    url: str = ""
+    """Where it leads; without one, to the list itself."""
+
+
+class Row(NamedTuple):
+    id: str
+    cells: list[Any]
+    buttons: list[Button]
+    trouble: str | None = None
+
+
+class LiveAdmin(admin.ModelAdmin):
+    """A list of what is there now, with buttons; and a form to start one more."""
+
+    class Media:
+        css: ClassVar = {"all": ["runicorn/parts.css"]}
+        js: ClassVar = [forms.Script("runicorn/runicorn.js", defer=True)]
+
+    form_class: type[forms.Form]
+    headers: ClassVar[tuple[Any, ...]]
+    start_label: Any
+    verbs: ClassVar[dict[str, Callable[[str], Any]]]
+
+    def rows(self) -> list[Row]:
+        raise NotImplementedError
+
+    def start(self, data: dict[str, Any]) -> None:
+        """Make one as the form says. Raises RemoteError, ConfigError or CredentialsError."""
+        raise NotImplementedError
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        if request.method == "POST":
+            return self._act(request)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": self.opts.verbose_name_plural,
+            "opts": self.opts,
+            "media": self.media,
+            "headers": self.headers,
+            "rows": self.rows(),
+            "start_label": self.start_label if self.has_add_permission(request) else None,
+        }
+        template = "rows" if "live" in request.GET else "list"
+        return render(request, f"admin/remote/{template}.html", context)
+
+    def _act(self, request: HttpRequest) -> HttpResponse:
+        act = self.verbs.get(request.GET.get("verb", ""))
+        if act is None or not self.has_change_permission(request):
+            raise PermissionDenied
+        self._tell(request, lambda: act(request.POST.get("id", "")))
+        return redirect(f"admin:remote_{self.opts.model_name}_changelist")
+
+    def _tell(self, request: HttpRequest, act: Callable[[], Any]) -> bool:
+        try:
+            act()
+        except (RemoteError, config.ConfigError, credentials.CredentialsError) as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return False
+        return True
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        return self._form(request, self.start_label, {})
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        raise Http404
+
+    delete_view = history_view = change_view  # type: ignore[assignment]
+
+    def _form(self, request: HttpRequest, title: Any, initial: dict[str, Any]) -> HttpResponse:
+        form = self.form_class(request.POST or None, initial=initial)
+        if (
+            request.method == "POST"
+            and form.is_valid()
+            and self._tell(request, lambda: self.start({**initial, **form.cleaned_data}))
+        ):
+            return redirect(f"admin:remote_{self.opts.model_name}_changelist")
+        context = {
+            **self.admin_site.each_context(request),
+            "title": title,
+            "opts": self.opts,
+            "media": self.media,
+            "form": form,
+        }
+        return render(request, "admin/remote/form.html", context)
+
+
+# -- saved hosts -----------------------------------------------------------------------------------
+
+
+def _secret(label: Any, widget: type[forms.Widget] = forms.PasswordInput) -> forms.CharField:
+    """Written, never shown: what is kept is told by the list."""
+    return forms.CharField(
+        label=label, required=False, strip=False, widget=widget({"autocomplete": "new-password"})
+    )
+
+
+class HostForm(forms.Form):
+    name = forms.CharField(label=_("Name"), required=False, max_length=100)
+    host = forms.CharField(label=_("Host"), max_length=255)
+    port = forms.IntegerField(label=_("Port"), initial=22, min_value=1, max_value=65535)
+    username = forms.CharField(label=_("User"), max_length=255)
+    auth_method = forms.ChoiceField(
+        label=_("Log in with"),
+        choices=[("password", _("a password")), ("key", _("a key")), ("agent", _("the agent"))],
+    )
+    private_key_path = forms.CharField(label=_("Key file on this machine"), required=False)
+    remember_password = forms.BooleanField(
+        label=_("Keep the secrets"),
+        required=False,
+        help_text=_("Encrypted. What is left empty below stays as it is kept."),
+    )
+    password = _secret(_("Password"))
+    private_key = _secret(_("Private key"), forms.Textarea)
+    passphrase = _secret(_("Passphrase of the key"))
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields["private_key"].widget.attrs |= {"rows": 4, "spellcheck": "false"}
+
+
+@admin.register(Host)
+class HostAdmin(LiveAdmin):
+    form_class = HostForm
+    start_label = _("Save a host")
+    headers = (_("Name"), _("Host"), _("User"), _("Log in with"), _("Secrets kept"))
+    verbs: ClassVar = {"forget": config.remove_ssh_connection}
+
+    def rows(self) -> list[Row]:
+        methods = dict(HostForm.base_fields["auth_method"].choices)  # type: ignore[attr-defined]
+        return [
+            Row(
+                one["key"],
+                [
+                    format_html(
+                        '<a href="{}">{}</a>',
+                        reverse("admin:remote_host_change", args=[quote(one["key"])]),
+                        one["name"] or one["host"],
+                    ),
+                    f"{one['host']}:{one['port']}",
+                    one["username"],
+                    methods.get(one["auth_method"], one["auth_method"]),
+                    _("yes") if one["has_password"] or one["has_private_key"] else _("no"),
+                ],
+                [
+                    Button(_("Connect"), name="saved", url=reverse("remote-page-connect")),
+                    Button(_("Forget"), "forget"),
+                ],
+            )
+            for one in config.ssh_connections()
+        ]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        if not self.has_change_permission(request):
+            raise PermissionDenied
+        key = unquote(object_id)
+        found = next((one for one in config.ssh_connections() if one["key"] == key), None)
+        if found is None:
+            raise Http404
+        return self._form(request, found["name"] or found["host"], found)
+
+    def start(self, data: dict[str, Any]) -> None:
+        config.save_ssh_connection(data, instead_of=data.get("key"))
+
+
+# -- sessions --------------------------------------------------------------------------------------
+
+
+class StartForm(forms.Form):
+    """A folder on a host that one is connected to."""
+
+    connection = forms.ChoiceField(label=_("Connection"))
+    folder = forms.RegexField(
+        r"\A[^\x00-\x1f]+\Z",
+        label=_("Folder there"),
+        max_length=4096,
+        widget=forms.TextInput({"placeholder": "~/experiments", "class": "vTextField"}),
+    )
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        choices = [(one.id, one.id) for one in pool.all() if one.is_open]
+        self.fields["connection"].choices = choices  # type: ignore[attr-defined]
+
+
+@admin.register(Session)
+class SessionAdmin(LiveAdmin):
+    form_class = StartForm
+    start_label = _("Open a viewer there")
+    headers = (_("Host"), _("What"), _("Status"), _("Since"))
+    verbs: ClassVar = {
+        "disconnect": lambda identifier: _disconnect(identifier),
+        "stop": actions.stop_viewer,
+        "retry": actions.restart_viewer,
+    }
+
+    def rows(self) -> list[Row]:
+        connections = [
+            Row(
+                one.id,
+                [
+                    one.id,
+                    _("connection"),
+                    _status("running", _("connected"))
+                    if one.is_open
+                    else _status("interrupted", _("cut")),
+                    _moment(one.connected_at),
+                ],
+                [Button(_("Disconnect"), "disconnect")],
+                one.last_error,
+            )
+            for one in pool.all()
+        ]
+        return connections + [_viewer_row(one) for one in viewers.sessions()]
+
+    def start(self, data: dict[str, Any]) -> None:
+        actions.start_viewer(actions.open_connection(data["connection"]), data["folder"])
+
+
+def _disconnect(identifier: str) -> None:
+    address = actions.open_connection(identifier, even_if_cut=True).address
+    actions.disconnect(address.host, address.port, address.username)
+
+
+def _viewer_row(one: viewers.Session) -> Row:
+    link = format_html('<a href="{0}" target="_blank" rel="noopener">{0}</a>', one.url)
+    what: Any = link if one.status == "running" else _("viewer")
+    status = {
+        "running": _status("running", _("running")),
+        "connecting": _status("running", _("starting")),
+    }.get(one.status, _status("failed" if one.last_error else "finished", _("ended")))
+    buttons = [Button(_("Stop"), "stop")]
+    if not one.is_active:
+        buttons = [Button(_("Start again"), "retry"), Button(_("Remove"), "stop")]
+    where = f"{one.connection.id}:{one.remote_root}"
+    return Row(one.id, [where, what, status, _moment(one.started_at)], buttons, one.last_error)
+
+
+# -- sync jobs -------------------------------------------------------------------------------------
+
+
+class SyncForm(StartForm):
+    mode = forms.ChoiceField(
+        label=_("Mode"), choices=[(sync.MIRROR, _("mirror")), (sync.SMART, _("on demand"))]
+    )
+
+
+@admin.register(SyncJob)
+class SyncJobAdmin(LiveAdmin):
+    form_class = SyncForm
+    start_label = _("Start a sync")
+    headers = (
+        _("Host"),
+        _("Mode"),
+        _("Status"),
+        _("Progress"),
+        _("Speed"),
+        _("Last sync"),
+    )
+    verbs: ClassVar = {"stop": actions.stop_sync, "retry": actions.retry_sync}
+
+    def rows(self) -> list[Row]:
+        return [_sync_row(one) for one in sync.syncs()]
+
+    def start(self, data: dict[str, Any]) -> None:
+        connection = actions.open_connection(data["connection"])
+        actions.start_sync(data["mode"], connection, data["folder"])
+
+
+def _sync_row(one: sync.Sync) -> Row:
+    progress = one.progress
+    if not one.is_alive:
+        status = _status("failed", _("ended"))
+    elif one.last_error:
+        status = _status("interrupted", _("with errors"))
+    else:
+        status = _status("running", _("running"))
+    mode = dict(SyncForm.base_fields["mode"].choices)[one.mode]  # type: ignore[attr-defined]
+    cells = [
+        f"{one.connection.id}:{one.remote_root}",
+        mode,
+        status,
+        f"{progress.synced_files} / {progress.total_files}",
+        f"{filesizeformat(progress.describe()['bytes_per_second'])}/s",
+        _moment(one.last_sync_at),
+    ]
+    return Row(
+        one.id, cells, [Button(_("Retry"), "retry"), Button(_("Stop"), "stop")], one.last_error
+    )
+
+
+def _status(name: str, label: Any) -> SafeString:
+    return format_html('<span class="status" data-status="{}">{}</span>', name, label)
+
+
+def _moment(seconds: float | None) -> SafeString | str:
+    return display.moment(datetime.fromtimestamp(int(seconds), UTC) if seconds else None)
