@@ -290,6 +290,9 @@ class Plan(serializers.Serializer):
     key = serializers.CharField(
         required=False, help_text="With it, an unfinished upload of the same is gone on with."
     )
+    attempt = serializers.CharField(
+        required=False, help_text="With the same key and attempt, a finished one too."
+    )
 
 
 class Recipe(serializers.Serializer):

@@ -61,6 +61,8 @@ class Upload:
 
     def missing(self) -> list[dict[str, Any]]:
         """Contents still to be sent, and from which offset."""
+        if (self.folder / _DONE).exists():
+            return []
         return [
             {"digest": f"sha256:{digest}", "size": size, "offset": _size(self._part(digest))}
             for digest, size in self.sizes.items()
@@ -80,7 +82,8 @@ class Upload:
 def start(plan: dict[str, Any], *, by: Any) -> Upload:
     """Begin an upload of *plan*, whose names, paths and digests were checked.
 
-    One that was begun with the same ``key`` and is not finished is gone on with.
+    One that was begun with the same ``key`` and is not finished is gone on with; one of the same
+    ``attempt`` also if it is finished, so that who did not hear of its commit asks for it again.
     """
     plan = {**plan, "created_by_user": actor(by)}
     if plan["key"] and (begun := _begun(plan)):
@@ -97,12 +100,21 @@ def start(plan: dict[str, Any], *, by: Any) -> Upload:
 
 
 def _begun(plan: dict[str, Any]) -> Upload | None:
-    """The unfinished upload of the same plan."""
+    """An earlier upload of the same plan, to be gone on with."""
     for file in _home().glob(f"*/{_PLAN}"):
         kept = layout.read_json(file)
-        if {**kept, "after": 0} == {**plan, "after": 0} and not (file.parent / _DONE).exists():
-            return Upload(file.parent.name, file.parent, kept)
+        if _what(kept) == _what(plan):
+            is_done = (file.parent / _DONE).exists()
+            if not is_done and kept["attempt"] != plan["attempt"]:
+                kept["attempt"] = plan["attempt"]
+                layout.write_json(file, kept)
+            if not is_done or (plan["attempt"] and kept["attempt"] == plan["attempt"]):
+                return Upload(file.parent.name, file.parent, kept)
     return None
+
+
+def _what(plan: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in plan.items() if key not in ("after", "attempt")}
 
 
 def _newest(plan: dict[str, Any]) -> int:

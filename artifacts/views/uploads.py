@@ -85,7 +85,7 @@ def plan(body: dict[str, Any]) -> dict[str, Any]:
         return entries
 
     required(body, {"name": str})
-    optional_texts(body, "description", "created_by_run", "key")
+    optional_texts(body, "description", "created_by_run", "key", "attempt")
     metadata = body.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise InvalidInput("metadata must be a JSON object.", ["body", "metadata"])
@@ -136,6 +136,7 @@ def plan(body: dict[str, Any]) -> dict[str, Any]:
         "tags": checked(check_tags, body.get("tags") or [], "tags"),
         "created_by_run": body.get("created_by_run") or "",
         "key": body.get("key") or "",
+        "attempt": body.get("attempt") or "",
     }
 
 

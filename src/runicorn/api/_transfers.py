@@ -7,6 +7,7 @@ import io
 import platform
 import shutil
 import tarfile
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -115,7 +116,9 @@ def upload(
                 tally.add(entry["offset"])
                 yield from sending.content(files[_hex(entry)], entry["offset"])
     request = Request("POST", f"{address}/commit", is_repeatable=True)
-    return (yield from http.expect_object(http.json_answer(self, request)))
+    version = yield from http.expect_object(http.json_answer(self, request))
+    artifact._attempt = ""  # the next one is another version
+    return version
 
 
 def _read_sources(artifact: Artifact) -> list[_Source]:
@@ -152,7 +155,9 @@ def _plan(artifact: Artifact, sources: list[_Source], run_id: str) -> JSON:
     }
     # The same from the same machine is the same upload, until it is committed.
     content = orjson.dumps(plan, default=str, option=orjson.OPT_SORT_KEYS)
-    return {**plan, "key": hashlib.sha256(platform.node().encode() + content).hexdigest()}
+    plan["key"] = hashlib.sha256(platform.node().encode() + content).hexdigest()
+    artifact._attempt = artifact._attempt or uuid.uuid4().hex
+    return {**plan, "attempt": artifact._attempt}
 
 
 def _hex(entry: JSON) -> str:
@@ -227,8 +232,10 @@ class _Sending:
         self._files, self._encode = files, encode
 
     def content(self, source: _Source, offset: int) -> Steps[None]:
-        """One content in parts, from *offset* on."""
-        while offset < source.size:
+        """One content in parts, from *offset* on; an empty part if all bytes are there, but the
+        server was killed before it checked them."""
+        is_complete = False
+        while not is_complete:
             size = min(PART, source.size - offset)
             read = partial(_read_at, source, offset, size)
             body, headers = yield Work(partial(self._encoded, read))
@@ -245,9 +252,9 @@ class _Sending:
             except RunicornAPIError as error:
                 if error.status_code != 409:
                     raise
-                reached = yield from self._reached(source)  # it had arrived, unheard
-            else:
-                reached = source.size if answer["complete"] else answer["offset"]
+                answer = yield from self._reached(source)  # it had arrived, unheard
+            is_complete = answer["complete"]
+            reached = source.size if is_complete else answer["offset"]
             self.tally.add(reached - offset)
             offset = reached
 
@@ -257,12 +264,12 @@ class _Sending:
     def _patience(self, size: int) -> float:
         return self._client.timeout + size / _SLOWEST
 
-    def _reached(self, source: _Source) -> Steps[int]:
+    def _reached(self, source: _Source) -> Steps[JSON]:
         state = yield from http.get(self._client, self._address)
         for entry in state["missing"]:
             if _hex(entry) == source.digest:
-                return int(entry["offset"])
-        return source.size
+                return {"offset": entry["offset"], "complete": False}
+        return {"complete": True}
 
     def pack(self, pieces: Iterable[_Piece]) -> Steps[None]:
         """Small contents or chunks, many in a request."""

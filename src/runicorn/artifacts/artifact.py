@@ -59,6 +59,7 @@ class Artifact:
         self._version: int | None = None
         self._loaded: tuple[ArtifactMetadata, ArtifactManifest] | None = None
         self._folder: Path | None = None
+        self._attempt = ""
 
     # -- putting together ----------------------------------------------------------------------
 

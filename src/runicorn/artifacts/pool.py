@@ -21,11 +21,14 @@ import stat
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 BLOCK = 256 << 10
 """Bytes read at once: of larger blocks each would be fresh memory from the system, page by page."""
+
+_PIECE = 16 << 20
 
 _ASIDE = ".aside-"
 _COPY = ".copy-"
@@ -92,10 +95,7 @@ class Pool:
             os.lseek(file, 0, os.SEEK_SET)
         copy = _create(target, info)
         try:
-            copy_bytes(file, copy)
-            os.lseek(copy, 0, os.SEEK_SET)
-            # Of the copy, which nobody else writes to: the source may change at any time.
-            digest, size = hash_file(copy)
+            digest, size = copy_hashed(file, copy, target)
             _keep_time(copy, target, info)
         finally:
             os.close(copy)
@@ -266,20 +266,39 @@ def write_all(file: int, data: bytes | memoryview) -> None:
             view = view[os.write(file, view) :]
 
 
-def copy_bytes(file: int, copy: int) -> None:
-    """All of one open file to another, by the kernel where it can."""
+def copy_hashed(file: int, copy: int, target: str) -> tuple[str, int]:
+    """Copy all of one open file to another, *target*, which is empty; (sha256, bytes) of the copy.
+
+    Of the copy, which nobody else writes to: the source may change at any time. While one piece is
+    hashed, a second thread has the kernel copy the next.
+    """
+    digest, size = hashlib.sha256(), 0
+    block = memoryview(bytearray(BLOCK))
+    with ThreadPoolExecutor(1) as thread, open(target, "rb", buffering=0) as written:
+        copied = thread.submit(_copy_piece, file, copy)
+        while end := copied.result():
+            copied = thread.submit(_copy_piece, file, copy)
+            while size < end:
+                if not (count := written.readinto(block[: end - size])):
+                    raise OSError(errno.EIO, "The copy was cut short", target)
+                digest.update(block[:count])
+                size += count
+    return digest.hexdigest(), size
+
+
+def _copy_piece(file: int, copy: int) -> int:
+    """Copy a piece from where both files stand; how much the copy has now, 0 at the end."""
+    count = 0
     if hasattr(os, "copy_file_range"):
         try:
-            while os.copy_file_range(file, copy, 64 << 20):
-                pass
-            if os.fstat(copy).st_size or not os.fstat(file).st_size:
-                return
+            count = os.copy_file_range(file, copy, _PIECE)
         except OSError:  # two file systems, or one that cannot
-            os.ftruncate(copy, 0)
-        os.lseek(file, 0, os.SEEK_SET)
-        os.lseek(copy, 0, os.SEEK_SET)
-    while block := os.read(file, BLOCK):
-        write_all(copy, block)
+            count = 0
+    if not count:
+        while count < _PIECE and (block := os.read(file, BLOCK)):
+            write_all(copy, block)
+            count += len(block)
+    return os.lseek(copy, 0, os.SEEK_CUR) if count else 0
 
 
 def hash_file(file: int, progress: Progress | None = None) -> tuple[str, int]:
