@@ -26,6 +26,7 @@ class IntakeSerializer(serializers.Serializer):
     found = serializers.IntegerField()
     taken_in = serializers.IntegerField()
     failed = serializers.IntegerField()
+    error = serializers.CharField(allow_blank=True)
 
 
 class HealthSerializer(serializers.Serializer):

@@ -5,6 +5,7 @@ Reads only what changed, a bounded piece at a time, and hands it to ``ingest``.
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import time
@@ -14,13 +15,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, transaction
 
 from metrics.rows import insert
 from runicorn import layout
 
 from . import fulltext, ingest, tags
 from .models import Run, RunFile
+
+logger = logging.getLogger("runicorn.runs")
 
 PIECE = 4 * 2**20
 """Bytes of a growing file that are read in one transaction."""
@@ -88,8 +91,11 @@ def refresh(run: Run | None) -> Run | None:
     for fetch in before_reading:
         fetch(run.directory)
     deadline = time.monotonic() + REFRESH_SECONDS
-    while take_in(run.directory) and time.monotonic() < deadline:
-        pass
+    try:
+        while take_in(run.directory) and time.monotonic() < deadline:
+            pass
+    except OperationalError as error:  # nothing can be written just now: what is known can be read
+        logger.warning("%s could not be brought up to date: %s", run.directory, error)
     return Run.objects.filter(pk=run.pk).first()
 
 

@@ -28,6 +28,9 @@ class Progress:
     failed: int = 0
     """Run folders that could not be read; each is named in the server's log."""
 
+    error: str = ""
+    """What nothing can be taken in for just now (a full disk); empty while all is well."""
+
 
 current = Progress()
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from django.conf import settings
-from django.db import close_old_connections, transaction
+from django.db import OperationalError, close_old_connections, transaction
 
 from runicorn import layout
 
@@ -130,6 +130,7 @@ class Intake(threading.Thread):
                     self._look_at_living()
                     next_live = now + LIVE_SECONDS
                 self._take_in_batch()
+                progress.current.error = ""
                 if not self._pending:
                     if progress.current.state == "scanning":
                         progress.current.state = "watching"
@@ -142,9 +143,10 @@ class Intake(threading.Thread):
                         next_check = now + settings.RUNICORN_STATUS_CHECK_SECONDS
                     self._wake.wait(max(0, min(next_live, next_scan) - time.monotonic()))
                     self._wake.clear()
-            except Exception:
+            except Exception as error:
                 # A full disk, a database that is away: say so and go on when it is back.
                 logger.exception("Taking in runs failed; trying again")
+                progress.current.error = str(error)
                 close_old_connections()
                 self._stopping.wait(2)
 
@@ -240,6 +242,8 @@ class Intake(threading.Thread):
             if live.feeds:
                 self._tell_followers(directory)
             self._failures.pop(directory, None)
+        except OperationalError:
+            raise  # the database's trouble, not the run's
         except Exception as error:
             if self._failures.get(directory) != repr(error):
                 self._failures[directory] = repr(error)

@@ -73,6 +73,7 @@ def test_it_says_how_far_it_is_and_ends_cleanly_when_told(root):
             "found": 3,
             "taken_in": 3,
             "failed": 0,
+            "error": "",
         }
         output = server.log.read_text()
         assert f"Storage: {root.path}" in output
