@@ -358,7 +358,7 @@ class RecycleBinAdmin(RunListAdmin):
 
 
 class RunForm(forms.ModelForm):
-    """A run's tags; everything else was logged and stays as it is."""
+    """A run's tags and notes; everything else was logged and stays as it is."""
 
     tags = forms.CharField(
         label=_("Tags"),
@@ -369,7 +369,10 @@ class RunForm(forms.ModelForm):
 
     class Meta:
         model = Run
-        fields: ClassVar[Any] = []
+        fields: ClassVar[Any] = ["notes"]
+        widgets: ClassVar[Any] = {
+            "notes": forms.Textarea(attrs={"class": "vLargeTextField", "rows": 4})
+        }
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -408,8 +411,8 @@ class RunAdmin(RunListAdmin):
         return [path("recycle-bin/", view, name="runs_run_recycle_bin"), *super().get_urls()]
 
     def get_fields(self, request: HttpRequest, obj: Run | None = None) -> tuple[str, ...]:
-        """Nothing to whoever may only look: the page shows the tags anyway."""
-        return ("tags",) if self.has_change_permission(request, obj) else ()
+        """Nothing to whoever may only look: the page shows them anyway."""
+        return ("tags", "notes") if self.has_change_permission(request, obj) else ()
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
@@ -426,6 +429,10 @@ class RunAdmin(RunListAdmin):
     def save_model(self, request: HttpRequest, run: Run, form: RunForm, change: bool) -> None:
         if "tags" in form.changed_data:
             actions.set_tags(run, form.cleaned_data["tags"].split(","), by=request.user)
+        if "notes" in form.changed_data:
+            actions.set_notes(
+                run, form.cleaned_data["notes"].replace("\r\n", "\n"), by=request.user
+            )
 
     # -- deleting one run: the stock page would collect every row of it first
 

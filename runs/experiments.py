@@ -6,6 +6,7 @@ all the same, by what its folder says.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -57,6 +58,22 @@ def search(
         ):
             found.append(record)
     return sorted(found, key=lambda record: record["updated_at"] or 0, reverse=True)
+
+
+def unchanged(runs: RunQuerySet, *, days: float) -> list[Run]:
+    """Those of *runs* that have ended and in which nothing has changed for *days*.
+
+    Pinned and archived ones are left out.
+    """
+    before = time.time() - days * 24 * 3600
+    found = []
+    for run in runs.exclude(status=Run.Status.RUNNING).in_listing_order().iterator():
+        noted = _record(run.run_id)
+        ended = run.ended_at.timestamp() if run.ended_at else None
+        changed = _number(noted.get("updated_at"), ended or run.created_time)
+        if (changed or 0) < before and not (noted.get("pinned") or noted.get("archived")):
+            found.append(run)
+    return found
 
 
 def delete(runs: Iterable[Run], *, force: bool, by: Any) -> set[str]:

@@ -186,6 +186,33 @@ class DeleteExperiments(RunView):
         return Response({"results": {run_id: run_id in removed for run_id in ids}})
 
 
+class CleanupRequest(fields.Serializer):
+    days = fields.FloatField(default=30, min_value=0, help_text="Unchanged for so long.")
+    dry_run = fields.BooleanField(default=True, help_text="Only say which.")
+
+
+class Cleaned(fields.Serializer):
+    run_ids = fields.ListField(child=fields.CharField())
+
+
+@extend_schema(tags=["experiments"])
+class CleanupExperiments(RunView):
+    @extend_schema(operation_id="cleanup_experiments", request=CleanupRequest, responses=Cleaned)
+    def post(self, request: Request) -> Response:
+        """Remove runs for good that have ended and were not changed for some days.
+
+        Pinned and archived ones stay. Says which they are, or with `dry_run` would be.
+        """
+        asked = CleanupRequest(data=json_object(request))
+        asked.is_valid(raise_exception=True)
+        old = experiments.unchanged(self.runs().active(), days=asked.validated_data["days"])
+        ids = [run.run_id for run in old]
+        if not asked.validated_data["dry_run"]:
+            removed = experiments.delete(old, force=False, by=request.user)
+            ids = [run_id for run_id in ids if run_id in removed]
+        return Response({"run_ids": ids})
+
+
 def _texts(value: Any, name: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise InvalidInput(f"{name} must be a list of texts", ["body", name])

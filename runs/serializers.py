@@ -10,7 +10,10 @@ from rest_framework import serializers
 
 from runicorn import layout
 
+from . import experiments
 from .models import Run
+
+LONGEST_NOTES = 100_000
 
 LISTED = (
     *("run_id", "directory", "created_time", "status", "pid", "best_metric_value"),
@@ -71,6 +74,11 @@ class RunDetail(serializers.Serializer):
     artifacts_used_count = serializers.IntegerField()
     created_time = serializers.FloatField(allow_null=True)
     created_at = serializers.FloatField(source="created_time", allow_null=True)
+    tags = serializers.SerializerMethodField()
+    notes = serializers.CharField(help_text="Free text that people keep about the run.")
+
+    def get_tags(self, run: Run) -> list[str]:
+        return experiments.tags_of(run)
 
     def get_run_dir(self, run: Run) -> str | None:
         return str(run.path) if run.path else None
@@ -80,6 +88,17 @@ class RunDetail(serializers.Serializer):
 
     def get_metrics(self, run: Run) -> str | None:
         return str(run.path / layout.EVENTS) if run.path else None
+
+
+class RunChanges(serializers.Serializer):
+    """What people keep about a run; a member that is missing stays as it is."""
+
+    notes = serializers.CharField(
+        required=False, allow_blank=True, trim_whitespace=False, max_length=LONGEST_NOTES
+    )
+    tags = serializers.ListField(
+        child=serializers.CharField(max_length=255), required=False, help_text="All of its tags."
+    )
 
 
 class DeletedRun(serializers.Serializer):

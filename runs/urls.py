@@ -28,6 +28,7 @@ urlpatterns = [
     path("experiments/tag", projects.TagExperiment.as_view(), name="experiment-tag"),
     path("experiments/search", projects.SearchExperiments.as_view(), name="experiment-search"),
     path("experiments/delete", projects.DeleteExperiments.as_view(), name="experiment-delete"),
+    path("experiments/cleanup", projects.CleanupExperiments.as_view(), name="experiment-cleanup"),
     path("export", exports.ExportMany.as_view(), name="export"),
     path("export/<str:run_id>/report", exports.ExportReport.as_view(), name="run-report"),
     path("export/<str:run_id>/<str:kind>", exports.ExportRun.as_view(), name="run-export"),

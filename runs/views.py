@@ -62,6 +62,23 @@ class RunRetrieve(RunView):
             run = self.run(run_id)
         return Response(serializers.RunDetail(run).data)
 
+    @extend_schema(
+        operation_id="change_run",
+        request=serializers.RunChanges,
+        responses=serializers.RunDetail,
+    )
+    def patch(self, request: Request, run_id: str) -> Response:
+        """Replace the notes or the tags of a run; answers with the run as it then is."""
+        changes = serializers.RunChanges(data=json_object(request))
+        changes.is_valid(raise_exception=True)
+        run = self.run(run_id)
+        wanted = changes.validated_data
+        if "notes" in wanted:
+            actions.set_notes(run, wanted["notes"], by=request.user)
+        if "tags" in wanted:
+            actions.set_tags(run, wanted["tags"], by=request.user)
+        return Response(serializers.RunDetail(self.run(run_id)).data)
+
 
 class ChangeRuns(RunView):
     """Shared by soft-delete and restore: check all ids, then change each run, then report."""

@@ -75,6 +75,14 @@ class ExperimentManager:
 
         return self._change(run_id, tag) is not None
 
+    def describe_experiment(self, run_id: str, description: str) -> bool:
+        """Replace the notes about a run; False if there is none."""
+
+        def describe(record: ExperimentMetadata) -> None:
+            record.description = description or None
+
+        return self._change(run_id, describe) is not None
+
     def archive_experiment(self, run_id: str, archive: bool = True) -> bool:
         return self._change(run_id, lambda record: setattr(record, "archived", archive)) is not None
 
@@ -90,13 +98,14 @@ class ExperimentManager:
         pinned: bool | None = None,
     ) -> list[ExperimentMetadata]:
         """Runs with all of *tags* and *text* in name, project, description or a tag, whatever its
-        case; the last changed first. Those in the recycle bin are left out."""
+        case; the last changed first. Those in the recycle bin are left out, archived ones unless
+        *archived* asks for them as well."""
         wanted = set(tags or ())
         text = (text or "").casefold()
         found = [
             record
             for record in self._records().values()
-            if record.archived == archived
+            if (archived or not record.archived)
             and project in (None, record.project)
             and pinned in (None, record.pinned)
             and wanted <= set(record.tags)

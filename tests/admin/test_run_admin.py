@@ -281,14 +281,15 @@ def test_a_run_shows_what_it_logged(client, root):
     assert reverse("run", args=[folder.id]) in page
 
 
-def test_tags_can_be_edited_and_nothing_else(client, runs, root):
+def test_tags_and_notes_can_be_edited_and_nothing_else(client, runs, root):
     run = runs[0]
-    response = client.post(change_page(run), {"tags": " a, b,,a ", "status": "failed", "name": "x"})
+    sent = {"tags": " a, b,,a ", "notes": "one\r\ntwo", "status": "failed", "name": "x"}
+    response = client.post(change_page(run), sent)
     assert response["Location"] == RUNS
     assert sorted(run.tags.values_list("key", flat=True)) == ["a", "b"]
     assert '"a"' in (root.path / ".experiments_metadata.json").read_text()
     run.refresh_from_db()
-    assert (run.status, run.name) == ("finished", "mlp")
+    assert (run.status, run.name, run.notes) == ("finished", "mlp", "one\ntwo")
     assert 'value="a, b"' in text(client.get(change_page(run)))
 
 

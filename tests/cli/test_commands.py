@@ -6,11 +6,13 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,6 +127,56 @@ def test_colours_are_for_terminals(runicorn: Runicorn, tmp_path: Path) -> None:
 
     assert at_a_terminal() == b"\033[31mArchive not found: none\033[0m\r\n"
     assert at_a_terminal(NO_COLOR="1") == b"Archive not found: none\r\n"
+
+
+def typed(tmp_path: Path, *arguments: object, **options: Any) -> subprocess.Popen[bytes]:
+    """A command that is still running, as at a terminal."""
+    env = servers.clean_environment() | {"XDG_CONFIG_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "runicorn", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=tmp_path, env=env, **options)
+
+
+def test_long_work_shows_how_far_it_is_at_a_terminal(root: Path, tmp_path: Path) -> None:
+    def at_terminal(*arguments: object) -> str:
+        ours, theirs = pty.openpty()
+        with typed(tmp_path, *arguments, stdout=subprocess.DEVNULL, stderr=theirs) as process:
+            os.close(theirs)
+            shown = b""
+            try:
+                while piece := os.read(ours, 4096):
+                    shown += piece
+            except OSError:  # Linux says so when the other end is closed
+                pass
+            os.close(ours)
+        assert process.returncode == 0
+        return shown.decode()
+
+    assert at_terminal("export", "--out", "a.tar.gz").startswith("\rExporting ")
+    shown = at_terminal("import", "--archive", "a.tar.gz", "--storage", "other")
+    assert re.match(r"\rImporting \[[#.]{30}\] +\d+% of 0\.\d MB", shown)
+    assert shown.endswith("\r\x1b[K")  # and nothing of it stays
+
+
+def test_an_interrupted_command_says_so(root: Path, tmp_path: Path) -> None:
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with typed(tmp_path, "rate-limit", "--action", "reset", **pipes) as process:
+        assert process.stdout is not None and process.stderr is not None
+        question = b""
+        while not question.endswith(b"[y/N] "):
+            question += process.stdout.read(1)
+        servers.wait_until(lambda: interrupt(process), "it ends")
+        assert process.stderr.read() == b"Interrupted.\n"
+    assert process.returncode == 130
+
+
+def interrupt(process: subprocess.Popen[bytes]) -> bool:
+    """Ctrl-C, whether that ends it. One that comes just before it begins to wait is not seen."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(timeout=2)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def test_a_terminal_without_check_marks_is_no_error(runicorn: Runicorn) -> None:
@@ -271,6 +323,17 @@ def test_manage(runicorn: Runicorn, root: Path) -> None:
     assert done.out == "Deleted 1 old experiments\n"
 
 
+def test_a_run_is_noted(runicorn: Runicorn, root: Path) -> None:
+    note = ("manage", "--action", "note", "--run-id")
+    done = runicorn(*note, run_id(root), "--notes", "the one")
+    assert (done.code, done.out) == (0, f"Noted {run_id(root)}: True\n")
+    assert runicorn(*note, "x", "--notes", "y").out == "Noted x: False\n"
+    done = runicorn("manage", "--action", "search", "--text", "THE ONE")
+    assert done.lines[0] == "Found 1 experiments:"
+    done = runicorn(*note, run_id(root))
+    assert (done.code, done.out) == (1, "--run-id and --notes are required for noting\n")
+
+
 def test_manage_asks_for_what_it_needs(runicorn: Runicorn, root: Path) -> None:
     done = runicorn("manage", "--action", "tag")
     assert (done.code, done.out) == (1, "--run-id is required for tagging\n")
@@ -395,6 +458,21 @@ def test_commands_act_on_a_server(runicorn, root: Path, server: str, tmp_path: P
     assert (done.code, done.out) == (0, f"Tagged {run}: True\n")
     done = runicorn("manage", "--action", "search", "--tags", "t", *at)
     assert done.lines == ["Found 1 experiments:", f"  - {run}: vision/e [t]"]
+    for known, answer in ((run, "True"), ("x", "False")):
+        done = runicorn("manage", "--action", "note", "--run-id", known, "--notes", "one", *at)
+        assert (done.code, done.out) == (0, f"Noted {known}: {answer}\n")
+    cleanup = ("manage", "--action", "cleanup", "--days", 0, *at)
+    done = runicorn(*cleanup, "--dry-run")
+    nlp = run_id(root, "nlp")
+    assert done.lines == ["Would delete 2 old experiments:", f"  - {nlp}", f"  - {run}"]
+    rn.ExperimentManager(root).pin_experiment(run)
+    servers.wait_until(
+        lambda: runicorn(*cleanup, "--dry-run", "--json").lines == ["[", f'  "{nlp}"', "]"],
+        "the pinned one is left out",
+    )
+    assert runicorn(*cleanup).out == "Deleted 1 old experiments\n"
+    assert list((root / "nlp/e/runs").iterdir()) == []
+    rn.ExperimentManager(root).pin_experiment(run, False)
     done = runicorn("manage", "--action", "delete", "--run-id", run, *at)
     assert done.out == f"Deleted: {{'{run}': True}}\n"
     assert not (root / "vision/e/runs" / run).exists()

@@ -107,6 +107,60 @@ def test_tags(client, site: Site) -> None:
     assert client.delete_experiments(["nobody"]) == {"nobody": False}
 
 
+def test_notes_and_tags_are_set_and_read(client, site: Site) -> None:
+    run = client.set_notes(site.ids[1], "the one\nwith warm-up")
+    assert run["notes"] == client.get_run(site.ids[1])["notes"] == "the one\nwith warm-up"
+    assert client.set_tags(site.ids[1], ["b", "a"])["tags"] == ["b", "a"]
+    assert client.search_experiments(text="WARM-UP")[0]["description"] == run["notes"]
+    assert [r["id"] for r in client.iter_experiments(search="warm-up")] == [site.ids[1]]
+    assert client.set_notes(site.ids[1], "")["notes"] == ""
+    with pytest.raises(api.NotFoundError):
+        client.set_notes("nobody", "x")
+    with pytest.raises(api.BadRequestError, match="notes"):
+        client.patch(f"/api/runs/{site.ids[1]}", {"notes": ["x"]})
+    assert client.get_run(site.ids[1])["notes"] == ""
+
+
+def test_an_archived_run_means_the_same_to_folder_and_server(client, site: Site) -> None:
+    manager = rn.ExperimentManager(site.storage)
+    manager.archive_experiment(site.ids[1])
+    try:
+        for archived in (False, True):
+            there = {r.id for r in manager.search_experiments(archived=archived)}
+            assert {r["id"] for r in client.search_experiments(archived=archived)} == there
+            assert (site.ids[1] in there) == archived
+    finally:
+        manager.archive_experiment(site.ids[1], False)
+
+
+def test_old_runs_are_removed_for_good(client, site: Site) -> None:
+    run = rn.Run("old", site.storage, capture_env=False)
+    run.finish()
+    (run.run_dir / "status.json").write_text('{"status": "finished", "ended_at": 1000.0}')
+    meta = json.loads((run.run_dir / "meta.json").read_text()) | {"created_at": 900.0}
+    (run.run_dir / "meta.json").write_text(json.dumps(meta))
+    servers.wait_until(
+        lambda: run.id in client.cleanup_experiments(days=9999, dry_run=True), "it is listed as old"
+    )
+    assert client.cleanup_experiments(days=9999) == [run.id] and run.run_dir.exists()
+    assert client.cleanup_experiments(days=9999, dry_run=False) == [run.id]
+    assert not run.run_dir.exists()
+    assert client.cleanup_experiments(days=9999) == []
+
+
+def test_samples_of_the_machine_are_read(client, site: Site) -> None:
+    run = rn.Run("sampled", site.storage, capture_env=False, system_metrics=0.05)
+    servers.wait_until((run.run_dir / "system.jsonl").exists, "the first sample")
+    run.finish()
+    servers.wait_until(
+        lambda: run.id in [r["id"] for r in client.list_experiments()], "it is listed"
+    )
+    table = client.get_system_metrics(run.id, downsample=100)
+    assert table["columns"][0] == "time" and "system/memory_percent" in table["columns"]
+    assert 0 < table["rows"][0]["system/memory_percent"] <= 100
+    client.delete_experiments([run.id])
+
+
 def test_the_machine_and_the_configuration(client, site: Site) -> None:
     assert client.health_check()["status"] == "ok"
     config = client.get_config()

@@ -41,6 +41,9 @@ def test_runs_on_disk_are_known_without_being_registered(manager, tmp_path: Path
     assert not manager.tag_experiment("nobody", ["x"])
     assert manager.tag_experiment("one", ["only"], append=False)
     assert manager.search_experiments()[0].tags == ["only"]
+    assert manager.describe_experiment("one", "the one")
+    assert manager.search_experiments(text="THE ONE")[0].description == "the one"
+    assert not manager.describe_experiment("nobody", "x")
 
 
 def test_search_looks_at_text_project_and_marks(manager, tmp_path: Path) -> None:
@@ -52,7 +55,7 @@ def test_search_looks_at_text_project_and_marks(manager, tmp_path: Path) -> None
     assert ids(manager.search_experiments()) == ["two"]
     assert ids(manager.search_experiments(text="long")) == ["two"]
     assert ids(manager.search_experiments(text="PAP")) == ["two"]
-    assert ids(manager.search_experiments(archived=True)) == ["one"]
+    assert sorted(ids(manager.search_experiments(archived=True))) == ["one", "two"]
     assert manager.search_experiments(project="q") == []
     stats = manager.get_experiment_stats()
     assert (stats["total"], stats["archived"], stats["active"]) == (2, 1, 1)

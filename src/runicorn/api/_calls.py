@@ -215,6 +215,35 @@ def tag_experiment(
     return bool(answer["success"])
 
 
+def set_notes(self: Client, run_id: str, notes: str) -> Steps[JSON]:
+    """Replace the notes about a run; the run as it then is, with ``notes`` and ``tags``.
+
+    Needs a server of version 0.8.
+    """
+    return (yield from _change_run(self, run_id, {"notes": notes}))
+
+
+def set_tags(self: Client, run_id: str, tags: Iterable[str]) -> Steps[JSON]:
+    """Give a run exactly these tags; the run as it then is. Needs a server of version 0.8."""
+    return (yield from _change_run(self, run_id, {"tags": list(_ids(tags))}))
+
+
+def _change_run(self: Client, run_id: str, changes: JSON) -> Steps[JSON]:
+    call = http.patch(self, path("runs", run_id), changes)
+    return _experiment((yield from http.expect_object(call)))
+
+
+def cleanup_experiments(self: Client, days: float = 30, dry_run: bool = True) -> Steps[list[str]]:
+    """The runs that have ended and were not changed for *days*; removed for good unless *dry_run*.
+
+    Pinned and archived ones are left alone. Needs a server of version 0.8.
+    """
+    body = {"days": days, "dry_run": dry_run}
+    answer = yield from http.post(self, "/api/experiments/cleanup", body)
+    found: list[str] = answer["run_ids"]
+    return found
+
+
 def search_experiments(
     self: Client,
     project: str | None = None,
@@ -222,7 +251,8 @@ def search_experiments(
     text: str | None = None,
     archived: bool = False,
 ) -> Steps[list[JSON]]:
-    """Records of runs with all of *tags* and *text* in name, project, notes or a tag."""
+    """Records of runs with all of *tags* and *text* in name, project, notes or a tag; of archived
+    ones as well with *archived*."""
     params = {"project": project, "tags": ",".join(_ids(tags)) or None, "text": text}
     answer = yield from http.get(
         self, "/api/experiments/search", {**params, "archived": archived or None}
@@ -282,6 +312,16 @@ def points(
     return series
 
 
+def get_system_metrics(self: Client, run_id: str, downsample: int | None = None) -> Steps[JSON]:
+    """What the run's machine did: ``{"columns", "rows"}``, one row a sample.
+
+    ``time`` is in Unix seconds; the other columns are named with their units. *downsample*: at
+    most so many rows, 100 to 50,000. Needs a server of version 0.8.
+    """
+    call = http.get(self, path("runs", run_id, "system"), {"downsample": downsample})
+    return (yield from http.expect_object(call))
+
+
 def follow_metrics(
     self: Client,
     run_id: str,
@@ -296,10 +336,12 @@ def follow_metrics(
     """
     names = None if metric_names is None else list(_ids(metric_names))
     last: dict[str, int] = {}
+    cursor = "0.0"  # a server of version 0.4 knows none, and sends all of it each time
     while True:
         # Asked before the metrics are: what was logged up to the end is then among them.
         run = yield from get_experiment(self, run_id)
-        table = yield from metric_table(self, run_id)
+        table = yield from http.get(self, path("runs", run_id, "metrics_step"), {"since": cursor})
+        cursor = table.get("cursor", cursor)
         fresh = [
             {"name": name, **point}
             for name, series in points(table, names).items()

@@ -138,17 +138,17 @@ class RunicornClient(_Client):
 
         *metric_names*: only these; unknown ones are left out. *limit*: the last so many points of
         each. *as_dataframe*: instead, a DataFrame on Arrow memory, of pandas (True) or
-        ``"polars"``, with the columns ``step, timestamp`` and the metrics, one row a step; *limit*
-        then counts steps.
+        ``"polars"``, with the columns ``step, timestamp`` and the metrics as float64, one row a
+        step; *limit* then counts steps.
         """
-        if not as_dataframe:
-            return run(calls.get_metrics(self, run_id, metric_names, limit), self._transport)
-        table = run(calls.metric_table(self, run_id), self._transport)
-        return frames.frame(table, _library(as_dataframe), metric_names, limit)
+        return run(
+            _metrics(self, run_id, metric_names, limit, as_dataframe=as_dataframe), self._transport
+        )
 
     get = blocking(http.get)
     post = blocking(http.post)
     put = blocking(http.put)
+    patch = blocking(http.patch)
     delete = blocking(http.delete)
 
     health_check = blocking(calls.health_check)
@@ -165,9 +165,13 @@ class RunicornClient(_Client):
     list_recycle_bin = blocking(calls.list_recycle_bin)
     empty_recycle_bin = blocking(calls.empty_recycle_bin)
     tag_experiment = blocking(calls.tag_experiment)
+    set_tags = blocking(calls.set_tags)
+    set_notes = blocking(calls.set_notes)
     search_experiments = blocking(calls.search_experiments)
     delete_experiments = blocking(calls.delete_experiments)
+    cleanup_experiments = blocking(calls.cleanup_experiments)
 
+    get_system_metrics = blocking(calls.get_system_metrics)
     follow_metrics = iterating(calls.follow_metrics)
     follow_logs = logs.follow_logs
 
@@ -251,15 +255,14 @@ class AsyncRunicornClient(_Client):
         as_dataframe: bool | frames.Library = False,
     ) -> Any:
         """:meth:`RunicornClient.get_metrics`, asynchronously."""
-        if not as_dataframe:
-            steps = calls.get_metrics(self, run_id, metric_names, limit)
-            return await arun(steps, self._transport)
-        table = await arun(calls.metric_table(self, run_id), self._transport)
-        return frames.frame(table, _library(as_dataframe), metric_names, limit)
+        return await arun(
+            _metrics(self, run_id, metric_names, limit, as_dataframe=as_dataframe), self._transport
+        )
 
     get = awaiting(http.get)
     post = awaiting(http.post)
     put = awaiting(http.put)
+    patch = awaiting(http.patch)
     delete = awaiting(http.delete)
 
     health_check = awaiting(calls.health_check)
@@ -276,9 +279,13 @@ class AsyncRunicornClient(_Client):
     list_recycle_bin = awaiting(calls.list_recycle_bin)
     empty_recycle_bin = awaiting(calls.empty_recycle_bin)
     tag_experiment = awaiting(calls.tag_experiment)
+    set_tags = awaiting(calls.set_tags)
+    set_notes = awaiting(calls.set_notes)
     search_experiments = awaiting(calls.search_experiments)
     delete_experiments = awaiting(calls.delete_experiments)
+    cleanup_experiments = awaiting(calls.cleanup_experiments)
 
+    get_system_metrics = awaiting(calls.get_system_metrics)
     follow_metrics = aiterating(calls.follow_metrics)
     follow_logs = logs.afollow_logs
 
@@ -292,8 +299,18 @@ class AsyncRunicornClient(_Client):
     import_archive = awaiting(calls.import_archive)
 
 
-def _library(asked: bool | frames.Library) -> frames.Library:
-    return "pandas" if asked is True or asked is False else asked
+def _metrics(
+    self: _Client,
+    run_id: str,
+    metric_names: Iterable[str] | None,
+    limit: int | None,
+    *,
+    as_dataframe: bool | frames.Library,
+) -> Steps[Any]:
+    if not as_dataframe:
+        return calls.get_metrics(self, run_id, metric_names, limit)
+    library: frames.Library = "pandas" if as_dataframe is True else as_dataframe
+    return frames.metrics(self, run_id, library, metric_names, limit)
 
 
 def connect(

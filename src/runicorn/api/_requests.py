@@ -140,6 +140,11 @@ def put(client: Settings, endpoint: str, json: Any = None) -> Steps[Any]:
     return (yield from json_answer(client, Request("PUT", endpoint, json=json)))
 
 
+def patch(client: Settings, endpoint: str, json: Any = None) -> Steps[Any]:
+    """PATCH *endpoint* with *json*; the parsed JSON."""
+    return (yield from json_answer(client, Request("PATCH", endpoint, json=json)))
+
+
 def delete(client: Settings, endpoint: str, json: Any = None) -> Steps[Any]:
     """DELETE *endpoint*; the parsed JSON."""
     return (yield from json_answer(client, Request("DELETE", endpoint, json=json)))

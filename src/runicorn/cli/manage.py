@@ -1,4 +1,4 @@
-"""``runicorn manage``: tag, search and remove runs."""
+"""``runicorn manage``: tag, note, search and remove runs."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def add(commands: Commands) -> None:
         commands,
         "manage",
         run,
-        help="tag, search and remove runs",
-        description="Tag, search and remove runs. delete and cleanup remove them for good, without "
-        "asking, past the recycle bin.",
+        help="tag, note, search and remove runs",
+        description="Tag, note, search and remove runs. delete and cleanup remove them for good, "
+        "without asking, past the recycle bin.",
         examples=[
             "runicorn manage --action tag --run-id 20260102_030405_0a1b2c --tags best,paper",
             "runicorn manage --action search --tags paper --json",
@@ -38,6 +38,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--action", required=True, choices=list(ACTIONS))
     parser.add_argument("--run-id", metavar="ID")
     parser.add_argument("--tags", metavar="A,B", help="separated by commas")
+    parser.add_argument("--notes", metavar="TEXT", help="note: what to keep about the run")
     parser.add_argument("--project", help="search: only in this project")
     parser.add_argument("--text", help="search: in name, project, notes and tags")
     parser.add_argument(
@@ -67,6 +68,23 @@ def _tag(args: argparse.Namespace) -> int:
     return _say(args, {args.run_id: is_tagged}, f"Tagged {args.run_id}: {is_tagged}")
 
 
+def _note(args: argparse.Namespace) -> int:
+    if not args.run_id or args.notes is None:
+        return fail("--run-id and --notes are required for noting")
+    if args.server:
+        from ..api import NotFoundError
+
+        with client(args) as server:
+            try:
+                server.set_notes(args.run_id, args.notes)
+                is_noted = True
+            except NotFoundError:
+                is_noted = False
+    else:
+        is_noted = _manager(args).describe_experiment(args.run_id, args.notes)
+    return _say(args, {args.run_id: is_noted}, f"Noted {args.run_id}: {is_noted}")
+
+
 def _search(args: argparse.Namespace) -> int:
     filters = {"project": args.project, "tags": _tags(args), "text": args.text}
     found: Sequence[Mapping[str, Any]]
@@ -92,15 +110,17 @@ def _delete(args: argparse.Namespace) -> int:
 
 def _cleanup(args: argparse.Namespace) -> int:
     if args.server:
-        return fail("Management failed: cleanup works on a folder, not on a server")
-    old = _manager(args).cleanup_old_experiments(args.days, dry_run=args.dry_run)
+        with client(args) as server:
+            old = server.cleanup_experiments(args.days, dry_run=args.dry_run)
+    else:
+        old = _manager(args).cleanup_old_experiments(args.days, dry_run=args.dry_run)
     if args.dry_run:
         lines = [f"Would delete {len(old)} old experiments:", *(f"  - {i}" for i in old)]
         return _say(args, old, "\n".join(lines))
     return _say(args, old, f"Deleted {len(old)} old experiments")
 
 
-ACTIONS = {"tag": _tag, "search": _search, "delete": _delete, "cleanup": _cleanup}
+ACTIONS = {"tag": _tag, "note": _note, "search": _search, "delete": _delete, "cleanup": _cleanup}
 
 
 def _manager(args: argparse.Namespace) -> Any:
