@@ -101,6 +101,8 @@ class Sync:
         self._brought: dict[str, asyncio.Task[None]] = {}
         self._folders_looked_at = 0
         self._next_walk = 0.0
+        self._is_due = True
+        """Asked to look at everything."""
         self._has_manifest = False
         self._manifest_seen = (0.0, 0.0)
         self._client: ManifestSyncClient | None = None
@@ -125,7 +127,7 @@ class Sync:
 
     def sync_now(self) -> None:
         """Look at everything at once, whatever the interval."""
-        self._next_walk = 0.0
+        self._is_due = True
         self._asked.set()
 
     def _report(self, error: str) -> None:
@@ -176,7 +178,8 @@ class Sync:
     async def _look(self, source: Source) -> None:
         """Bring everything up to date, or in between only the runs that are written to."""
         began = time.monotonic()
-        if began >= self._next_walk:
+        if self._is_due or began >= self._next_walk:
+            self._is_due = False
             await self._look_at_all(source)
             ended = time.monotonic()
             pause = self._pause_after(ended - began)
@@ -186,7 +189,7 @@ class Sync:
             await self._copy(source, self._opened_lately(), whole=True)
         else:
             if self._has_manifest and not await self._sync_by_manifest(source):
-                self._next_walk = 0.0
+                self._is_due = True
             since = max(self._newest.values(), default=0) - ALIVE_SECONDS
             alive = [run for run, newest in self._newest.items() if newest >= since]
             await self._copy(source, alive)
