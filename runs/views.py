@@ -17,7 +17,7 @@ from runicorn import layout
 from runicorn_site.exceptions import InvalidInput
 from runicorn_site.rest import json_object
 
-from . import actions, folders, serializers, system
+from . import actions, folders, freshness, serializers, system
 from .models import Run
 from .querysets import RunQuerySet
 from .tables import table_answer
@@ -43,13 +43,12 @@ class RunView(APIView):
 @extend_schema(tags=["runs"])
 class RunList(RunView):
     @extend_schema(operation_id="list_runs", responses=serializers.RunListItem(many=True))
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponseBase:
         """All runs that are not in the recycle bin, by project and experiment."""
         runs = self.runs().active()
         actions.check_vanished(runs.running())
-        return Response(
-            serializers.listed(runs.in_listing_order().values_list(*serializers.LISTED))
-        )
+        rows = runs.in_listing_order().values_list(*serializers.LISTED)
+        return freshness.answer(request, lambda: serializers.listed(rows))
 
 
 @extend_schema(tags=["runs"])

@@ -22,7 +22,7 @@ from runicorn import layout
 from runicorn_site.exceptions import InvalidInput
 from runicorn_site.rest import json_object
 
-from .. import actions, folders
+from .. import actions, folders, freshness
 from ..filters import RunFilter
 from ..models import Run
 from ..querysets import RunQuerySet
@@ -78,30 +78,32 @@ class ExperimentList(V2View, generics.GenericAPIView):
         parameters=[serializers.ListQuery],
         responses=serializers.ExperimentPage,
     )
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponseBase:
         """One page of the runs that the filters let through, all of which ``total`` counts."""
         asked = self.asked(serializers.ListQuery)
         runs = cast(RunQuerySet, self.filter_queryset(self.runs()))
-        page, size = asked["page"], asked["per_page"]
-        start = (page - 1) * size
-        total = runs.count()
-        column, descending = serializers.ORDERS[asked["order_by"]], asked["order_desc"]
-        if asked["order_by"] == "project":
-            shown = runs.page_by_project(start, size, serializers.SHOWN, descending=descending)
-        else:
-            runs = runs.sorted_by(column, descending=descending)
-            shown = runs.page(start, size, serializers.SHOWN)
-        return Response(
-            {
-                "experiments": [serializers.experiment(row) for row in shown],
-                "total": total,
-                "page": page,
-                "per_page": size,
-                "has_next": start + len(shown) < total,
-                "has_prev": page > 1,
-                "query_time_ms": self.took(),
-            }
+        return freshness.answer(
+            request, lambda: self.page(runs, asked), lambda: {"query_time_ms": self.took()}
         )
+
+    def page(self, runs: RunQuerySet, asked: dict[str, Any]) -> dict[str, Any]:
+        page, size, descending = asked["page"], asked["per_page"], asked["order_desc"]
+        start = (page - 1) * size
+        total = freshness.count(runs)
+        shown: list[tuple] = []
+        if start < total and asked["order_by"] == "project":
+            shown = runs.page_by_project(start, size, serializers.SHOWN, descending=descending)
+        elif start < total:
+            runs = runs.sorted_by(serializers.ORDERS[asked["order_by"]], descending=descending)
+            shown = runs.page(start, size, serializers.SHOWN)
+        return {
+            "experiments": [serializers.experiment(row) for row in shown],
+            "total": total,
+            "page": page,
+            "per_page": size,
+            "has_next": start + len(shown) < total,
+            "has_prev": page > 1,
+        }
 
 
 @extend_schema(tags=["v2-experiments"])

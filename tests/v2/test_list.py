@@ -184,6 +184,17 @@ def test_analytics_count_what_there_is(api, cast):
     assert api.get("/v2/analytics/projects?days=x", status=400)["errors"]
 
 
+@pytest.mark.parametrize("path", ["/api/runs", "/api/v2/experiments?per_page=5"])
+def test_a_list_that_came_out_the_same_is_not_sent_again(api, cast, path):
+    first = api.client.get(path)
+    assert first.json()
+    again = api.client.get(path, headers={"If-None-Match": first["ETag"]})
+    assert (again.status_code, again.content, again["ETag"]) == (304, b"", first["ETag"])
+    actions.soft_delete_runs([Run.objects.get(run_id=cast[2].id)], by=None)
+    changed = api.client.get(path, headers={"If-None-Match": first["ETag"]})
+    assert changed.status_code == 200 and changed["ETag"] != first["ETag"]
+
+
 def test_answers_are_compressed_for_who_takes_that(api, cast):
     response = api.client.get("/api/v2/experiments", headers={"Accept-Encoding": "gzip"})
     assert response["Content-Encoding"] == "gzip"

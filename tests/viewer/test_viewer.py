@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import time
 
 import httpx
 import pytest
@@ -97,6 +98,27 @@ def test_a_damaged_index_is_put_aside_and_built_anew(root, damage):
         assert [row["loss"] for row in rows] == [1.0]
         assert "was damaged" in server.log.read_text()
     assert [path.read_bytes() for path in index.parent.glob("*.damaged-*")] == [damage]
+
+
+def test_lists_are_sent_again_only_when_something_has_changed(root):
+    root.run()
+    with viewer(root.path) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+        for path in ("/api/runs", "/api/v2/experiments", "/api/v2/experiments?q=status = finished"):
+            tag = client.get(path).headers["ETag"]
+            deadline = time.monotonic() + 10
+            while client.get(path, headers={"If-None-Match": tag}).status_code != 304:
+                tag = client.get(path).headers["ETag"]  # the intake was still writing
+                assert time.monotonic() < deadline
+            new = root.run()
+            while (answer := client.get(path, headers={"If-None-Match": tag})).status_code == 304:
+                assert time.monotonic() < deadline
+            while new.id not in answer.text:
+                answer = client.get(path)
+                assert time.monotonic() < deadline
+            data = answer.json()
+            assert isinstance(data, list) or data["total"] == len(data["experiments"])
+        others = client.get("/api/runs", headers={"If-None-Match": tag, "Cookie": "who=else"})
+        assert others.status_code == 200
 
 
 def test_one_run_that_cannot_be_read_is_named_and_hides_no_other(root):
