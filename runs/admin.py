@@ -239,8 +239,9 @@ class RunListAdmin(ReadOnlyAdmin):
     def created(self, run: Run) -> str:
         return display.moment(run.created_at)
 
-    @admin.display(description=_("duration"))
-    def duration(self, run: Run) -> str:
+    # Not called as the field of the model is, or Django would show that: a bare number.
+    @admin.display(description=_("duration"), ordering="duration")
+    def took(self, run: Run) -> str:
         return display.duration(run)
 
     @admin.display(description=_("best metric"), ordering="best_metric_value")
@@ -399,11 +400,11 @@ class RunAdmin(RunListAdmin):
         "experiment",
         "colored_status",
         "created",
-        "duration",
+        "took",
         "best_metric",
         "tag_list",
     )
-    sortable_by = ("run_id", "experiment", "colored_status", "created", "best_metric")
+    sortable_by = ("run_id", "experiment", "colored_status", "created", "took", "best_metric")
 
     def get_urls(self) -> list[URLPattern]:
         recycle_bin = RecycleBinAdmin(self.model, self.admin_site)

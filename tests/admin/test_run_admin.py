@@ -78,6 +78,15 @@ def test_filters_and_search(client, runs, query, expected):
     assert listed(client, f"{RUNS}?{query}") == [runs[index].run_id for index in expected]
 
 
+def test_how_long_a_run_took_is_told_in_its_two_largest_units(client, root):
+    folder = root.run()
+    folder.write("meta.json", {"id": folder.id, "project": "p", "created_at": 100})
+    folder.write("status.json", {"status": "finished", "started_at": 100, "ended_at": 3825})
+    root.scan()
+    assert '<td class="field-took">1 h 2 min</td>' in text(client.get(RUNS))
+    assert "o=6" in text(client.get(RUNS)), "nobody can sort by it"
+
+
 def test_experiments_are_offered_within_a_project_only(client, runs):
     assert "?experiment=" not in text(client.get(RUNS))
     assert "experiment=mlp" in text(client.get(f"{RUNS}?project=digits"))
