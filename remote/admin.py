@@ -19,6 +19,7 @@ from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from runicorn import config, credentials
@@ -71,7 +72,7 @@ class LiveAdmin(admin.ModelAdmin):
             return self._act(request)
         context = {
             **self.admin_site.each_context(request),
-            "title": self.opts.verbose_name_plural,
+            "title": capfirst(self.opts.verbose_name_plural),
             "opts": self.opts,
             "media": self.media,
             "headers": self.headers,
@@ -298,6 +299,7 @@ class SyncJobAdmin(LiveAdmin):
         _("Host"),
         _("Mode"),
         _("Status"),
+        _("Files"),
         _("Progress"),
         _("Speed"),
         _("Last sync"),
@@ -325,7 +327,8 @@ def _sync_row(one: sync.Sync) -> Row:
         f"{one.connection.id}:{one.remote_root}",
         mode,
         status,
-        f"{progress.synced_files} / {progress.total_files}",
+        one.copied_files,
+        f"{100 * progress.synced_files // progress.total_files} %" if progress.total_files else "–",
         f"{filesizeformat(progress.describe()['bytes_per_second'])}/s",
         _moment(one.last_sync_at),
     ]

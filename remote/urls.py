@@ -1,6 +1,6 @@
 from django.urls import path
 
-from .views import host_keys, sync, viewer
+from .views import host_keys, storage, sync, viewer
 
 urlpatterns = [
     path("unified/connect", sync.Connect.as_view(), name="unified-connect"),
@@ -33,6 +33,12 @@ urlpatterns = [
     path("remote/conda-envs", viewer.Environments.as_view(), name="remote-environments"),
     path("remote/config", viewer.HostConfig.as_view(), name="remote-host-config"),
     path("remote/connections/saved", viewer.SavedConnections.as_view(), name="remote-saved"),
+    path("remote/sync", storage.Sync.as_view(), name="remote-storage-sync"),
+    path("remote/cache/clear", storage.ClearCache.as_view(), name="remote-cache-clear"),
+    path("remote/cache/cleanup", storage.CleanCache.as_view(), name="remote-cache-cleanup"),
+    path("remote/mode/switch", storage.SwitchMode.as_view(), name="remote-mode-switch"),
+    path("remote/mode", storage.Mode.as_view(), name="remote-mode"),
+    path("remote/verify", storage.Verify.as_view(), name="remote-verify"),
     path("remote/known-hosts/accept", host_keys.AcceptHostKey.as_view(), name="accept-host-key"),
     path("remote/known-hosts/list", host_keys.HostKeys.as_view(), name="host-keys"),
     path("remote/known-hosts/remove", host_keys.RemoveHostKey.as_view(), name="remove-host-key"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import APIException, NotFound
+from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -25,6 +25,7 @@ from ..exceptions import (
     Unreachable,
 )
 from ..loop import run
+from ..recent import list_recently
 from .base import OBJECT, PATH, SESSION, RemoteView, login_of, query
 
 # -- unified -----------------------------------------------------------------------------------
@@ -119,11 +120,6 @@ class Status(RemoteView):
                 **shared,
             }
         )
-
-
-class StorageUnavailable(APIException):
-    status_code = 503
-    default_detail = "Remote storage module not available"
 
 
 def _modes() -> dict[str, Any]:
@@ -261,7 +257,7 @@ class ListDirectory(RemoteView):
         connection = pool.current
         if connection is None or not connection.is_open:
             raise NotConnected("No active SSH connection. Please connect first.")
-        folder = run(browse.list_folder(connection, request.query_params.get("path", "")))
+        folder = run(list_recently(connection, request.query_params.get("path", "")))
         items = [_item(item) for item in folder.items if not item.name.startswith(".")]
         return Response({"ok": True, "current_path": folder.path, "items": items})
 

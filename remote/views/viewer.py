@@ -14,12 +14,12 @@ from runicorn import config, credentials
 from runicorn_site.exceptions import InvalidInput
 from runicorn_site.rest import json_list, json_object
 
-from .. import actions, browse, environments, serializers, viewers
+from .. import actions, browse, environments, serializers, storage, viewers
 from ..connections import VIEWER, Connection, pool
-from ..exceptions import NotConnected, RemoteError
+from ..exceptions import RemoteError
 from ..loop import run
+from . import storage as storage_views
 from .base import CONNECTION, OBJECT, PATH, RemoteView, query, valid
-from .sync import StorageUnavailable
 
 
 @extend_schema(tags=["remote viewer"])
@@ -31,7 +31,7 @@ class RemoteConnect(RemoteView):
         """Log in to a host and keep the connection for the requests that name it."""
         body = json_object(request)
         if "remote_root" in body:  # remote storage of 0.4 has the same path
-            raise StorageUnavailable("Remote storage module is not available")
+            return storage_views.connect(self, request, body)
         connection = self.connect(request, VIEWER, body)
         return Response({"ok": True, "connection_id": connection.id, **connection.describe()})
 
@@ -53,8 +53,8 @@ class RemoteDisconnect(RemoteView):
     )
     def post(self, request: Request) -> Response:
         """Close a connection, whoever else uses it."""
-        if not request.body:
-            raise NotConnected("Not connected to remote server")
+        if not request.body or not json_object(request):
+            return storage_views.disconnect()
         peer = valid(serializers.Peer, json_object(request)).validated_data
         if not pool.all():
             return Response({"ok": False, "message": "No connection pool"})
@@ -71,11 +71,7 @@ class RemoteStatus(RemoteView):
         sessions = [session.describe() for session in viewers.active()]
         return Response(
             {
-                "mode": "local",
-                "connected": False,
-                "status": "disconnected",
-                "sync_progress": None,
-                "stats": None,
+                **storage.status(),
                 "connections": connections,
                 "viewer_sessions": sessions,
                 "connection_count": len(connections),

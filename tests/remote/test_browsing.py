@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from remote import browse
+from remote import browse, recent
 
 from .conftest import USER, login_to
 
@@ -104,7 +104,6 @@ def test_the_legacy_api(api, sshd, folder):
 
 
 def test_what_the_python_client_uses(api, sshd, folder):
-    api.post("/remote/connect", {**login_to(sshd), "remote_root": "/data"}, 503)
     answer = api.post("/remote/connect", login_to(sshd))
     connection_id = f"{USER}@127.0.0.1:{sshd.port}"
     peer = {"host": "127.0.0.1", "port": sshd.port, "username": USER, "connected": True}
@@ -139,3 +138,21 @@ def test_a_connection_is_shared_and_closes_with_its_last_holder(api, sshd, folde
     assert len(api.get("/remote/sessions")["sessions"]) == 1
     api.post("/ssh/close", {"session_id": session})
     assert api.get("/remote/sessions") == {"sessions": []}
+
+
+def test_a_folder_is_asked_for_once_in_a_few_seconds(api, sshd, monkeypatch):
+    api.trust(sshd)
+    api.post("/unified/connect", login_to(sshd))
+    folder = sshd.home / "recent"
+    folder.mkdir()
+    names = lambda: [i["name"] for i in api.get("/unified/listdir", path="recent")["items"]]  # noqa: E731
+    assert names() == []
+    (folder / "new").touch()
+    assert names() == []  # what was said a moment ago
+    monkeypatch.setattr(recent, "KEPT_SECONDS", 0)
+    assert names() == ["new"]
+    api.get("/unified/listdir", 404, path="missing")
+    again = api.get("/unified/listdir", 429, path="missing")
+    assert again["detail"].startswith("Rate limited: please wait ")
+    monkeypatch.setattr(recent, "PAUSE_SECONDS", 0)
+    api.get("/unified/listdir", 404, path="missing")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -166,20 +168,51 @@ def test_what_a_host_has(connected, gpu):
     connected.get("/remote/conda-envs", 404, connection_id="a@b:22")
 
 
-def test_our_crash_leaves_nothing_on_the_host(gpu, tmp_path, own_home):
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """A server of its own process; the last test kills it."""
+    folder = tmp_path_factory.mktemp("real")
+    with servers.viewer(folder / "root", HOME=str(folder)) as server:
+        yield server
+
+
+def test_a_hanging_host_stalls_no_other_request(real):
+    """Several logins wait for a host that says nothing; pages and runs do not wait with them."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        login = {"host": "127.0.0.1", "port": silent.getsockname()[1], "username": "someone"}
+        answers: list[int] = []
+
+        def connect() -> None:
+            url = f"{real.url}/api/remote/connect"
+            answers.append(httpx.post(url, json=login, trust_env=False, timeout=60).status_code)
+
+        waiting = [threading.Thread(target=connect) for _ in range(12)]
+        for thread in waiting:
+            thread.start()
+        peer, _ = silent.accept()  # at least one has arrived there
+        for path in ("/api/runs", "/api/health", "/api/remote/sessions", "/remote"):
+            assert httpx.get(f"{real.url}{path}", trust_env=False).status_code == 200
+        assert answers == []  # all of them still wait
+        peer.close()
+    # Closing ends those that wait in its queue; nobody is there for the others.
+    for thread in waiting:
+        thread.join()
+    assert answers == [400] * 12
+
+
+def test_our_crash_leaves_nothing_on_the_host(gpu, real):
     """The server is killed with ``kill -9``; neither the viewer nor its supervisor stays."""
-    with servers.viewer(tmp_path / "root", HOME=str(own_home)) as server:
 
-        def post(path: str, body: Any) -> Any:
-            url = f"{server.url}/api{path}"
-            return httpx.post(url, json=body, trust_env=False, timeout=60).json()
+    def post(path: str, body: Any) -> Any:
+        answer = httpx.post(f"{real.url}/api{path}", json=body, trust_env=False, timeout=60)
+        return answer.json()
 
-        host_key = post("/remote/connect", login_to(gpu))["detail"]["host_key"]
-        assert post("/remote/known-hosts/accept", host_key) == {"ok": True}
-        body = {**login_to(gpu), "remote_root": ROOT}
-        sessions = [post("/remote/viewer/start", body)["session"] for _ in range(2)]
-        pids = [session["remotePid"] for session in sessions]
-        parents = [int(subprocess.check_output(["ps", "-o", "ppid=", "-p", str(p)])) for p in pids]
-        assert all(map(is_alive, [*pids, *parents]))
-        server.process.kill()
-        servers.wait_until(lambda: not any(map(is_alive, [*pids, *parents])), "nothing is left")
+    host_key = post("/remote/connect", login_to(gpu))["detail"]["host_key"]
+    assert post("/remote/known-hosts/accept", host_key) == {"ok": True}
+    body = {**login_to(gpu), "remote_root": ROOT}
+    sessions = [post("/remote/viewer/start", body)["session"] for _ in range(2)]
+    pids = [session["remotePid"] for session in sessions]
+    parents = [int(subprocess.check_output(["ps", "-o", "ppid=", "-p", str(p)])) for p in pids]
+    assert all(map(is_alive, [*pids, *parents]))
+    real.process.kill()
+    servers.wait_until(lambda: not any(map(is_alive, [*pids, *parents])), "nothing is left")

@@ -1,0 +1,166 @@
+"""Remote storage of 0.4: a host's root that is synced on demand."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from runicorn_site.exceptions import InvalidInput
+from runicorn_site.rest import json_object
+
+from .. import storage
+from ..connections import pool
+from ..exceptions import NotConnected, RemoteError
+from ..loop import run
+from .base import OBJECT, RemoteView
+
+
+def connect(view: RemoteView, request: Request, body: dict[str, Any]) -> Response:
+    """``POST /remote/connect`` with a ``remote_root``."""
+    root, minutes, auto_sync = _checked(body)
+    holder = f"start:{secrets.token_hex(4)}"
+    connection = view.connect(request, holder, body)
+    local_root = settings.RUNICORN_STORAGE_ROOT
+    try:
+        one, structure = run(
+            storage.connect(connection, root, local_root, 60 * minutes, auto_sync=auto_sync)
+        )
+    finally:
+        run(pool.release(holder, connection))
+    return Response(
+        {
+            "ok": True,
+            "status": "connected",
+            "connection_id": connection.id,
+            **connection.describe(),
+            "remote_root": one.remote_root,
+            "cache_dir": str(local_root),
+            "structure_verified": structure["artifacts_exists"] or structure["has_experiments"],
+            "auto_sync": auto_sync,
+            "sync_interval_minutes": minutes,
+        }
+    )
+
+
+def _checked(body: dict[str, Any]) -> tuple[str, float, bool]:
+    root, minutes = body.get("remote_root"), body.get("sync_interval_minutes", 10)
+    port = body.get("port", 22)
+    is_port = isinstance(port, int) and not isinstance(port, bool) and 0 < port < 65536
+    proofs = ("password", "private_key", "private_key_path")
+    problems = {
+        "Host is required": body.get("saved") or body.get("host"),
+        "Username is required": body.get("saved") or body.get("username"),
+        f"Invalid port: {port}": port is None or is_port,
+        "Remote root directory is required": isinstance(root, str) and root and "\0" not in root,
+        "At least one authentication method is required": body.get("use_agent", True)
+        or body.get("saved")
+        or any(body.get(name) for name in proofs),
+        "sync_interval_minutes must be a positive number": isinstance(minutes, int | float)
+        and 0 < minutes <= 1440,
+        "auto_sync must be true or false": isinstance(body.get("auto_sync", True), bool),
+    }
+    for problem, is_fine in problems.items():
+        if not is_fine:
+            raise InvalidInput(f"Invalid configuration: {problem}", ["body"])
+    return str(root), float(minutes), body.get("auto_sync", True)
+
+
+def disconnect() -> Response:
+    """``POST /remote/disconnect`` without a body."""
+    if not run(storage.disconnect()):
+        raise NotConnected("Not connected to remote server")
+    message = "Disconnected from remote server"
+    return Response({"ok": True, "status": "disconnected", "message": message})
+
+
+@extend_schema(tags=["remote storage"])
+class Sync(RemoteView):
+    @extend_schema(
+        operation_id="remote_storage_sync", request=None, responses={200: OBJECT, 400: None}
+    )
+    def post(self, request: Request) -> Response:
+        """Look for what is new at once, in the background."""
+        one = storage.needed()
+        if not one.is_alive:
+            raise NotConnected("Remote connection is not active")
+        run(_sync_now())
+        return Response(
+            {
+                "ok": True,
+                "message": "Metadata sync started",
+                "info": "Poll /api/remote/status to track progress",
+            }
+        )
+
+
+async def _sync_now() -> None:
+    storage.needed().sync_now()
+
+
+@extend_schema(tags=["remote storage"])
+class ClearCache(RemoteView):
+    @extend_schema(
+        operation_id="remote_cache_clear", request=None, responses={200: OBJECT, 400: None}
+    )
+    def post(self, request: Request) -> Response:
+        """Remove what came from there; the next sync brings it again."""
+        run(storage.clear_cache())
+        return Response({"ok": True, "message": "Cache cleared successfully"})
+
+
+@extend_schema(tags=["remote storage"])
+class CleanCache(RemoteView):
+    @extend_schema(
+        operation_id="remote_cache_cleanup", request=None, responses={200: OBJECT, 400: None}
+    )
+    def post(self, request: Request) -> Response:
+        """Let go of what is over the limit, from the run that was looked at longest ago."""
+        count = run(storage.clean_cache())
+        message = f"Cleaned up {count} old files"
+        return Response({"ok": True, "files_removed": count, "message": message})
+
+
+@extend_schema(tags=["remote storage"])
+class SwitchMode(RemoteView):
+    @extend_schema(operation_id="remote_mode_switch", request=OBJECT, responses={200: OBJECT})
+    def post(self, request: Request) -> Response:
+        """Remember which storage is meant; runs of both are shown either way."""
+        body = json_object(request)
+        if "mode" not in body:
+            raise InvalidInput("mode is required", ["body", "mode"], "Field required")
+        mode = body["mode"]
+        if mode not in ("local", "remote"):
+            text = f"Invalid mode: {mode}. Must be 'local' or 'remote'"
+            raise InvalidInput(text, ["body", "mode"])
+        storage.switch(mode)
+        message = f"Switched to {mode} storage mode"
+        return Response({"ok": True, "mode": mode, "message": message})
+
+
+@extend_schema(tags=["remote storage"])
+class Mode(RemoteView):
+    @extend_schema(operation_id="remote_mode", responses={200: OBJECT})
+    def get(self, request: Request) -> Response:
+        found = storage.status()
+        connected = found["connected"]
+        answer = {"mode": found["mode"], "remote_available": True, "remote_connected": connected}
+        return Response(answer)
+
+
+@extend_schema(tags=["remote storage"])
+class Verify(RemoteView):
+    @extend_schema(operation_id="remote_verify", responses={200: OBJECT})
+    def get(self, request: Request) -> Response:
+        """Whether the host answers, and what lies in its root."""
+        try:
+            structure = run(storage.verify())
+        except RemoteError as error:
+            return Response({"connected": False, "error": str(error)})
+        adapter_status = storage.status()["status"]
+        answer = {"connected": True, "structure": structure, "adapter_status": adapter_status}
+        return Response(answer)

@@ -1,0 +1,111 @@
+"""Remote storage of 0.4 over a real OpenSSH server: a root that is synced on demand."""
+
+from __future__ import annotations
+
+import pytest
+
+from remote import storage
+from remote.loop import run
+from tests import servers
+
+from .conftest import RUN, login_to, make_run
+
+pytestmark = pytest.mark.servers
+
+DISCONNECTED = {
+    "mode": "local",
+    "connected": False,
+    "status": "disconnected",
+    "sync_progress": None,
+    "stats": None,
+}
+
+
+@pytest.fixture
+def stored(api, server, there, local):
+    make_run(there)
+    (there / "artifacts" / "model").mkdir(parents=True)
+    api.trust(server)
+    yield {**login_to(server), "remote_root": "~/storage"}
+    run(storage.disconnect())
+
+
+def test_a_root_from_connecting_to_disconnecting(api, stored, there, local):
+    assert DISCONNECTED.items() <= api.get("/remote/status").items()
+    answer = api.post("/remote/connect", stored)
+    assert answer["status"] == "connected" and answer["structure_verified"] is True
+    assert (answer["remote_root"], answer["cache_dir"]) == ("~/storage", str(local))
+    assert (answer["auto_sync"], answer["sync_interval_minutes"]) == (True, 10)
+
+    def status():
+        return api.get("/remote/status")
+
+    servers.wait_until(lambda: (local / RUN / "meta.json").exists(), "is copied")
+    servers.wait_until(lambda: status()["status"] == "connected", "is done")
+    assert status()["mode"] == "remote" and status()["connection_count"] == 1
+    assert status()["sync_progress"]["errors"] == []
+    assert status()["stats"]["cached_experiments"] == 1
+    assert api.get("/remote/mode") == {
+        "mode": "remote",
+        "remote_available": True,
+        "remote_connected": True,
+    }
+    verified = api.get("/remote/verify")
+    assert verified["connected"] is True
+    assert verified["structure"] == {
+        "artifacts_exists": True,
+        "has_experiments": True,
+        "has_model": True,
+    }
+
+    other = RUN.replace(RUN[-1], "f")
+    make_run(there, other)
+    assert api.post("/remote/sync")["message"] == "Metadata sync started"
+    servers.wait_until(lambda: (local / other / "meta.json").exists(), "is copied too")
+    cleaned = {"ok": True, "files_removed": 0, "message": "Cleaned up 0 old files"}
+    assert api.post("/remote/cache/cleanup") == cleaned
+    cleared = {"ok": True, "message": "Cache cleared successfully"}
+    assert api.post("/remote/cache/clear") == cleared
+    assert not (local / RUN).exists()
+
+    switched = {"ok": True, "mode": "local", "message": "Switched to local storage mode"}
+    assert api.post("/remote/mode/switch", {"mode": "local"}) == switched
+    done = api.post("/remote/disconnect")
+    assert done["message"] == "Disconnected from remote server"
+    assert DISCONNECTED.items() <= api.get("/remote/status").items()
+    assert api.get("/remote/sessions") == {"sessions": []}
+
+
+def test_what_cannot_be_done_without_a_connection(api):
+    for path in ("/remote/sync", "/remote/cache/clear", "/remote/cache/cleanup"):
+        assert api.post(path, status=400) == {"detail": "Not connected to remote server"}
+    api.post("/remote/disconnect", status=400)
+    wrong = api.post("/remote/mode/switch", {"mode": "remote"}, 400)["detail"]
+    assert wrong.startswith("Cannot switch to remote mode: not connected.")
+    api.post("/remote/mode/switch", {"mode": "x"}, 400)
+    api.post("/remote/mode/switch", {}, 400)
+    not_connected = {"connected": False, "error": "Not connected to remote server"}
+    assert api.get("/remote/verify") == not_connected
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"host": ""}, "Host is required"),
+        ({"username": None}, "Username is required"),
+        ({"port": 70000}, "Invalid port: 70000"),
+        ({"remote_root": ""}, "Remote root directory is required"),
+        ({"use_agent": False}, "At least one authentication method is required"),
+        ({"sync_interval_minutes": -1}, "sync_interval_minutes must be a positive number"),
+    ],
+)
+def test_what_is_missing_is_said(api, change, reason):
+    body = {"host": "h", "username": "u", "remote_root": "/data", **change}
+    detail = api.post("/remote/connect", body, 400)["detail"]
+    assert detail == f"Invalid configuration: {reason}"
+
+
+def test_a_root_that_is_not_there(api, stored):
+    detail = api.post("/remote/connect", {**stored, "remote_root": "~/nowhere"}, 404)["detail"]
+    assert "~/nowhere" in detail
+    assert api.get("/remote/sessions") == {"sessions": []}
