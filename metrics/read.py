@@ -649,8 +649,8 @@ def last_values(key: str, runs: Any) -> list[tuple[int, float]]:
 
 def count_values(runs: Any) -> int:
     """How many values *runs* (a queryset of keys) have logged."""
-    total = Series.objects.filter(run__in=runs).aggregate(total=models.Sum("count"))["total"]
-    return total or 0
+    series = Series.objects.filter(run__in=runs) if runs.query.where else Series.objects.all()
+    return series.aggregate(total=models.Sum("count"))["total"] or 0
 
 
 @dataclass

@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import numpy as np
 from django.db import connection
-from django.db.models import Avg, Count, F, Max, Min, Q
+from django.db.models import Avg, Count, Max, Min, Q
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from metrics import read as metrics
+from metrics.sampling import thin
 
+from ..models import Project
 from ..querysets import RunQuerySet
 from . import serializers
 from .views import V2View
@@ -47,11 +50,11 @@ class Summary(AnalyticsView):
     def get(self, request: Request) -> Response:
         """How many runs there are, by status and by project."""
         counts = self.counts()
-        by_project = self.runs().active().counted_by("project__name")
+        by_project = self.runs().active().counted_by("project")
         return Response(
             {
                 **counts,
-                "by_project": {name or "": count for name, count in by_project.items()},
+                "by_project": {name or "": count for name, count in with_names(by_project)},
                 "generated_at": time.time(),
                 "query_time_ms": self.took(),
             }
@@ -111,7 +114,7 @@ class Projects(AnalyticsView):
         days = self.asked(serializers.DaysQuery)["days"]
         found = (
             recent(self.runs().active(), days)
-            .values(project_name=F("project__name"))
+            .values("project")
             .annotate(
                 experiment_count=Count("pk"),
                 running=Count("pk", Q(status="running")),
@@ -122,13 +125,12 @@ class Projects(AnalyticsView):
                 best_metric_max=Max("best_metric_value"),
                 last_created_at=Max("created_time"),
             )
-            .order_by("project_name")
+            .order_by()
         )
         projects = []
-        for counts in found:
-            row: dict[str, Any] = dict(counts)
+        for name, counts in with_names({row["project"]: row for row in found}):
+            row: dict[str, Any] = {**counts, "project": name}
             ended = row.pop("ended")
-            row["project"] = row.pop("project_name")
             row["success_rate"] = row["finished"] / ended if ended else 0.0
             projects.append(row)
         return Response(
@@ -149,15 +151,18 @@ class Trends(AnalyticsView):
         runs = recent(self.runs().active(), asked["days"])
         if "project" in asked:
             runs = runs.filter(project__name=asked["project"])
-        known = {
-            pk: (run_id, project, name, created)
-            for pk, run_id, project, name, created in runs.values_list(
-                "pk", "run_id", "project__name", "name", "created_time"
-            )
-        }
+        created = dict(runs.values_list("pk", "created_time"))
         last = metrics.last_values(asked["metric_name"], runs.values("pk"))
-        points = sorted((known[pk][3], known[pk], value) for pk, value in last if pk in known)
-        spread = metrics.spread([value for *_, value in points])
+        points = sorted((created[pk], pk, value) for pk, value in last if pk in created)
+        values = [value for *_, value in points]
+        spread = metrics.spread(values)
+        shown = [points[i] for i in thin(np.array(values, np.float64), asked["points"])]
+        known = {
+            run[0]: run[1:]
+            for run in self.runs()
+            .filter(pk__in=[pk for _, pk, _ in shown])
+            .values_list("pk", "run_id", "project__name", "name")
+        }
         return Response(
             {
                 "metric_name": asked["metric_name"],
@@ -167,10 +172,12 @@ class Trends(AnalyticsView):
                         "experiment_id": run_id,
                         "project": project,
                         "name": name,
-                        "created_at": created,
+                        "created_at": moment,
                         "value": value,
                     }
-                    for _, (run_id, project, name, created), value in points
+                    for moment, pk, value in shown
+                    if pk in known
+                    for run_id, project, name in [known[pk]]
                 ],
                 "statistics": {
                     "total_experiments": len(points),
@@ -221,6 +228,13 @@ class Health(AnalyticsView):
                 "checked_at": time.time(),
             }
         )
+
+
+def with_names(by_project: dict[int | None, Any]) -> list[tuple[str | None, Any]]:
+    """By name what is known by primary key: joining names to each run would take the longest."""
+    names: dict[int | None, str] = dict(Project.objects.values_list("pk", "name"))
+    found = [(names.get(pk), value) for pk, value in by_project.items()]
+    return sorted(found, key=lambda item: item[0] or "")
 
 
 def recent(runs: RunQuerySet, days: int) -> RunQuerySet:

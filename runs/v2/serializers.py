@@ -173,6 +173,13 @@ class DaysQuery(serializers.Serializer):
 class TrendsQuery(DaysQuery):
     metric_name = serializers.CharField()
     project = serializers.CharField(required=False)
+    points = serializers.IntegerField(
+        default=2000,
+        min_value=4,
+        max_value=10_000,
+        help_text="How many runs at most are in `trend_data`; first, last, lowest and highest are "
+        "always there. `statistics` are over all of them.",
+    )
 
 
 class Experiment(serializers.Serializer):
