@@ -42,7 +42,17 @@ class Claims:
 
     def runs(self) -> list[str]:
         """Those that were copied from this source and are here."""
-        return [run for run, claim in self._all.items() if self._is_ours(claim) and claim["here"]]
+        return [name for name in self._copied() if layout.split_run_dir(name)]
+
+    def artifacts(self) -> list[str]:
+        return [name for name in self._copied() if not layout.split_run_dir(name)]
+
+    def _copied(self) -> list[str]:
+        return [
+            name
+            for name, claim in list(self._all.items())
+            if self._is_ours(claim) and claim.get("here")
+        ]
 
     def _is_ours(self, claim: Claim) -> bool:
         return claim.get("source") == self.source
@@ -60,10 +70,10 @@ class Claims:
             self._changed.add(run)
 
     def save(self) -> None:
-        if self._changed:
+        changed, self._changed = self._changed, set()
+        if changed:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            layout.update_json(self._path, {run: self._all[run] for run in self._changed})
-            self._changed.clear()
+            layout.update_json(self._path, {run: self._all[run] for run in changed})
 
     def purged(self, runs: Iterable[str]) -> list[str]:
         """Those of *runs* that were here and are gone."""

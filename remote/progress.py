@@ -20,6 +20,8 @@ class Progress:
         self.status = "idle"
         self.known_files = 0
         """Files that were fetched so far, whatever for."""
+        self.received_bytes = 0
+        """All that came since the start."""
         self._lately: deque[tuple[float, int]] = deque()
         self.begin()
         self.status = "idle"
@@ -39,6 +41,7 @@ class Progress:
     def came(self, download: Download) -> None:
         self.synced_files += 1
         self.synced_bytes += download.received
+        self.received_bytes += download.received
         self.current_file = download.source
         self._lately.append((time.monotonic(), download.received))
 
@@ -67,6 +70,7 @@ class Progress:
             "synced_files": self.synced_files,
             "total_bytes": self.total_bytes,
             "synced_bytes": self.synced_bytes,
+            "received_bytes": self.received_bytes,
             "bytes_per_second": self.bytes_per_second(),
             "current_file": self.current_file,
         }

@@ -11,25 +11,30 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncssh
 
 from runicorn import layout
+from runicorn.artifacts.storage import Location
 from runicorn.manifest import ExperimentEntry, FileEntry
 from runicorn.remote_storage import Download, ManifestSyncClient
 
 from . import cache, listing, loop
+from .artifact_sync import ArtifactSync
 from .browse import absolute
 from .claims import Claims
 from .connections import Connection, pool
 from .exceptions import AuthenticationFailed, HostKeyUnconfirmed, RemoteError
 from .fetching import LOST, Bridge, Done, Source, gather
 from .progress import Progress
+
+if TYPE_CHECKING:
+    from artifacts.models import Version
 
 MIRROR, SMART = "mirror", "smart"
 
@@ -56,6 +61,9 @@ FRESH_SECONDS = 2
 
 WAIT_SECONDS = 10
 """How long a reader waits for a run's files; then he is answered with what is there."""
+
+WAIT_FOR_FILES_SECONDS = 60
+"""The same for the files of an artifact; the download goes on."""
 
 SETTLED_SECONDS = 2
 RECENT_SECONDS = 3600
@@ -104,6 +112,7 @@ class Sync:
         self._is_due = True
         """Asked to look at everything."""
         self._has_manifest = False
+        self._next_artifacts = 0.0
         self._manifest_seen = (0.0, 0.0)
         self._client: ManifestSyncClient | None = None
         self._bridge: Bridge | None = None
@@ -118,6 +127,10 @@ class Sync:
     @property
     def cached_experiments(self) -> int:
         return len(self.claims.runs())
+
+    @property
+    def cached_artifacts(self) -> int:
+        return len(self.claims.artifacts())
 
     async def stop(self) -> None:
         tasks = [self._task, *self._brought.values()]
@@ -205,10 +218,16 @@ class Sync:
         self._has_manifest = await self._sync_by_manifest(source)
         if self.mode == MIRROR or not self._has_manifest:
             await self._sync_by_listing(source)
+        if not self._has_manifest or time.monotonic() >= self._next_artifacts:
+            await self._artifacts(source).sync()
+            self._next_artifacts = time.monotonic() + LISTING_SECONDS
         if self.mode == SMART:
             await asyncio.to_thread(self.clean_up)
         self.progress.end()
         self.last_sync_at = time.time()
+
+    def _artifacts(self, source: Source) -> ArtifactSync:
+        return ArtifactSync(source, self.claims, self._report, self._fetch, self.mode == MIRROR)
 
     async def _sync_by_listing(self, source: Source) -> None:
         found = await listing.find_runs(source, self._report)
@@ -381,12 +400,12 @@ class Sync:
         def came(download: Download, error: Exception | None) -> None:
             received = download.received
             self.progress.came(download)
-            if download.is_stream:
+            if download.is_stream and not download.sha256:
                 self.appended_bytes += received
             elif error is None:
                 self.copied_files += 1
                 mtime = int(download.mtime)
-                if self._fetched.get(download.target) != (mtime, 0.0):
+                if not download.sha256 and self._fetched.get(download.target) != (mtime, 0.0):
                     self._fetched[download.target] = (mtime, time.monotonic())
             if error and not isinstance(error, FileNotFoundError) and not done:
                 self._report(str(error))
@@ -433,6 +452,26 @@ class Sync:
         self._cursor.unlink(missing_ok=True)
         self._opened.clear()
         self.sync_now()
+
+    async def complete(self, directory: str, number: int) -> None:
+        """Fetch the contents of an artifact's version, of which the documents are here."""
+        key = f"{directory}/v{number}"
+        if self._source is None:
+            return
+        if key not in self._brought:
+            self._brought[key] = asyncio.create_task(
+                self._complete(self._source, directory, number)
+            )
+            self._brought[key].add_done_callback(lambda _: self._brought.pop(key, None))
+        await asyncio.shield(self._brought[key])
+
+    async def _complete(self, source: Source, directory: str, number: int) -> None:
+        _, kind, name = directory.split("/")
+        artifacts = self._artifacts(source)
+        try:
+            await artifacts.complete(Location(kind, name, self.local_root / directory), number)
+        except (asyncssh.Error, OSError, ValueError) as error:
+            self._report(f"{directory}: {error}")
 
     def clean_up(self) -> int:
         """Bring the cache within its limit; how many files went."""
@@ -548,6 +587,15 @@ def bring(directory: str) -> None:
                 loop.run(_in_time(one.bring(directory)))
 
 
-async def _in_time(coroutine: Any) -> None:
-    async with asyncio.timeout(WAIT_SECONDS):
+def bring_files(version: Version) -> None:
+    """Before the files of an artifact's version are read: fetch them if they are on a host."""
+    directory = version.artifact.directory
+    for one in syncs(mode=SMART):
+        if one.claims.owns(directory) and not version.files_folder.is_dir():
+            with suppress(TimeoutError):
+                loop.run(_in_time(one.complete(directory, version.number), WAIT_FOR_FILES_SECONDS))
+
+
+async def _in_time(coroutine: Coroutine[Any, Any, None], seconds: float = WAIT_SECONDS) -> None:
+    async with asyncio.timeout(seconds):
         await coroutine

@@ -89,6 +89,7 @@ class FileContent(ArtifactView):
         """One file's bytes, or a range of them; a whole file also zstd-encoded."""
         found = self.version(name, version)
         entry = found.files.select_related("blob").filter(path=path).first()
+        streams.complete(found)
         place = inside(found.files_folder, entry.path) if entry else None
         if entry is None or place is None or not place.is_file():
             raise NotFound(f"File not found: {path} in {found}")

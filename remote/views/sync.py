@@ -105,16 +105,15 @@ class Status(RemoteView):
         if connection is None or not connection.is_open:
             shown = {"connected": False, "connection_id": None}
             return Response({"connection": {"connected": False}, **shown, **shared})
+        syncs = [one for one in sync.syncs() if one.connection is connection]
         return Response(
             {
                 "connection": {
                     **connection.describe(),
                     "uptime_seconds": time.time() - connection.connected_at,
                 },
-                "cached_experiments": sum(
-                    one.cached_experiments for one in sync.syncs() if one.connection is connection
-                ),
-                "cached_artifacts": 0,
+                "cached_experiments": sum(one.cached_experiments for one in syncs),
+                "cached_artifacts": sum(one.cached_artifacts for one in syncs),
                 "connected": True,
                 **_details(connection),
                 **shared,

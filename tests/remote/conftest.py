@@ -162,6 +162,20 @@ def mirrored(api, server, there, local):
     run(sync.stop_all("unified"))
 
 
+@pytest.fixture
+def smart(api, server, there, local):
+    there.mkdir()
+    api.trust(server)
+    api.post("/unified/connect", login_to(server))
+
+    def start(**options):
+        body = {"mode": "smart", "remote_root": "~/storage", "sync_interval_seconds": 0.5}
+        return api.post("/unified/configure_mode", body | options)
+
+    yield start
+    run(sync.stop_all("unified"))
+
+
 def make_run(there: Path, run: str = RUN, log: bytes = b"one\n") -> Path:
     folder = there / run
     (folder / "media").mkdir(parents=True)

@@ -12,25 +12,11 @@ from runicorn.manifest import ManifestGenerator
 from runs import folders
 from tests import servers
 
-from .conftest import RUN, files, login_to, make_run
+from .conftest import RUN, files, make_run
 
 pytestmark = pytest.mark.servers
 
 OTHER = "p/e/runs/20260101_000000_000002"
-
-
-@pytest.fixture
-def smart(api, server, there, local):
-    there.mkdir()
-    api.trust(server)
-    api.post("/unified/connect", login_to(server))
-
-    def start(**options):
-        body = {"mode": "smart", "remote_root": "~/storage", "sync_interval_seconds": 0.5}
-        return api.post("/unified/configure_mode", body | options)
-
-    yield start
-    run(sync.stop_all("unified"))
 
 
 def documents(there) -> dict[str, bytes]:

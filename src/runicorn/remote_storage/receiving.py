@@ -19,6 +19,9 @@ OVERLAP = 256
 TAIL = 4096
 """Bytes that ``tail_hash`` of a manifest is about."""
 
+LATEST = 2**33
+"""The highest time that every file system can keep; a host may claim any."""
+
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 _numbers = itertools.count()
@@ -37,7 +40,8 @@ class Download:
     after Differs once more; ``abandon()`` if anything else goes wrong.
 
     *source* is relative to the root there. *is_listed*: a listing of its folder has shown a plain
-    file there, no link.
+    file there, no link. *is_resumed*: what came stays after a cut and is gone on from, although
+    the file is no stream.
     """
 
     def __init__(
@@ -50,15 +54,18 @@ class Download:
         tail_hash: str | None = None,
         sha256: str | None = None,
         is_listed: bool = False,
+        is_resumed: bool = False,
     ) -> None:
         self.source, self.target = source, target
-        self.size, self.mtime = size, mtime
+        self.size = size
+        self.mtime = min(max(mtime, 0), LATEST)
         self.tail_hash, self.sha256 = tail_hash, sha256
         self.is_listed = is_listed
-        self.is_stream = target.name in layout.STREAMS
+        self.is_stream = is_resumed or target.name in layout.STREAMS
         self.received = 0
         """Bytes that are new here."""
         self.was_appended = False
+        self.is_done = False
         self._file = -1
         self._at = 0
         self._expected = b""
@@ -90,6 +97,11 @@ class Download:
             length = min(OVERLAP, size)
             self._at = size - length
             self._expected = os.pread(self._file, length, self._at) if length else b""
+            if self.sha256:
+                self._hash = hashlib.sha256()
+                os.lseek(self._file, 0, os.SEEK_SET)
+                while block := os.read(self._file, 1 << 20):
+                    self._hash.update(block)
         else:
             name = f".{self.target.name[:100]}.{os.getpid()}-{next(_numbers)}.tmp"
             self._temporary = self.target.with_name(name)
@@ -125,6 +137,8 @@ class Download:
             self._close()
             raise Incomplete(f"{self.source}: {self.missing} of {self.size} bytes did not come")
         if self._hash and self._hash.hexdigest() != self.sha256:
+            if self.is_stream:
+                os.ftruncate(self._file, 0)
             self._close()
             raise OSError(f"{self.source}: the content is not what its digest says")
         if self.tail_hash and self.is_stream and self.tail_hash != self._tail():
@@ -142,6 +156,7 @@ class Download:
             except OSError:
                 self._close()
                 raise
+        self.is_done = True
 
     def _tail(self) -> str:
         start = max(0, self.size - TAIL)
@@ -150,6 +165,8 @@ class Download:
 
     def _start_anew(self) -> None:
         os.ftruncate(self._file, 0)
+        if self._hash:
+            self._hash = hashlib.sha256()
         self._at, self._expected, self.was_appended = 0, b"", False
         raise Differs(f"{self.source}: not what it was")
 
