@@ -21,7 +21,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, pgettext
 
 from runicorn.artifacts.names import check_alias, check_tags
 from runicorn.artifacts.storage import LATEST
@@ -40,6 +40,10 @@ SHOWN_FILES = 200
 
 class ReadOnlyAdmin(admin.ModelAdmin):
     """Rows come from the folder: nobody adds or removes one by hand."""
+
+    class Media:
+        css: ClassVar = {"all": ["runicorn/parts.css"]}
+        js: ClassVar = [forms.Script("runicorn/runicorn.js", defer=True)]
 
     list_per_page = 100
     list_max_show_all = 0
@@ -314,6 +318,11 @@ class VersionAdmin(ReadOnlyAdmin):
         if edited:
             actions.edit_version(version, edited, by=request.user)
 
+    def view_on_site(self, version: Version) -> str:
+        artifact = version.artifact
+        address = [artifact.type, artifact.name, version.number]
+        return reverse("artifact-version-page", args=address)
+
     # -- columns and facts
 
     @admin.display(description=_("version"), ordering="artifact__name")
@@ -326,7 +335,11 @@ class VersionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("status"))
     def shown_status(self, version: Version) -> str:
-        labels = {"ready": _("ready"), "deleted": _("deleted"), "corrupted": _("corrupted")}
+        labels = {
+            "ready": _("ready"),
+            "deleted": pgettext("version", "deleted"),
+            "corrupted": _("corrupted"),
+        }
         return str(labels.get(version.shown_status, version.shown_status))
 
     @admin.display(description=_("size"), ordering="size_bytes")
@@ -380,7 +393,11 @@ class VersionAdmin(ReadOnlyAdmin):
         history = version.kept_changes().get("history")
         entries = [e for e in history if isinstance(e, dict)] if isinstance(history, list) else []
         rows = [
-            (str(e.get("by", "")), str(e.get("field", "")), f"{e.get('from')} → {e.get('to')}")
+            (
+                str(e.get("by", "")),
+                str(e.get("field", "")),
+                f"{_json(e.get('from'))} → {_json(e.get('to'))}",
+            )
             for e in entries[-SHOWN_FILES:]
         ]
         return _table(rows, len(entries))
@@ -489,3 +506,7 @@ class UsageAdmin(ReadOnlyAdmin):
     def run_link(self, usage: Usage) -> SafeString:
         url = reverse("run", args=[usage.run.run_id])
         return format_html('<a href="{}">{}</a>', url, usage.run.run_id)
+
+
+def _json(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

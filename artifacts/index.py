@@ -34,6 +34,9 @@ FRESH_SECONDS = 0.1
 """What was written this recently may be written again within one tick of the file system's clock:
 it is read once more next time."""
 
+QUICK_SECONDS = 0.05
+"""A look at everything that takes no longer is taken every time."""
+
 _LAST_LOOK = threading.Lock()
 _next_look = 0.0
 
@@ -52,7 +55,7 @@ def refresh_all() -> None:
             return
         catch_up()
         took = time.monotonic() - start
-        _next_look = time.monotonic() + (10 * took if took > 0.05 else 0)
+        _next_look = time.monotonic() + (10 * took if took > QUICK_SECONDS else 0)
 
 
 def catch_up() -> None:

@@ -7,7 +7,7 @@ from drf_spectacular.views import (
     SpectacularSwaggerSplitView,
 )
 
-from . import pages, remote_pages
+from . import artifact_pages, pages, remote_pages
 from .health import Health
 from .rest import JSONRenderer
 
@@ -33,6 +33,18 @@ urlpatterns = [
     *(
         path(f"remote/{verb}", remote_pages.change, {"verb": verb}, name=f"remote-page-{verb}")
         for verb in remote_pages.CHANGES
+    ),
+    path("artifacts", artifact_pages.artifact_list, name="artifact-list-page"),
+    path("artifacts/<str:kind>/<str:name>", artifact_pages.artifact, name="artifact-page"),
+    path(
+        "artifacts/<str:kind>/<str:name>/compare",
+        artifact_pages.comparison,
+        name="artifact-compare-page",
+    ),
+    path(
+        "artifacts/<str:kind>/<str:name>/v<int:number>",
+        artifact_pages.version,
+        name="artifact-version-page",
     ),
     path("favicon.ico", pages.favicon),
     path("api/", include("runicorn_site.api_urls")),

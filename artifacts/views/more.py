@@ -15,6 +15,7 @@ from runicorn_site.exceptions import InvalidInput
 from runicorn_site.rest import json_object
 
 from .. import actions, index, serializers, streams
+from ..comparing import compare
 from .base import TYPE, ArtifactView, integer, required
 
 
@@ -151,22 +152,8 @@ class Compare(ArtifactView):
             version = self.numbered(self.artifact(name), number)
             if version is None:
                 raise NotFound(f"Version not found: {name}:v{number}")
-            rows = version.files.values_list("path", "blob__size_bytes", "blob__digest")
-            sides.append({p: {"size": s, "digest": f"sha256:{d}"} for p, s, d in rows})
-        old, new = sides
-        return Response(compare(old, new))
-
-
-def compare(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """How the files *new* differ from *old*; both are facts by path."""
-    both = sorted(old.keys() & new.keys())
-    changed = [path for path in both if old[path] != new[path]]
-    return {
-        "added": [{"path": path, **new[path]} for path in sorted(new.keys() - old.keys())],
-        "removed": [{"path": path, **old[path]} for path in sorted(old.keys() - new.keys())],
-        "changed": [{"path": path, "from": old[path], "to": new[path]} for path in changed],
-        "unchanged": len(both) - len(changed),
-    }
+            sides.append(version)
+        return Response(compare(*sides))
 
 
 @extend_schema(tags=["artifacts"])

@@ -253,3 +253,12 @@ document.addEventListener("click", async (event) => {
     getSelection().selectAllChildren(source);
   }
 });
+
+// -- a drawing that is wider than its place begins with what it is about ---------------------------
+
+for (const drawing of document.querySelectorAll(".drawing")) {
+  const root = drawing.querySelector(".root");
+  if (!root) continue;
+  const [place, shown] = [root.getBoundingClientRect(), drawing.getBoundingClientRect()];
+  drawing.scrollLeft += place.left + place.width / 2 - shown.left - shown.width / 2;
+}

@@ -1,0 +1,28 @@
+"""Two versions, file by file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .models import Version
+
+
+def compare(old: Version, new: Version) -> dict[str, Any]:
+    """``added``, ``removed`` and ``changed`` files (path, size, digest), and how many are the
+    same (``unchanged``)."""
+    before, after = _files(old), _files(new)
+    both = sorted(before.keys() & after.keys())
+    changed = [path for path in both if before[path] != after[path]]
+    return {
+        "added": [{"path": path, **after[path]} for path in sorted(after.keys() - before.keys())],
+        "removed": [
+            {"path": path, **before[path]} for path in sorted(before.keys() - after.keys())
+        ],
+        "changed": [{"path": path, "from": before[path], "to": after[path]} for path in changed],
+        "unchanged": len(both) - len(changed),
+    }
+
+
+def _files(version: Version) -> dict[str, dict[str, Any]]:
+    rows = version.files.values_list("path", "blob__size_bytes", "blob__digest")
+    return {path: {"size": size, "digest": f"sha256:{digest}"} for path, size, digest in rows}
