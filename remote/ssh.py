@@ -27,6 +27,7 @@ from .exceptions import (
     Unreachable,
 )
 
+SSH_PORT = known_hosts.SSH_PORT
 CONNECT_SECONDS = 15
 KEEPALIVE_SECONDS = 15
 COMPRESSION = ("zlib@openssh.com", "zlib", "none")
@@ -67,10 +68,15 @@ class Address:
 
 
 def find_address(host: str, port: int | None, username: str) -> Address:
-    """Fills in the port that ``~/.ssh/config`` has for the host."""
+    """Fills in the port that ``~/.ssh/config`` has for the host.
+
+    22 counts as none: clients of v0.4 always send it.
+    """
     if not HOST.fullmatch(host) or not USERNAME.fullmatch(username):
         raise Unreachable("Host and username must be plain names")
-    return Address(host, port or _configured(host, username).port, username)
+    if port in (None, SSH_PORT):
+        port = _configured(host, username).port
+    return Address(host, port, username)
 
 
 def default_username(host: str) -> str:

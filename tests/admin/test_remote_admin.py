@@ -8,7 +8,16 @@ import re
 import pytest
 
 from runicorn import config
-from tests.remote.conftest import USER, api, as_owner, login_to, own_home, password_host, sshd
+from tests.remote.conftest import (
+    PASSWORD,
+    USER,
+    api,
+    as_owner,
+    login_to,
+    own_home,
+    password_host,
+    sshd,
+)
 from tests.runs.conftest import Root, root
 from tests.servers import wait_until
 
@@ -30,19 +39,19 @@ def post(client, path, **data):
 
 def test_a_hosts_secrets_are_written_and_never_shown(client, password_host):
     form = {**password_host, "name": "gpu-7", "auth_method": "password"}
-    form |= {"remember_password": "on", "password": "secret", "passphrase": "s3cret"}
+    form |= {"remember_password": "on", "password": PASSWORD, "passphrase": "s3cret"}
     listed = post(client, "host/add/", **form)
     address = re.search(r'href="/admin/remote/(host/[^"]+/change/)"', listed)[1]
     shown = page(client, address)
     assert 'value="gpu-7"' in shown
     for text in (listed, shown):
-        assert 'value="secret"' not in text and "s3cret" not in text
+        assert PASSWORD not in text and "s3cret" not in text
 
     # What is left empty stays; what is written takes its place.
     post(client, address, **{**form, "name": "gpu-8", "password": "", "passphrase": "new"})
     (key,) = [one["key"] for one in config.ssh_connections()]
     kept = config.ssh_connection(key)
-    assert (kept["name"], kept["password"], kept["passphrase"]) == ("gpu-8", "secret", "new")
+    assert (kept["name"], kept["password"], kept["passphrase"]) == ("gpu-8", PASSWORD, "new")
     # Another host gets none of it, and nothing stays behind.
     post(client, address, **{**form, "host": "other", "password": "", "passphrase": ""})
     (moved,) = config.ssh_connections()

@@ -19,7 +19,11 @@ ROOT = servers.ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
-TRANSLATIONS = [("README.md", "README.zh.md"), ("docs/deployment.md", "docs/deployment.zh.md")]
+TRANSLATIONS = [
+    ("README.md", "README.zh.md"),
+    ("docs/deployment.md", "docs/deployment.zh.md"),
+    ("docs/remote.md", "docs/remote.zh.md"),
+]
 
 
 def blocks(document: str, language: str) -> list[str]:

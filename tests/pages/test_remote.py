@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.remote.conftest import USER, as_owner, login_to, own_home, password_host, sshd
+from tests.remote.conftest import PASSWORD, USER, as_owner, login_to, own_home, password_host, sshd
 from tests.runs.conftest import Root, root
 from tests.servers import wait_until
 
@@ -60,9 +60,9 @@ def test_secrets_are_shown_on_no_page(client, password_host, own_home):
     login = {**password_host, "password": "s3cret", "name": "gpu-7", "save": "on"}
     refused = post(client, "connect", 401, **login)
     assert "The host refused this login" in refused and "s3cret" not in refused
-    login = {**login, "password": "secret", "remember_password": "on"}
+    login = {**login, "password": PASSWORD, "remember_password": "on"}
     page = post(client, "connect", **login)
-    assert "secret kept" in page and 'value="secret"' not in page
+    assert "secret kept" in page and PASSWORD not in page
     key = re.search(r'name="saved" value="([^"]+)"', page)[1]
     post(client, "disconnect", id="someone@127.0.0.1:{port}".format(**password_host))
     assert "Connected to someone@" in post(client, "connect", saved=key)

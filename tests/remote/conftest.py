@@ -16,6 +16,7 @@ from remote.loop import run
 from tests import servers
 
 USER = getpass.getuser()
+PASSWORD = "open-sesame-47"
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +87,7 @@ def login_to(server: servers.Sshd, **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def password_host():
-    """A host that lets ``someone`` in with ``secret``, its key confirmed. OpenSSH would need an
+    """A host that lets ``someone`` in with PASSWORD, its key confirmed. OpenSSH would need an
     account of the machine's for this."""
 
     class Server(asyncssh.SSHServer):
@@ -97,7 +98,7 @@ def password_host():
             return True
 
         def validate_password(self, username, password):
-            return (username, password) == ("someone", "secret")
+            return (username, password) == ("someone", PASSWORD)
 
     key = asyncssh.generate_private_key("ssh-ed25519")
 

@@ -16,7 +16,7 @@ from remote import known_hosts, ssh
 from runicorn_site import ratelimits
 from tests import servers
 
-from .conftest import USER, login_to
+from .conftest import PASSWORD, USER, login_to
 
 pytestmark = pytest.mark.servers
 
@@ -115,10 +115,10 @@ def test_an_alias_with_a_jump_host(api, sshd, own_home, tmp_path):
 
 def test_a_password_is_enough(api, own_home, password_host):
     login = {**password_host, "use_agent": False}
-    api.post("/unified/connect", {**login, "password": "secret"})
+    api.post("/unified/connect", {**login, "password": PASSWORD})
     api.post("/unified/connect", {**login, "password": "other"}, 401)
-    assert "secret" not in repr(ssh.Credentials(password="secret"))
-    assert not is_written("secret", own_home.parent)
+    assert PASSWORD not in repr(ssh.Credentials(password=PASSWORD))
+    assert not is_written(PASSWORD, own_home.parent)
 
 
 def is_written(secret, folder):
@@ -130,27 +130,28 @@ def is_written(secret, folder):
 def test_a_saved_connection_is_named_and_its_secrets_stay_here(
     api, own_home, password_host, caplog
 ):
-    saved = {**password_host, "name": "gpu box", "auth_method": "password", "password": "secret"}
+    saved = {**password_host, "name": "gpu box", "auth_method": "password", "password": PASSWORD}
     forgotten = api.post("/config/ssh_connections", saved)["key"]
     api.post("/unified/connect", {"saved": forgotten}, 401)  # nobody asked to keep the password
-    api.post("/unified/connect", {"saved": forgotten, "password": "secret"})
+    api.post("/unified/connect", {"saved": forgotten, "password": PASSWORD})
     api.post("/remote/disconnect", password_host)
 
     api.post("/config/ssh_connections", {**saved, "remember_password": True})
     for path in ("/unified/connect", "/ssh/connect", "/remote/connect"):
         answer = api.client.post(f"/api{path}", {"saved": "gpu box"}, "application/json")
         assert answer.status_code == 200, answer.content
-        assert b"secret" not in answer.content
+        assert PASSWORD.encode() not in answer.content
     # The password goes to the host it was saved for, whatever else the request says.
     evil = {"saved": "gpu box", "host": "127.0.0.2", "port": 1, "username": "other"}
     assert api.post("/remote/connect", evil)["host"] == "127.0.0.1"
     api.post("/remote/connect", {"saved": "unknown"}, 404)
-    assert not is_written("secret", own_home.parent)
+    assert not is_written(PASSWORD, own_home.parent)
 
     listed = api.get("/remote/connections/saved")["connections"]
     assert [(one["name"], one["has_password"]) for one in listed] == [("gpu box", True)]
     shown = [api.get(p) for p in ("/unified/status", "/remote/status", "/remote/sessions")]
-    assert "secret" not in repr([listed, *shown, caplog.text])
+    processes = subprocess.check_output(["ps", "axeww"], text=True)
+    assert PASSWORD not in repr([listed, *shown, caplog.text, processes])
     # What was listed can be sent back; the password that was not shown is not lost by that.
     assert api.post("/remote/connections/saved", [{**listed[0], "name": "renamed"}])["ok"] is True
     api.post("/remote/disconnect", password_host)
@@ -162,7 +163,7 @@ def test_a_saved_connection_is_named_and_its_secrets_stay_here(
 
 
 def test_saved_connections_are_the_owners_alone(api, password_host):
-    body = {**password_host, "name": "box", "remember_password": True, "password": "secret"}
+    body = {**password_host, "name": "box", "remember_password": True, "password": PASSWORD}
     api.post("/config/ssh_connections", body)
     answer = api.client.post(
         "/api/unified/connect", {"saved": "box"}, "application/json", REMOTE_ADDR="192.0.2.1"
@@ -176,7 +177,7 @@ def test_guessing_ends_after_five_refusals(api, own_home, password_host, sshd):
     login = {**password_host, "use_agent": False, "remote_root": "/", "password": "guess"}
     for _ in range(5):
         api.post("/remote/viewer/start", login, 401)
-    body = json.dumps({**login, "remote_root": None, "pkey": None, "password": "secret"})
+    body = json.dumps({**login, "remote_root": None, "pkey": None, "password": PASSWORD})
     refused = api.client.post("/api/ssh/connect", body, "application/json")
     assert refused.status_code == 429
     assert refused.json()["detail"] == "Rate limit exceeded"

@@ -19,9 +19,10 @@ from remote import viewers
 from remote.loop import run
 from runicorn import layout
 from tests import servers
+from tests.packaging.test_documents import blocks
 from tests.runs.conftest import Root
 
-from .conftest import Api, login_to
+from .conftest import USER, Api, login_to
 
 pytestmark = pytest.mark.servers
 
@@ -200,19 +201,40 @@ def test_a_hanging_host_stalls_no_other_request(real):
     assert answers == [400] * 12
 
 
+def test_the_documents_script_shows_a_hosts_runs(gpu, real, capsys):
+    home = real.storage.parent
+    (home / ".ssh").mkdir()
+    (home / ".ssh" / "config").write_text(
+        f"Host gpu-a100\n HostName 127.0.0.1\n Port {gpu.port}\n IdentityFile {gpu.key}\n"
+    )
+    (gpu.home / "experiments").mkdir()
+    login = {"host": "gpu-a100", "port": 22, "username": USER}  # 22: what clients send by default
+    host_key = post(real, "/remote/connect", login)["detail"]["host_key"]
+    assert post(real, "/remote/known-hosts/accept", host_key) == {"ok": True}
+    (script,) = blocks("docs/remote.md", "python")
+    script = script.replace("connect()", f"connect({real.url!r})").replace('"me"', repr(USER))
+    names: dict[str, Any] = {}
+    exec(script, names)
+    names["client"].close()
+    assert capsys.readouterr().out.startswith("Look at http://localhost:")
+    assert post(real, "/remote/viewer/stop", {"session_id": "x"})["detail"]
+    left = {path.name for path in (gpu.home / "experiments").iterdir()}
+    assert left <= {layout.SERVER_DIR, layout.RUNS}
+
+
+def post(server: servers.Viewer, path: str, body: Any) -> Any:
+    answer = httpx.post(f"{server.url}/api{path}", json=body, trust_env=False, timeout=60)
+    return answer.json()
+
+
 def test_our_crash_leaves_nothing_on_the_host(gpu, real):
     """The server is killed with ``kill -9``; neither the viewer nor its supervisor stays."""
-
-    def post(path: str, body: Any) -> Any:
-        answer = httpx.post(f"{real.url}/api{path}", json=body, trust_env=False, timeout=60)
-        return answer.json()
-
-    host_key = post("/remote/connect", login_to(gpu))["detail"]["host_key"]
-    assert post("/remote/known-hosts/accept", host_key) == {"ok": True}
+    host_key = post(real, "/remote/connect", login_to(gpu))["detail"]["host_key"]
+    assert post(real, "/remote/known-hosts/accept", host_key) == {"ok": True}
     body = {**login_to(gpu), "remote_root": ROOT}
-    sessions = [post("/remote/viewer/start", body)["session"] for _ in range(2)]
-    pids = [session["remotePid"] for session in sessions]
-    parents = [int(subprocess.check_output(["ps", "-o", "ppid=", "-p", str(p)])) for p in pids]
-    assert all(map(is_alive, [*pids, *parents]))
+    viewer = post(real, "/remote/viewer/start", body)["session"]["remotePid"]
+    supervisor = int(subprocess.check_output(["ps", "-o", "ppid=", "-p", str(viewer)]))
+    pids = [viewer, supervisor]
+    assert all(map(is_alive, pids))
     real.process.kill()
-    servers.wait_until(lambda: not any(map(is_alive, [*pids, *parents])), "nothing is left")
+    servers.wait_until(lambda: not any(map(is_alive, pids)), "nothing is left")
