@@ -125,7 +125,7 @@ async def survey(connection: Connection) -> list[Environment]:
     for line in output.splitlines():
         if len(fields := line.split("\t", 3)) == 4 and len(found) < MOST_ENVIRONMENTS:
             kind, name, path, answer = fields
-            facts = _object(answer)
+            facts = answer_in(answer)
             if "python" in facts and PLAIN_PATH.fullmatch(path) and path not in found:
                 version = facts.get("runicorn")
                 found[path] = Environment(
@@ -168,7 +168,7 @@ def check_viewer(one: Environment, others: list[Environment]) -> None:
 
 async def configuration(connection: Connection, one: Environment) -> dict[str, Any]:
     """``{"root", "exists", "port"}``: where runs are kept there, and a port that is free."""
-    return _object(await execute(connection, f"exec '{one.path}' -", _CONFIGURE))
+    return answer_in(await execute(connection, f"exec '{one.path}' -", _CONFIGURE))
 
 
 async def execute(connection: Connection, command: str, given: str) -> str:
@@ -189,7 +189,8 @@ async def execute(connection: Connection, command: str, given: str) -> str:
         raise NotConnected(str(error) or "The host refused to run a command") from error
 
 
-def _object(text: str) -> dict[str, Any]:
+def answer_in(text: str) -> dict[str, Any]:
+    """The JSON object in the last line that a program said; empty if there is none."""
     try:
         found = json.loads(text.strip().rpartition("\n")[2])
     except (ValueError, RecursionError):

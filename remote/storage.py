@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncssh
 
-from . import cache, sync
+from . import sync
 from .browse import absolute
 from .connections import Connection, pool
 from .exceptions import NotConnected, PathNotFound
@@ -118,7 +118,7 @@ def status() -> dict[str, Any]:
     else:
         state = "syncing" if described["progress"]["status"] == "running" else "connected"
     errors = [one.last_error] if one.last_error else []
-    kept = cache.describe(one.claims, one.cache_bytes)
+    kept = one.describe_cache()
     return {
         "mode": _mode,
         "connected": is_open,
@@ -127,8 +127,8 @@ def status() -> dict[str, Any]:
         "stats": {
             "connected": is_open,
             "last_sync": one.last_sync_at,
-            "total_artifacts": 0,
-            "cached_artifacts": 0,
+            "total_artifacts": one.cached_artifacts,
+            "cached_artifacts": one.cached_artifacts,
             "cache_size_bytes": kept["cached_bytes"],
             "max_cache_size_bytes": kept["max_bytes"],
             "cached_experiments": kept["cached_runs"],
@@ -141,13 +141,13 @@ def status() -> dict[str, Any]:
 async def clear_cache() -> None:
     """Remove what came from there; the next sync brings it again."""
     one = needed()
-    await asyncio.to_thread(cache.clear, one.claims)
+    await one.clear()
 
 
 async def clean_cache() -> int:
     """Let go of what is over the limit; how many files went."""
     one = needed()
-    return await asyncio.to_thread(cache.clean_up, one.claims, one.cache_bytes)
+    return await asyncio.to_thread(one.clean_up)
 
 
 async def verify() -> dict[str, Any]:

@@ -39,6 +39,28 @@ urlpatterns = [
     path("remote/mode/switch", storage.SwitchMode.as_view(), name="remote-mode-switch"),
     path("remote/mode", storage.Mode.as_view(), name="remote-mode"),
     path("remote/verify", storage.Verify.as_view(), name="remote-verify"),
+    path(
+        "remote/download/<str:name>/v<str:version>",
+        storage.StartDownload.as_view(),
+        name="remote-download",
+    ),
+    path(
+        "remote/download/<str:task_id>/status",
+        storage.DownloadStatus.as_view(),
+        name="remote-download-status",
+    ),
+    path("remote/download/<str:task_id>", storage.CancelDownload.as_view(), name="cancel-download"),
+    path("remote/downloads", storage.Downloads.as_view(), name="remote-downloads"),
+    path(
+        "remote/artifacts/<str:name>/v<str:version>/alias",
+        storage.SetAlias.as_view(),
+        name="remote-alias",
+    ),
+    path(
+        "remote/artifacts/<str:name>/v<str:version>/tags",
+        storage.AddTags.as_view(),
+        name="remote-tags",
+    ),
     path("remote/known-hosts/accept", host_keys.AcceptHostKey.as_view(), name="accept-host-key"),
     path("remote/known-hosts/list", host_keys.HostKeys.as_view(), name="host-keys"),
     path("remote/known-hosts/remove", host_keys.RemoveHostKey.as_view(), name="remove-host-key"),

@@ -6,14 +6,15 @@ import secrets
 from typing import Any
 
 from django.conf import settings
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from runicorn_site.exceptions import InvalidInput
 from runicorn_site.rest import json_object
 
-from .. import storage
+from .. import downloads, storage
 from ..connections import pool
 from ..exceptions import NotConnected, RemoteError
 from ..loop import run
@@ -164,3 +165,102 @@ class Verify(RemoteView):
         adapter_status = storage.status()["status"]
         answer = {"connected": True, "structure": structure, "adapter_status": adapter_status}
         return Response(answer)
+
+
+# -- artifacts ---------------------------------------------------------------------------------
+
+KIND = OpenApiParameter("type", str, description="Of the artifact, if its name is not unique.")
+
+
+class ArtifactView(RemoteView):
+    def version(self, request: Request, name: str, version: str) -> tuple[str, int, str | None]:
+        if not version.isdecimal():
+            raise NotFound("Not Found")
+        return name, int(version[:9]), request.query_params.get("type") or None
+
+
+@extend_schema(tags=["remote storage"])
+class StartDownload(ArtifactView):
+    @extend_schema(
+        operation_id="remote_download",
+        parameters=[KIND],
+        request=OBJECT,
+        responses={200: OBJECT},
+    )
+    def post(self, request: Request, name: str, version: str) -> Response:
+        """Fetch the contents of a version and verify them; copy them to `target_dir` too."""
+        body = json_object(request) if request.body else {}
+        target = body.get("target_dir")
+        if target is not None and not isinstance(target, str):
+            text = "Invalid target directory: it must be text"
+            raise InvalidInput(text, ["body", "target_dir"])
+        download = run(downloads.start(*self.version(request, name, version), target))
+        return Response(
+            {
+                "ok": True,
+                "task_id": download.id,
+                "artifact": f"{name}:v{version}",
+                "message": f"Download started for {name}:v{version}",
+            }
+        )
+
+
+@extend_schema(tags=["remote storage"])
+class DownloadStatus(RemoteView):
+    @extend_schema(operation_id="remote_download_status", responses={200: OBJECT, 400: None})
+    def get(self, request: Request, task_id: str) -> Response:
+        return Response(downloads.get(task_id).describe())
+
+
+@extend_schema(tags=["remote storage"])
+class CancelDownload(RemoteView):
+    @extend_schema(operation_id="cancel_remote_download", responses={200: OBJECT, 400: None})
+    def delete(self, request: Request, task_id: str) -> Response:
+        run(downloads.cancel(task_id))
+        return Response({"ok": True, "message": f"Download task {task_id} cancelled"})
+
+
+@extend_schema(tags=["remote storage"])
+class Downloads(RemoteView):
+    @extend_schema(operation_id="remote_downloads", responses={200: OBJECT})
+    def get(self, request: Request) -> Response:
+        if storage.current() is None:
+            return Response({"downloads": []})
+        found = [one.describe() for one in downloads.downloads()]
+        active = sum(one["status"] == "running" for one in found)
+        return Response({"downloads": found, "active_count": active, "total_count": len(found)})
+
+
+@extend_schema(tags=["remote storage"])
+class SetAlias(ArtifactView):
+    @extend_schema(
+        operation_id="remote_artifact_alias",
+        parameters=[KIND],
+        request=OBJECT,
+        responses={200: OBJECT},
+    )
+    def post(self, request: Request, name: str, version: str) -> Response:
+        """Let `alias` name the version, on the host. Needs runicorn there."""
+        alias = json_object(request).get("alias")
+        if not isinstance(alias, str):
+            raise InvalidInput("alias is required", ["body", "alias"], "Field required")
+        run(downloads.set_alias(*self.version(request, name, version), alias))
+        return Response({"ok": True, "message": f"Set alias '{alias}' → {name}:v{version}"})
+
+
+@extend_schema(tags=["remote storage"])
+class AddTags(ArtifactView):
+    @extend_schema(
+        operation_id="remote_artifact_tags",
+        parameters=[KIND],
+        request=OBJECT,
+        responses={200: OBJECT},
+    )
+    def post(self, request: Request, name: str, version: str) -> Response:
+        """Add `tags` to the version, on the host. Needs runicorn there."""
+        tags = json_object(request).get("tags")
+        if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+            text = "Input should be a valid list"
+            raise InvalidInput("tags must be a list of text", ["body", "tags"], text)
+        run(downloads.add_tags(*self.version(request, name, version), tags))
+        return Response({"ok": True, "message": f"Added tags {tags} to {name}:v{version}"})

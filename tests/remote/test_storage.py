@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from remote import storage
 from remote.loop import run
+from runicorn.artifacts.storage import ArtifactStorage, Draft
 from tests import servers
 
 from .conftest import RUN, login_to, make_run
@@ -76,12 +79,67 @@ def test_a_root_from_connecting_to_disconnecting(api, stored, there, local):
     assert api.get("/remote/sessions") == {"sessions": []}
 
 
+def test_an_artifact_is_downloaded_named_and_tagged(api, stored, server, there, local, tmp_path):
+    files = []
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(name.encode() * 1000)
+        files.append((tmp_path / name, f"weights/{name}.bin"))
+    ArtifactStorage(there).save(Draft("net", "model", files))
+    api.post("/remote/connect", stored)
+    folder = local / "artifacts/model/net/v1"
+    servers.wait_until(lambda: (folder / "manifest.json").exists(), "is known")
+    assert not (folder / "files").exists()
+
+    started = api.post("/remote/download/net/v1", {"target_dir": "weights/net"})
+    assert started["artifact"] == "net:v1"
+
+    def download():
+        return api.get(f"/remote/download/{started['task_id']}/status")
+
+    servers.wait_until(lambda: download()["status"] != "running", "is done")
+    assert (download()["status"], download()["error"]) == ("completed", None)
+    assert (download()["downloaded_files"], download()["downloaded_bytes"]) == (2, 2000)
+    assert (local / "weights/net/weights/b.bin").read_bytes() == b"b" * 1000
+    assert api.get("/remote/downloads")["total_count"] >= 1
+    ended = api.client.delete(f"/api/remote/download/{started['task_id']}")
+    assert (ended.status_code, ended.json()["detail"]) == (
+        404,
+        "Task not found or already completed",
+    )
+    for target in ("/etc", "../up", "a/../../b", "artifacts/x", ".runicorn"):
+        wrong = api.post("/remote/download/net/v1", {"target_dir": target}, 400)
+        assert wrong["detail"].startswith("Invalid target directory: ")
+    missing = api.post("/remote/download/other/v1", {}, 404)["detail"]
+    assert missing == "Artifact not found in cache: other. Please sync metadata first."
+    api.get("/remote/download/unknown/status", 404)
+
+    refused = api.post("/remote/artifacts/net/v1/alias", {"alias": "best"}, 400)["detail"]
+    assert "needs runicorn on the host" in refused
+    python = server.home / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    named = api.post("/remote/artifacts/net/v1/alias", {"alias": "best"})
+    assert named["message"] == "Set alias 'best' → net:v1"
+    tags = ["paper", "it's; $(touch crept)"]
+    api.post("/remote/artifacts/net/v1/tags", {"tags": tags})
+    store = ArtifactStorage(there)
+    assert store.aliases(store.find("net"))["best"] == 1
+    assert store.metadata(store.find("net"), 1).tags == tags
+    assert not list(server.home.rglob("crept"))
+    api.post("/remote/artifacts/net/v1/alias", {"alias": "a/b"}, 400)
+    api.post("/remote/artifacts/net/v1/tags", {"tags": "x"}, 400)
+    api.post("/remote/artifacts/other/v1/tags", {"tags": ["x"]}, 400)
+
+
 def test_what_cannot_be_done_without_a_connection(api):
-    for path in ("/remote/sync", "/remote/cache/clear", "/remote/cache/cleanup"):
+    artifact = "/remote/download/net/v1"
+    for path in ("/remote/sync", "/remote/cache/clear", "/remote/cache/cleanup", artifact):
         assert api.post(path, status=400) == {"detail": "Not connected to remote server"}
     api.post("/remote/disconnect", status=400)
     wrong = api.post("/remote/mode/switch", {"mode": "remote"}, 400)["detail"]
     assert wrong.startswith("Cannot switch to remote mode: not connected.")
+    assert api.get("/remote/downloads") == {"downloads": []}
     api.post("/remote/mode/switch", {"mode": "x"}, 400)
     api.post("/remote/mode/switch", {}, 400)
     not_connected = {"connected": False, "error": "Not connected to remote server"}
