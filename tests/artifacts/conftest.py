@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import runicorn as rn
 from artifacts import index
 from runicorn.artifacts import ArtifactStorage
 from runicorn.artifacts.storage import Draft
+from tests import servers
 from tests.runs.conftest import api, root
 
 __all__ = ["api", "root", "store"]
@@ -50,3 +53,20 @@ def store(root, tmp_path, monkeypatch) -> Any:
     monkeypatch.setattr(index, "_next_look", 0.0)
     monkeypatch.setattr(index, "QUICK_SECONDS", 60.0)  # however busy the machine is
     return Store(root.path, tmp_path / "sources")
+
+
+@dataclass
+class Site:
+    url: str
+    storage: ArtifactStorage
+
+    def verify(self, name: str, number: int) -> None:
+        assert self.storage.verify(self.storage.find(name), number) == []
+
+
+@pytest.fixture(scope="package")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    root = tmp_path_factory.mktemp("transfers") / "root"
+    root.mkdir()
+    with servers.viewer(root) as viewer:
+        yield Site(viewer.url, ArtifactStorage(root))

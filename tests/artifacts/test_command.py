@@ -6,12 +6,15 @@ import pytest
 
 from runicorn import cli
 
+V04 = ("list", "versions", "info", "delete", "stats")
+
 
 @pytest.fixture
 def run(store, capsys, monkeypatch):
     def command(action: str, *arguments: str, answer: str = "y") -> tuple[int, str]:
         monkeypatch.setattr("builtins.input", lambda question: print(question) or answer)
-        code = cli.main(["artifacts", "--storage", str(store.root), "--action", action, *arguments])
+        chosen = ["--action", action] if action in V04 else [action]
+        code = cli.main(["artifacts", "--storage", str(store.root), *chosen, *arguments])
         return code, capsys.readouterr().out
 
     return command
@@ -37,8 +40,8 @@ def test_artifacts_and_versions_are_listed(run, store):
 
 def test_a_version_is_shown(run, store):
     store.save(**{f"f{n}": b"x" for n in range(12)})
-    run("alias-set", "--name", "net", "--version", "1", "--alias", "best")
-    run("tag", "--name", "net", "--version", "1", "--tags", "a,b")
+    assert run("alias", "set", "net", "best", "v1") == (0, "✅ net:best is v1\n")
+    assert run("tag", "net", "best", "a", "b") == (0, "✅ Tags of net:v1: a, b\n")
     code, text = run("info", "--name", "net", "--version", "1")
     assert code == 0 and "Artifact: net:v1" in text and "Status: ready" in text
     assert "Aliases: best, latest" in text and "Tags: a, b" in text
@@ -55,7 +58,6 @@ def test_a_version_is_shown(run, store):
         (["versions"], "--name is required for 'versions' action"),
         (["info", "--name", "x"], "--name and --version are required for 'info' action"),
         (["delete"], "--name and --version are required for 'delete' action"),
-        (["alias-set"], "--name, --version and --alias are required for 'alias-set' action"),
     ],
 )
 def test_what_is_missing_is_named(run, arguments, error):
@@ -68,7 +70,7 @@ def test_deleting_asks_first(run, store):
     assert run("delete", *chosen, answer="n") == (0, "Delete net:v1? [y/N] \nCancelled.\n")
     assert run("delete", *chosen)[1].endswith("✅ Soft deleted net:v1\n")
     assert "Status: deleted" in run("info", *chosen)[1]
-    assert run("restore", *chosen)[0] == 0
+    assert run("restore", "net", "1")[0] == 0
     assert "Status: ready" in run("info", *chosen)[1]
     assert "✅ Permanently deleted net:v1" in run("delete", *chosen, "--permanent")[1]
     assert run("delete", *chosen)[0] == 1
@@ -78,7 +80,7 @@ def test_damage_is_found(run, store):
     store.save()
     assert run("verify") == (0, "✅ 1 version(s) verified\n")
     (store.folder() / "v1/files/w.bin").unlink()
-    code, text = run("verify", "--name", "net")
+    code, text = run("verify", "net")
     assert code == 1 and "net:v1: w.bin: missing" in text
 
 
@@ -87,4 +89,38 @@ def test_statistics_and_cleaning_up(run, store):
     assert "Total Artifacts: 1" in run("stats")[1] and "By Type:" in run("stats")[1]
     run("delete", "--name", "net", "--version", "1", "--permanent")
     assert run("gc") == (0, "✅ Removed 0 content(s), 0.00 MB freed\n")
-    run("alias-remove", "--name", "net", "--alias", "x")
+    assert run("alias", "remove", "net", "x") == (1, "Error: Alias not found: x\n")
+
+
+def test_verbs_work_on_a_folder_and_on_a_server_alike(site, tmp_path, capsys):
+    def run(*arguments: str) -> tuple[int, str]:
+        code = cli.main(["artifacts", *arguments])
+        return code, capsys.readouterr().out
+
+    (tmp_path / "w.bin").write_bytes(b"weights")
+    on_server = ("--server", site.url)
+    made = run("upload", "cli", str(tmp_path / "w.bin"), "--type", "dataset", *on_server)
+    assert made == (0, "✅ Uploaded cli:v1\n")
+    for where in (on_server, ("--storage", str(site.storage.root))):
+        assert run("alias", "set", "cli", "best", "1", *where) == (0, "✅ cli:best is v1\n")
+        assert run("tag", "cli", "best", "x,y", *where)[1] == "✅ Tags of cli:v1: x, y\n"
+        assert run(*where, "verify", "cli") == (0, "✅ 1 version(s) verified\n")
+        assert run("verify", "cli", "best", *where)[0] == 0
+        assert run("verify", "other", *where)[0] == 1
+        folder = tmp_path / f"got{where[0]}"
+        assert run("download", "cli", "best", str(folder), *where)[0] == 0
+        assert (folder / "w.bin").read_bytes() == b"weights"
+        assert run("alias", "remove", "cli", "best", *where)[0] == 0
+        assert run("alias", "remove", "cli", "best", *where)[0] == 1
+        assert run("alias", "set", "cli", "latest", "1", *where)[0] == 1
+        site.storage.soft_delete(site.storage.find("cli"), 1)
+        assert run("restore", "cli", "1", *where) == (0, "✅ Restored cli:v1\n")
+        assert run("gc", *where)[0] == 0
+    assert run("upload", "cli", str(tmp_path / "w.bin"))[0] == 1
+    assert run("--action", "list", *on_server)[0] == 1
+
+
+def test_nothing_to_do_is_a_wrong_argument(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["artifacts"])
+    assert stopped.value.code == 2

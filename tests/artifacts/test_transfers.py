@@ -9,7 +9,6 @@ import os
 import random
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +18,7 @@ import zstandard
 
 import runicorn as rn
 from runicorn import api
-from runicorn.artifacts import ArtifactStorage
-from tests import servers
-
-
-@dataclass
-class Site:
-    url: str
-    storage: ArtifactStorage
-
-    def verify(self, name: str, number: int) -> None:
-        assert self.storage.verify(self.storage.find(name), number) == []
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    root = tmp_path_factory.mktemp("transfers") / "root"
-    root.mkdir()
-    with servers.viewer(root) as viewer:
-        yield Site(viewer.url, ArtifactStorage(root))
+from tests.artifacts.conftest import Site
 
 
 @pytest.fixture

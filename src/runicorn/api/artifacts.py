@@ -10,7 +10,7 @@ from typing import Any
 from . import _requests as http
 from . import _transfers as transfers
 from ._calls import JSON, _slice, path
-from ._steps import Awaiting, Blocking, Progress, Steps, awaiting, blocking
+from ._steps import Awaiting, Blocking, Progress, Request, Steps, awaiting, blocking
 from ._transfers import Client
 from .exceptions import BadRequestError, NotFoundError
 
@@ -96,6 +96,25 @@ def delete_artifact(self: Client, artifact_id: str, permanent: bool = False) -> 
     return (yield from http.expect_object(http.delete(self, address)))
 
 
+def edit(
+    self: Client,
+    artifact_id: str,
+    *,
+    description: str | None = None,
+    metadata: JSON | None = None,
+    tags: list[str] | None = None,
+) -> Steps[JSON]:
+    """Replace what is given; what it was stays in the history. The version as it is now."""
+    name, version = yield from _resolve(self, artifact_id)
+    changes = {"description": description, "metadata": metadata, "tags": tags}
+    request = Request(
+        "PATCH",
+        path("artifacts", name, f"v{version}"),
+        json={key: value for key, value in changes.items() if value is not None},
+    )
+    return (yield from http.expect_object(http.json_answer(self, request)))
+
+
 def get_stats(self: Client) -> Steps[JSON]:
     """Numbers and sizes (bytes) of all that is kept."""
     return (yield from http.expect_object(http.get(self, "/api/artifacts/stats")))
@@ -148,6 +167,7 @@ class ArtifactsAPI(_Extension):
     get_artifact_lineage = blocking(get_artifact_lineage)
     list_experiment_artifacts = blocking(list_experiment_artifacts)
     delete_artifact = blocking(delete_artifact)
+    edit = blocking(edit)
     get_stats = blocking(get_stats)
     download_artifact = blocking(download_artifact)
     upload = blocking(transfers.upload)
@@ -165,6 +185,7 @@ class AsyncArtifactsAPI(_Extension):
     get_artifact_lineage = awaiting(get_artifact_lineage)
     list_experiment_artifacts = awaiting(list_experiment_artifacts)
     delete_artifact = awaiting(delete_artifact)
+    edit = awaiting(edit)
     get_stats = awaiting(get_stats)
     download_artifact = awaiting(download_artifact)
     upload = awaiting(transfers.upload)

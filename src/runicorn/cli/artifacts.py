@@ -1,6 +1,7 @@
 """``runicorn artifacts``: look at artifacts, name, check and remove their versions.
 
-Works on the storage folder alone; a server that shows it notices.
+``--action`` is v0.4's way and works on the storage folder; a server that shows it notices. What is
+new is said with verbs.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ._common import Commands, add_command, add_storage, confirm, fail
+from . import artifact_verbs
+from ._common import Commands, add_command, add_server, add_storage, confirm, fail
 
 if TYPE_CHECKING:
     from ..artifacts import ArtifactStorage
@@ -27,25 +29,30 @@ def add(commands: Commands) -> None:
         examples=[
             "runicorn artifacts --action list --type model",
             "runicorn artifacts --action info --name resnet --version 3",
-            "runicorn artifacts --action alias-set --name resnet --version 3 --alias best",
-            "runicorn artifacts --action tag --name resnet --version 3 --tags paper,final",
-            "runicorn artifacts --action verify --name resnet",
-            "runicorn artifacts --action gc",
+            "runicorn artifacts alias set resnet best v3",
+            "runicorn artifacts tag resnet v3 paper final",
+            "runicorn artifacts verify resnet --server http://127.0.0.1:23300",
+            "runicorn artifacts gc",
         ],
     )
     add_storage(parser)
-    parser.add_argument("--action", required=True, choices=list(ACTIONS))
+    add_server(parser)
+    parser.add_argument("--action", choices=list(ACTIONS), help="on a storage folder, as in v0.4")
     parser.add_argument("--name")
     parser.add_argument("--type", help="model, dataset, config, code, custom or another")
     parser.add_argument("--version", type=int)
     parser.add_argument("--permanent", action="store_true", help="delete: remove it for good")
-    parser.add_argument("--alias", help="alias-set, alias-remove: the alias")
-    parser.add_argument("--tags", metavar="A,B", help="tag: all tags of the version, with commas")
+    parser.set_defaults(parser=parser)
+    artifact_verbs.add(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from ..artifacts import ArtifactStorage
 
+    if args.action is None:
+        args.parser.error("say what to do: a verb, or --action")
+    if args.server:
+        return fail("Error: --action acts on a storage folder; with --server use a verb")
     needed, action = ACTIONS[args.action]
     if any(getattr(args, name) is None for name in needed):
         *others, last = (f"--{name}" for name in needed)
@@ -143,13 +150,6 @@ def _delete(storage: ArtifactStorage, args: argparse.Namespace) -> int:
     return 0
 
 
-def _restore(storage: ArtifactStorage, args: argparse.Namespace) -> int:
-    location = storage.find(args.name, args.type)
-    storage.restore(location, args.version)
-    print(f"✅ Restored {location.name}:v{args.version}")
-    return 0
-
-
 def _stats(storage: ArtifactStorage, args: argparse.Namespace) -> int:
     by_type: dict[str, list[int]] = {}
     files = 0
@@ -183,60 +183,6 @@ def _stats(storage: ArtifactStorage, args: argparse.Namespace) -> int:
     return 0
 
 
-# -- beyond v0.4 ---------------------------------------------------------------------------------
-
-
-def _alias_set(storage: ArtifactStorage, args: argparse.Namespace) -> int:
-    location = storage.find(args.name, args.type)
-    storage.set_alias(location, args.alias, args.version)
-    print(f"✅ {location.name}:{args.alias} is v{args.version}")
-    return 0
-
-
-def _alias_remove(storage: ArtifactStorage, args: argparse.Namespace) -> int:
-    location = storage.find(args.name, args.type)
-    if not storage.remove_alias(location, args.alias):
-        return fail(f"Error: Alias not found: {args.alias}")
-    print(f"✅ Removed alias {location.name}:{args.alias}")
-    return 0
-
-
-def _tag(storage: ArtifactStorage, args: argparse.Namespace) -> int:
-    from ..artifacts.names import check_tags
-
-    location = storage.find(args.name, args.type)
-    tags = check_tags([tag for tag in args.tags.split(",") if tag.strip()])
-    storage.edit(location, args.version, {"tags": tags}, by="user")
-    print(f"✅ Tags of {location.name}:v{args.version}: {', '.join(tags) or 'none'}")
-    return 0
-
-
-def _verify(storage: ArtifactStorage, args: argparse.Namespace) -> int:
-    """One version, all of an artifact, or everything."""
-    if args.name is None:
-        locations = list(storage.locations(args.type))
-    else:
-        locations = [storage.find(args.name, args.type)]
-    checked = damaged = 0
-    for location in locations:
-        for number in location.numbers() if args.version is None else [args.version]:
-            problems = storage.verify(location, number)
-            checked += 1
-            damaged += bool(problems)
-            for problem in problems:
-                print(f"✗ {location.name}:v{number}: {problem.path}: {problem.problem}")
-    if damaged:
-        return fail(f"{damaged} of {checked} version(s) are not as they were saved")
-    print(f"✅ {checked} version(s) verified")
-    return 0
-
-
-def _gc(storage: ArtifactStorage, args: argparse.Namespace) -> int:
-    collected = storage.collect_garbage()
-    print(f"✅ Removed {collected.count} content(s), {collected.bytes / 2**20:.2f} MB freed")
-    return 0
-
-
 def _status(location: Location, number: int, stored: str) -> str:
     from ..layout import DELETED
 
@@ -253,12 +199,6 @@ ACTIONS: dict[str, tuple[tuple[str, ...], Action]] = {
     "versions": (("name",), _versions),
     "info": (("name", "version"), _info),
     "delete": (("name", "version"), _delete),
-    "restore": (("name", "version"), _restore),
     "stats": ((), _stats),
-    "alias-set": (("name", "version", "alias"), _alias_set),
-    "alias-remove": (("name", "alias"), _alias_remove),
-    "tag": (("name", "version", "tags"), _tag),
-    "verify": ((), _verify),
-    "gc": ((), _gc),
 }
 """What each action needs, and what it does."""
