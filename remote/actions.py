@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from . import ssh, sync, viewers
+from . import browse, ssh, sync, viewers
 from .connections import Connection, pool
-from .exceptions import NotConnected
+from .exceptions import NotConnected, PathNotFound
 from .loop import run
 
 
@@ -69,7 +69,12 @@ INTERVALS = {sync.MIRROR: 2.0, sync.SMART: 300.0}
 
 
 def start_sync(mode: str, connection: Connection, remote_root: str) -> sync.Sync:
-    """Keep the runs below *remote_root* up to date here; other folders of the host go on."""
+    """Keep the runs below *remote_root* up to date here; other folders of the host go on.
+
+    PathNotFound if there is no such folder: a sync would wait for it in silence.
+    """
+    if not run(browse.look_up(connection, remote_root)):
+        raise PathNotFound(f"There is no folder {remote_root} on the host")
     session, root = f"{connection.id}:{remote_root}", settings.RUNICORN_STORAGE_ROOT
     return run(sync.start(mode, session, connection, remote_root, root, INTERVALS[mode]))
 

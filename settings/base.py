@@ -169,7 +169,7 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
-        "runicorn": {"level": "INFO"},
+        "runicorn": {"level": env_str("RUNICORN_LOG_LEVEL", "INFO")},
         # Answers below 500 are the client's affair, and anybody can cause them at will.
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},

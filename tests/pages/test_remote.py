@@ -5,8 +5,10 @@ from __future__ import annotations
 import html
 import re
 
+import asyncssh
 import pytest
 
+from remote import known_hosts
 from tests.remote.conftest import PASSWORD, USER, as_owner, login_to, own_home, password_host, sshd
 from tests.runs.conftest import Root, root
 from tests.servers import wait_until
@@ -38,6 +40,7 @@ def test_a_host_from_its_key_to_a_mirror_and_back(client, sshd, root):
     assert "This question is too old" in post(client, "trust", number=number_in(question))
 
     assert "Say which folder" in post(client, "start-mirror", id=identity, folder=" ")
+    assert "There is no folder ~/x" in post(client, "start-smart", id=identity, folder="~/x")
     page = post(client, "start-mirror", id=identity, folder="~/page")
     assert f"{identity}:~/page" in page
     wait_until(lambda: list(root.path.glob("demo/brought/runs/*/status.json")), "is copied")
@@ -52,6 +55,12 @@ def test_a_host_from_its_key_to_a_mirror_and_back(client, sshd, root):
     assert "127.0.0.1" not in re.sub(
         r"(?s)Trusted host keys.*", "", post(client, "disconnect", id=identity)
     )
+    other = asyncssh.generate_private_key("ssh-ed25519").convert_to_public()
+    known_hosts.accept("127.0.0.1", sshd.port, other)
+    question = post(client, "connect", **login, username=USER)
+    assert "has changed" in question and other.get_fingerprint() in question
+    assert f"Connected to {identity}." in post(client, "trust", number=number_in(question))
+    post(client, "disconnect", id=identity)
     post(client, "forget-key", id=f"127.0.0.1 {sshd.port} ssh-ed25519")
     assert "Is this the key of" in post(client, "connect", **login, username=USER)
 

@@ -171,9 +171,9 @@ def test_saved_connections_are_the_owners_alone(api, password_host):
     assert answer.status_code == 403, answer.content
 
 
-def test_guessing_ends_after_five_refusals(api, own_home, password_host, sshd):
+def test_guessing_ends_after_five_refusals(api, own_home, password_host, sshd, monkeypatch):
     (own_home.parent / "config/runicorn/rate_limits.json").unlink()
-    ratelimits.policy_file = ratelimits.PolicyFile()
+    monkeypatch.setattr(ratelimits, "policy_file", ratelimits.PolicyFile())
     login = {**password_host, "use_agent": False, "remote_root": "/", "password": "guess"}
     for _ in range(5):
         api.post("/remote/viewer/start", login, 401)
@@ -184,6 +184,19 @@ def test_guessing_ends_after_five_refusals(api, own_home, password_host, sshd):
     assert 0 < int(refused["Retry-After"]) == refused.json()["retry_after"] <= 60
     api.trust(sshd)  # another host is another matter
     api.post("/unified/connect", login_to(sshd))
+
+
+def test_several_hosts_at_once(api, sshd, tmp_path):
+    with servers.sshd(tmp_path / "other") as other:
+        for number, server in enumerate((sshd, other)):
+            api.trust(server)
+            (server.home / f"host-{number}").mkdir()
+            identifier = api.post("/remote/connect", login_to(server))["connection_id"]
+            assert identifier.endswith(f":{server.port}")
+        assert api.get("/remote/status")["connection_count"] == 2
+        for number, session in enumerate(api.get("/remote/sessions")["sessions"]):
+            listed = api.get("/remote/fs/list", connection_id=session["key"])["items"]
+            assert f"host-{number}" in [item["name"] for item in listed]
 
 
 def test_nobody_there(api):

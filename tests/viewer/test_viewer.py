@@ -52,6 +52,15 @@ def test_a_port_in_use_is_said_at_once(root):
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
+def test_it_can_be_started_on_a_host_by_runicorn_0_5(root):
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # it ends after what it says first
+        options = ["--remote-mode", "--log-level", "WARNING", "--host", "0.0.0.0"]
+        ended = run_viewer("--storage", root.path, *options, "--port", taken.getsockname()[1])
+    lines = [line for line in ended.stdout.splitlines() if line.startswith("[Remote Mode]")]
+    assert len(lines) == 3 and "127.0.0.1" in lines[0] and str(root.path) in lines[2]
+    assert "Cannot listen on 127.0.0.1" in ended.stdout
+
+
 def test_a_storage_folder_that_cannot_be_made_is_said(root):
     (root.path / "file").write_text("in the way")
     ended = run_viewer("--storage", root.path / "file" / "root", "--port", 0)

@@ -34,9 +34,26 @@ def add(commands: Commands) -> None:
         action="store_true",
         help="listen beyond this machine although nobody is asked for a password",
     )
+    parser.add_argument(
+        "--remote-mode",
+        action="store_true",
+        help="for Runicorn 0.5, which starts a viewer on a host so: listen on 127.0.0.1 only",
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=("DEBUG", "INFO", "WARNING", "ERROR"),
+        default="INFO",
+        help="what is said in remote mode (%(default)s)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.remote_mode:
+        args.host, args.reload = "127.0.0.1", False
+        os.environ["RUNICORN_LOG_LEVEL"] = args.log_level
+        print(f"[Remote Mode] Listening on {args.host}:{args.port}")
+        print(f"[Remote Mode] Log level: {args.log_level}")
+        print(f"[Remote Mode] Storage: {layout.storage_root(args.storage)}", flush=True)
     os.environ["RUNICORN_DIR"] = str(layout.storage_root(args.storage))
     try:
         from .._django import serve
