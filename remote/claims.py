@@ -34,11 +34,23 @@ class Claims:
         self._path = local_root / layout.SERVER_DIR / CLAIMS
         self._all: dict[str, Claim] = {}
         self._changed: set[str] = set()
+        self._read_at = 0
+        self._read()
+
+    def _read(self) -> None:
+        """What others have noted since: another sync of the same source, or another process."""
+        try:
+            written = self._path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return
+        if written == self._read_at:
+            return
+        self._read_at = written
         for run, claim in layout.read_json(self._path).items():
             if isinstance(claim, str):
                 claim = {"source": claim, "here": True}
-            if isinstance(claim, dict):
-                self._all[run] = claim
+            if isinstance(claim, dict) and run not in self._changed:
+                self._all[run] = {"here": False} | claim
 
     def runs(self) -> list[str]:
         """Those that were copied from this source and are here."""
@@ -77,6 +89,7 @@ class Claims:
 
     def purged(self, runs: Iterable[str]) -> list[str]:
         """Those of *runs* that were here and are gone."""
+        self._read()
         return [
             run
             for run in runs
@@ -90,6 +103,7 @@ class Claims:
 
         *meta*: the time of ``meta.json`` there, at least for those that were purged.
         """
+        self._read()
         accepted, foreign = [], 0
         for run in runs:
             if run not in self._all and not (self.root / run).exists():

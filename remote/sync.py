@@ -133,10 +133,11 @@ class Sync:
         return len(self.claims.artifacts())
 
     async def stop(self) -> None:
-        tasks = [self._task, *self._brought.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        running = {self._task, *self._brought.values()}
+        while running:
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=1)
 
     def sync_now(self) -> None:
         """Look at everything at once, whatever the interval."""
@@ -183,7 +184,8 @@ class Sync:
         else:
             seconds = max(0.1, self._next_walk - time.monotonic()) if self.auto_sync else 3600
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._asked.wait(), seconds)
+            async with asyncio.timeout(seconds):  # ``wait_for`` may swallow being cancelled
+                await self._asked.wait()
         self._asked.clear()
 
     # -- looking -------------------------------------------------------------------------------

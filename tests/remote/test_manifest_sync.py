@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import hashlib
 import json
 import os
 import time
@@ -241,3 +242,51 @@ def test_both_modes_follow_the_manifest(mirrored, api, there, local, monkeypatch
     servers.wait_until(lambda: b"live" in (local / RUN / "logs.txt").read_bytes(), "is live")
     generator.generate()
     wait_until_same(there, local)
+
+
+def test_a_manifest_as_0_4_2_writes_it(sftp, there, local):
+    """It counts a revision at each generation, lists neither media nor marks, and says null."""
+    folder = make_run(there, log=b"x" * 5000)
+    where = there / ".runicorn/full_manifest.json"
+    where.parent.mkdir()
+
+    def generate(revision: int) -> None:
+        entries = []
+        for name in ("meta.json", "status.json", "events.jsonl", "logs.txt"):
+            info = (folder / name).stat()
+            entry = {"path": f"{RUN}/{name}", "size": info.st_size, "mtime": info.st_mtime}
+            if name in ("events.jsonl", "logs.txt"):
+                tail = (folder / name).read_bytes()[-4096:]
+                digest = hashlib.md5(tail, usedforsecurity=False).hexdigest()
+                entry |= {"tail_hash": digest, "priority": 2, "is_append_only": True}
+            else:
+                entry["priority"] = 1
+            entries.append(entry)
+        run = {"run_id": folder.name, "project": "p", "name": "e", "status": "running"}
+        run |= {"created_at": 1.5, "updated_at": 2.5, "files": entries, "tags": None}
+        document = {
+            "format_version": "1.0",
+            "manifest_type": "full",
+            "revision": revision,
+            "snapshot_id": f"00000000-0000-4000-8000-{revision:012d}",
+            "generated_at": 1767323045.2,
+            "server_hostname": "gpu",
+            "remote_root": str(there),
+            "experiments": [run],
+            "statistics": {"total_experiments": 1, "total_files": 4, "total_bytes": 1},
+            "generator_version": "1.0",
+        }
+        text = json.dumps(document, indent=2).encode()
+        where.write_bytes(text)
+        where.with_name("full_manifest.json.gz").write_bytes(gzip.compress(text))
+
+    generate(1)
+    client = make_client(sftp, there, local)
+    assert client.sync()["files_synced"] == 4
+    generate(2)
+    assert client.sync() == {"skipped": True, "reason": "no_file_changes"}
+    append(folder, b"more\n")
+    generate(3)
+    done = client.sync()
+    assert (done["bytes_downloaded"], done["manifest_revision"]) == (5, 3)
+    assert (local / RUN / "logs.txt").read_bytes() == (folder / "logs.txt").read_bytes()

@@ -103,13 +103,32 @@ async def _ask(one: sync.Sync) -> None:
     one.sync_now()
 
 
-def test_clearing_the_cache(smart, there, local):
+def test_deleting_and_restoring_by_manifest(smart, there, local):
+    folder = make_run(there)
+    generator = ManifestGenerator(there)
+    generator.generate()
+    smart()
+    wait_for(local, documents(there))
+    marker, copy = folder / ".deleted", local / RUN / ".deleted"
+    marker.write_text("{}")
+    generator.generate()
+    servers.wait_until(copy.exists, "deleted here")
+    marker.unlink()
+    generator.generate()
+    servers.wait_until(lambda: not copy.exists(), "restored here")
+
+
+@pytest.mark.parametrize("has_manifest", [True, False])
+def test_clearing_the_cache(smart, there, local, has_manifest):
     make_run(there)
+    if has_manifest:
+        ManifestGenerator(there).generate()
     smart()
     wait_for(local, documents(there))
     (one,) = sync.syncs("unified")
     assert one.describe_cache()["cached_runs"] == 1
     assert one.clean_up() == 0
+    (local / RUN / "old.json").write_text("goes")
     run(one.clear())
     wait_for(local, documents(there))
 
