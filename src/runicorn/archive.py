@@ -398,6 +398,10 @@ class _Import:
 
     def _put_in_place(self, staging: Path, directory: str) -> None:
         made, target = staging / directory, self.root / directory
+        if not is_run(directory):
+            from .artifacts import ArtifactStorage
+
+            ArtifactStorage(self.root).share(made)
         for inner, mtime_ns in sorted(self.units[directory].times.items(), reverse=True):
             _set_mtime(made / inner, mtime_ns)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runicorn import archive, layout
+from runicorn.artifacts import ArtifactStorage
 from tests import v04
 
 from . import hostile
@@ -183,6 +184,22 @@ def test_an_index_of_versions_learns_only_what_came_in(recorded, target):
     index = layout.read_json(kept / "versions.json")
     assert [entry["version"] for entry in index["versions"]] == [1, 2, 3, 9]
     assert index["aliases"]["mine"] == 9
+
+
+def test_contents_that_come_in_are_stored_once(recorded, target):
+    archive.import_archive(io.BytesIO(exported(recorded, artifacts=True)), target)
+    storage = ArtifactStorage(target)
+    pooled = {digest for digest, _ in storage.pool.contents()}
+    count = 0
+    for location in storage.locations():
+        for number in location.numbers():
+            for file in storage.manifest(location, number).files:
+                stored = location.version(number) / "files" / file.path
+                assert stored.samefile(storage.pool.path(file.digest[7:]))
+                pooled.discard(file.digest[7:])
+                count += 1
+    assert count and not pooled
+    assert storage.collect_garbage().count == 0
 
 
 # -- hostile archives ----------------------------------------------------------------------------

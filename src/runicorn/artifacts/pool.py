@@ -128,6 +128,15 @@ class Pool:
         os.unlink(target)  # cut short by another program that was killed: replaced by enter
         return False
 
+    def share(self, digest: str, size: int, target: str) -> None:
+        """Let *target*, which has this content, be the pool's file, or become it."""
+        if self.has(digest, size):
+            spare = f"{target}{_COPY}"
+            if self.link(digest, size, spare):
+                os.replace(spare, target)
+                return
+        self.enter(digest, size, target)
+
     def enter(self, digest: str, size: int, target: str) -> None:
         """Take the complete *target* into the pool under its digest."""
         folder = os.path.join(self.folder, digest[:2])

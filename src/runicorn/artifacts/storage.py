@@ -615,6 +615,15 @@ class ArtifactStorage:
                 problems.append(Problem(entry.path, problem))
         return problems
 
+    def share(self, folder: Path) -> None:
+        """Store those files of a version, which came to *folder* from elsewhere, once with all
+        others. A file that is not what the manifest says stays as it is, for ``verify`` to tell."""
+        manifest = ArtifactManifest.from_dict(layout.read_json(folder / MANIFEST))
+        for entry in manifest.files:
+            if not _check(folder / FILES, entry, None):
+                path = names.inside(folder / FILES, entry.path)
+                self.pool.share(names.parse_digest(entry.digest), entry.size, str(path))
+
     def collect_garbage(self) -> Purged:
         """Remove what no version needs: contents, and what killed processes left."""
         for location in self.locations():
