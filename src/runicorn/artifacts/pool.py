@@ -18,6 +18,7 @@ import hashlib
 import os
 import shutil
 import stat
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +29,9 @@ from pathlib import Path
 BLOCK = 256 << 10
 """Bytes read at once: of larger blocks each would be fresh memory from the system, page by page."""
 
-_PIECE = 16 << 20
+_PIECE = 32 << 20
+_HASHED = 1 << 20
+"""Bytes hashed at once beside other threads: between two blocks it may wait for them."""
 
 _ASIDE = ".aside-"
 _COPY = ".copy-"
@@ -278,15 +281,50 @@ def write_all(file: int, data: bytes | memoryview) -> None:
 def copy_hashed(file: int, copy: int, target: str) -> tuple[str, int]:
     """Copy all of one open file to another, *target*, which is empty; (sha256, bytes) of the copy.
 
-    Of the copy, which nobody else writes to: the source may change at any time. While one piece is
-    hashed, a second thread has the kernel copy the next.
+    Of the copy, which nobody else writes to: the source may change at any time. A second thread
+    hashes what has been copied while the kernel copies on.
     """
+    copied = _Copied()
+    with ThreadPoolExecutor(1) as thread:
+        hashed = thread.submit(_hash_behind, target, copied)
+        try:
+            while _copy_piece(file, copy):
+                copied.reached(os.lseek(copy, 0, os.SEEK_CUR))
+        finally:
+            copied.ended()
+        return hashed.result()
+
+
+class _Copied:
+    """How far a copy is, for whoever waits to read it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._bytes = 0
+        self._is_over = False
+
+    def reached(self, count: int) -> None:
+        with self._changed:
+            self._bytes = count
+            self._changed.notify()
+
+    def ended(self) -> None:
+        with self._changed:
+            self._is_over = True
+            self._changed.notify()
+
+    def beyond(self, count: int) -> int:
+        """Waits until there is more than *count*; then all there is. *count* at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._bytes > count or self._is_over)
+            return self._bytes
+
+
+def _hash_behind(target: str, copied: _Copied) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
-    block = memoryview(bytearray(BLOCK))
-    with ThreadPoolExecutor(1) as thread, open(target, "rb", buffering=0) as written:
-        copied = thread.submit(_copy_piece, file, copy)
-        while end := copied.result():
-            copied = thread.submit(_copy_piece, file, copy)
+    block = memoryview(bytearray(_HASHED))
+    with open(target, "rb", buffering=0) as written:
+        while (end := copied.beyond(size)) > size:
             while size < end:
                 if not (count := written.readinto(block[: end - size])):
                     raise OSError(errno.EIO, "The copy was cut short", target)
@@ -295,19 +333,19 @@ def copy_hashed(file: int, copy: int, target: str) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def _copy_piece(file: int, copy: int) -> int:
-    """Copy a piece from where both files stand; how much the copy has now, 0 at the end."""
-    count = 0
+def _copy_piece(file: int, copy: int) -> bool:
+    """Copy a piece from where both files stand; False at the end."""
     if hasattr(os, "copy_file_range"):
         try:
-            count = os.copy_file_range(file, copy, _PIECE)
+            if os.copy_file_range(file, copy, _PIECE):
+                return True
         except OSError:  # two file systems, or one that cannot
-            count = 0
-    if not count:
-        while count < _PIECE and (block := os.read(file, BLOCK)):
-            write_all(copy, block)
-            count += len(block)
-    return os.lseek(copy, 0, os.SEEK_CUR) if count else 0
+            pass
+    count = 0
+    while count < _PIECE and (block := os.read(file, BLOCK)):
+        write_all(copy, block)
+        count += len(block)
+    return count > 0
 
 
 def hash_file(file: int, progress: Progress | None = None) -> tuple[str, int]:
