@@ -15,11 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
 import httpx
-from common import table, viewer
+from common import table, viewer, wait_until
 
 NOW = time.time()
 MONTH = 30 * 86_400
@@ -89,12 +90,16 @@ def main() -> None:
                 filling = [sys.executable, Path(__file__).with_name("filling.py"), root]
                 subprocess.run([*filling, "--runs", str(count)], check=True)
             with viewer(root) as running:
-                time.sleep(1)  # the first look at the root
+                wait_until(partial(is_watching, running.url))
                 found[count] = measure(running.url, asked, args.repeat)
     heads = [f"{count:,}: total / page 1 / page 150" for count in args.runs]
     rows = [[name, *(" / ".join(found[count][name]) for count in args.runs)] for name in asked]
     print("95th percentile in ms over HTTP")
     table([["", *heads], *rows])
+
+
+def is_watching(url: str) -> bool:
+    return httpx.get(f"{url}/api/health").json()["intake"]["state"] == "watching"
 
 
 def measure(url: str, asked: dict[str, dict], repeat: int) -> dict[str, list[str]]:

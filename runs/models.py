@@ -273,7 +273,7 @@ class Param(Leaf):
         verbose_name = _("param")
         verbose_name_plural = _("params")
         constraints = [models.UniqueConstraint(fields=["run", "key"], name="runs_param_once")]
-        indexes = [models.Index(fields=["key", "number"], name="runs_param_number")]
+        indexes = [models.Index(fields=["key", "number", "run"], name="runs_param_numbers")]
 
 
 class SummaryValue(Leaf):
@@ -285,7 +285,7 @@ class SummaryValue(Leaf):
         verbose_name = _("summary value")
         verbose_name_plural = _("summary values")
         constraints = [models.UniqueConstraint(fields=["run", "key"], name="runs_summary_once")]
-        indexes = [models.Index(fields=["key", "number"], name="runs_summary_number")]
+        indexes = [models.Index(fields=["key", "number", "run"], name="runs_summary_numbers")]
 
 
 def moment(timestamp: object) -> datetime | None:

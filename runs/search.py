@@ -31,7 +31,7 @@ def matching(runs: RunQuerySet, text: str) -> RunQuerySet:
     if not text.strip():
         return runs
     try:
-        return runs.filter(condition(parse(text)))
+        return runs.having(condition(parse(text)))
     except QueryError as error:
         message = str(error)
         raise InvalidInput(f"q: {message}", ["query", "q", error.column], error.message) from error

@@ -74,7 +74,7 @@ class Intake(threading.Thread):
         self._marks: dict[str, Mark] = {}
         self._recent: dict[str, float] = {}
         self._failures: dict[str, str] = {}
-        self._counted = 0
+        self._counted = -1
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -132,12 +132,12 @@ class Intake(threading.Thread):
                 self._take_in_batch()
                 progress.current.error = ""
                 if not self._pending:
-                    if progress.current.state == "scanning":
-                        progress.current.state = "watching"
-                        self._tell()
                     if progress.current.found > 2 * self._counted:
                         querysets.count_values()
                         self._counted = progress.current.found
+                    if progress.current.state == "scanning":
+                        progress.current.state = "watching"
+                        self._tell()
                     if now >= next_check:
                         actions.check_processes(Run.objects.active().running())
                         next_check = now + settings.RUNICORN_STATUS_CHECK_SECONDS

@@ -24,6 +24,7 @@ from runicorn_site.rest import json_object
 
 from .. import actions, folders, freshness
 from ..filters import RunFilter
+from ..fulltext import MANY
 from ..models import Run
 from ..querysets import RunQuerySet
 from ..tables import repaired, table_answer
@@ -81,15 +82,20 @@ class ExperimentList(V2View, generics.GenericAPIView):
     def get(self, request: Request) -> HttpResponseBase:
         """One page of the runs that the filters let through, all of which ``total`` counts."""
         asked = self.asked(serializers.ListQuery)
-        runs = cast(RunQuerySet, self.filter_queryset(self.runs()))
+        runs = self.filtered(self.runs())
         return freshness.answer(
             request, lambda: self.page(runs, asked), lambda: {"query_time_ms": self.took()}
         )
+
+    def filtered(self, runs: RunQuerySet) -> RunQuerySet:
+        return cast(RunQuerySet, self.filter_queryset(runs))
 
     def page(self, runs: RunQuerySet, asked: dict[str, Any]) -> dict[str, Any]:
         page, size, descending = asked["page"], asked["per_page"], asked["order_desc"]
         start = (page - 1) * size
         total = freshness.count(runs)
+        if total > MANY and not self.request.query_params.keys().isdisjoint(("q", "tags")):
+            runs = self.filtered(self.runs().walking())
         shown: list[tuple] = []
         if start < total and asked["order_by"] == "project":
             shown = runs.page_by_project(start, size, serializers.SHOWN, descending=descending)
