@@ -130,8 +130,14 @@ class Session:
             while not (await asyncio.wait([reading], timeout=HEARTBEAT_SECONDS))[0]:
                 self._process.stdin.write("\n")
             answer = reading.result()
-            if answer.get("state") == "ended":
-                error = f"The viewer ended there ({answer.get('code')}): {answer.get('log')}"
+            if self.connection.is_open:
+                error = "The session on the host ended"
+            if answer.get("state") == "ended" and answer.get("code") is None:
+                error = "The viewer was stopped there: nothing was heard from here for too long"
+            elif answer.get("state") == "ended":
+                error = (
+                    f"The viewer ended there ({answer['code']}). It said last:\n{answer.get('log')}"
+                )
         except (asyncssh.Error, OSError):
             pass
         finally:
