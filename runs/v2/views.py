@@ -76,6 +76,7 @@ class ExperimentList(V2View, generics.GenericAPIView):
 
     @extend_schema(
         operation_id="list_experiments",
+        filters=True,  # which a page with its total does not look like
         parameters=[serializers.ListQuery],
         responses=serializers.ExperimentPage,
     )

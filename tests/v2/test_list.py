@@ -88,6 +88,16 @@ def test_a_wrong_parameter_is_named(api, cast, query):
     assert answer["errors"][0]["loc"] == ["query", query.partition("=")[0]]
 
 
+def test_every_parameter_is_documented(api):
+    schema = api.client.get("/openapi.json").json()
+    described = schema["paths"]["/api/v2/experiments"]["get"]["parameters"]
+    assert {parameter["name"] for parameter in described} >= {
+        *("project", "name", "status", "tags", "search", "created_after", "created_before"),
+        *("best_metric_min", "best_metric_max", "include_deleted", "q"),
+        *("page", "per_page", "order_by", "order_desc"),
+    }
+
+
 def test_deleted_runs_are_shown_on_request_only(api, cast):
     actions.soft_delete_runs([Run.objects.get(run_id=cast[2].id)], by=None)
     assert 2 not in found(api, "")
