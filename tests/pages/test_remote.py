@@ -31,6 +31,8 @@ def test_a_host_from_its_key_to_a_mirror_and_back(client, sshd, root):
     there = Root(sshd.home / "page")
     there.path.mkdir()
     there.run("demo", "brought").write("status.json", {"status": "finished"})
+    for storage in (there, root):  # one that is here already, and is not that one
+        storage.run("demo", "clash", "20260101_000000_cccccc")
     login = {k: v for k, v in login_to(sshd).items() if k not in ("use_agent", "username")}
     question = post(client, "connect", **login, username=USER)
     assert "Is this the key of" in question and "SHA256:" in question
@@ -44,6 +46,9 @@ def test_a_host_from_its_key_to_a_mirror_and_back(client, sshd, root):
     page = post(client, "start-mirror", id=identity, folder="~/page")
     assert f"{identity}:~/page" in page
     wait_until(lambda: list(root.path.glob("demo/brought/runs/*/status.json")), "is copied")
+    error = "Some runs are here already and did not come from there"
+    for address in ("/remote/live", "/admin/remote/syncjob/?live"):
+        wait_until(lambda at=address: error in client.get(at).content.decode(), "is shown")
     sync = re.search(r'stop-sync" name="id" value="([^"]+)"', page)[1]
     page = post(client, "retry-sync", id=sync)
     sync = re.search(r'stop-sync" name="id" value="([^"]+)"', page)[1]
