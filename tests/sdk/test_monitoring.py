@@ -13,6 +13,7 @@ import pytest
 
 import runicorn as rn
 from runicorn import config, layout, telemetry
+from tests.servers import wait_until
 
 NAN, INF = math.nan, math.inf
 
@@ -174,7 +175,7 @@ def test_sampling_is_on_unless_turned_off(tmp_path: Path, monkeypatch: Any) -> N
         run = rn.Run(storage=tmp_path, capture_env=False, **arguments)
         is_sampling = sampling() > before
         run.finish()
-        assert sampling() == before
+        wait_until(lambda: sampling() == before, "the end of the thread")
         assert not (run.run_dir / layout.SYSTEM).exists()  # it ended before the first was due
         return is_sampling
 
