@@ -1,6 +1,7 @@
 from django.urls import path
 
 from . import config, telemetry
+from .older import later
 
 urlpatterns = [
     path("config", config.Config.as_view(), name="config"),
@@ -24,5 +25,9 @@ urlpatterns = [
         name="change-dismissed-alerts",
     ),
     path("gpu/telemetry", telemetry.Gpus.as_view(), name="gpu-telemetry"),
+    path("paths", later.Paths.as_view(), name="paths"),
+    path("paths/tree", later.PathTree.as_view(), name="path-tree"),
+    path("paths/runs", later.PathRuns.as_view(), name="path-runs"),
+    path("storage/stats", later.StorageStats.as_view(), name="storage-stats"),
     path("system/monitor", telemetry.System.as_view(), name="system-monitor"),
 ]

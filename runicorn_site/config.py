@@ -73,22 +73,25 @@ class UserRootDir(APIView):
     @extend_schema(operation_id="set_user_root_dir", request=RootRequest, responses=RootAnswer)
     def post(self, request: Request) -> Response:
         """Keep runs in another folder from now on. It is created if need be."""
-        body = json_object(request)
-        try:
-            root = config.absolute_path(body.get("path"))
-            storage.use_root(root, by=request.user)
-        except (config.ConfigError, storage.CannotMove, OSError) as error:
-            raise InvalidInput(
-                f"Invalid path or permission error: {error}", ["body", "path"]
-            ) from error
-        return Response(
-            {
-                "ok": True,
-                "user_root_dir": str(root),
-                "storage": str(settings.RUNICORN_STORAGE_ROOT),
-                "message": "User root directory updated successfully",
-            }
-        )
+        return change_root(json_object(request).get("path"), by=request.user)
+
+
+def change_root(path: object, *, by: Any) -> Response:
+    try:
+        root = config.absolute_path(path)
+        storage.use_root(root, by=by)
+    except (config.ConfigError, storage.CannotMove, OSError) as error:
+        raise InvalidInput(
+            f"Invalid path or permission error: {error}", ["body", "path"]
+        ) from error
+    return Response(
+        {
+            "ok": True,
+            "user_root_dir": str(root),
+            "storage": str(settings.RUNICORN_STORAGE_ROOT),
+            "message": "User root directory updated successfully",
+        }
+    )
 
 
 # -- saved SSH connections ---------------------------------------------------------------------

@@ -57,6 +57,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "runicorn_site.guards.content_security_policy",
+    "runicorn_site.older.v05.for_version_0_5",
 ]
 
 TEMPLATES = [
