@@ -41,7 +41,7 @@ def for_version_0_5(get_response: Any) -> Any:
 
     def middleware(request: HttpRequest) -> HttpResponse:
         if _name(request) == NAME:
-            request.urlconf = __name__  # type: ignore[attr-defined]
+            request.urlconf = __name__
         response: HttpResponse = get_response(request)
         return response
 
