@@ -16,8 +16,9 @@ from typing import Any
 from django.conf import settings
 
 from runicorn import layout
+from runicorn.artifacts.folders import EVALUATIONS
 from runicorn.artifacts.names import check_name, check_tags
-from runicorn.artifacts.storage import EVALUATIONS, Purged
+from runicorn.artifacts.storage import Purged
 
 from . import index
 from .models import Artifact, Version

@@ -23,8 +23,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext, pgettext
 
+from runicorn.artifacts.folders import LATEST
 from runicorn.artifacts.names import check_alias, check_tags
-from runicorn.artifacts.storage import LATEST
 from runs import display
 
 from . import actions, index

@@ -16,14 +16,8 @@ from django.db import IntegrityError, transaction
 
 from runicorn import layout
 from runicorn.artifacts import ArtifactManifest, ArtifactMetadata, ArtifactStorage
+from runicorn.artifacts.folders import MANIFEST, METADATA, VERSIONS, Location, stage_of
 from runicorn.artifacts.names import parse_digest
-from runicorn.artifacts.storage import (
-    MANIFEST,
-    METADATA,
-    VERSIONS,
-    Location,
-    stage_of,
-)
 from runs.models import moment
 
 from .models import Alias, Artifact, Blob, File, Reference, Version

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from runicorn import layout
 from runicorn.artifacts import ArtifactMetadata
-from runicorn.artifacts.storage import FILES, LATEST, Location, stage_of
+from runicorn.artifacts.folders import FILES, LATEST, Location, stage_of
 from runs.models import Run, moment
 
 from .querysets import ArtifactQuerySet, BlobQuerySet, UsageQuerySet, VersionQuerySet

@@ -28,9 +28,10 @@ from runicorn import layout
 from runicorn.artifacts import FileEntry, ReferenceEntry
 from runicorn.artifacts.artifact import note_created
 from runicorn.artifacts.chunking import Chunk
+from runicorn.artifacts.folders import CHANGES, Location
 from runicorn.artifacts.names import parse_digest
 from runicorn.artifacts.pool import hash_file
-from runicorn.artifacts.storage import CHANGES, Draft, Location
+from runicorn.artifacts.storage import Draft
 from runs.models import Run
 
 from . import chunks, index

@@ -28,7 +28,7 @@ import runicorn as rn
 from runicorn import api
 from runicorn.artifacts import ArtifactStorage
 from runicorn.artifacts.chunking import cut
-from runicorn.artifacts.storage import FILES
+from runicorn.artifacts.folders import FILES
 
 MEBIBYTE = 1 << 20
 

@@ -15,8 +15,7 @@ import asyncssh
 
 from runicorn import layout
 from runicorn.artifacts import ArtifactStorage, receiving
-from runicorn.artifacts.names import parse_digest
-from runicorn.artifacts.storage import (
+from runicorn.artifacts.folders import (
     ARTIFACTS,
     CHANGES,
     FILES,
@@ -25,6 +24,7 @@ from runicorn.artifacts.storage import (
     VERSIONS,
     Location,
 )
+from runicorn.artifacts.names import parse_digest
 from runicorn.remote_storage import Download
 
 from .claims import Claims

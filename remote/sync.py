@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import asyncssh
 
 from runicorn import layout
-from runicorn.artifacts.storage import Location
+from runicorn.artifacts.folders import Location
 from runicorn.manifest import ExperimentEntry, FileEntry
 from runicorn.remote_storage import Download, ManifestSyncClient
 

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from runicorn import layout
 from runicorn.artifacts import InvalidTransition
-from runicorn.artifacts.storage import EVALUATIONS
+from runicorn.artifacts.folders import EVALUATIONS
 from runicorn_site.exceptions import InvalidInput
 from runicorn_site.rest import json_object
 from runs.models import Run

@@ -31,7 +31,7 @@ LOOP = """
 import itertools, os, random, sys, time
 from pathlib import Path
 from runicorn.artifacts import ArtifactStorage
-from runicorn.artifacts.storage import Draft
+from runicorn.artifacts.storage import (Draft)
 root, sources, action = sys.argv[1:]
 storage = ArtifactStorage(root)
 files = [(str(p), p.name) for p in sorted(Path(sources).iterdir())]

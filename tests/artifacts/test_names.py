@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from artifacts.streams import parse_range
 from runicorn import layout
 from runicorn.artifacts import ArtifactIndex, ArtifactManifest, ArtifactMetadata, names
-from runicorn.artifacts.storage import _clash
+from runicorn.artifacts.staging import find_clash
 
 pieces = st.sampled_from(["..", ".", "/", "\\", "a", "C:", "\x00", " ", "é", "\ud800", "v1", "~"])
 awkward = st.one_of(st.text(), st.lists(pieces).map("".join))
@@ -99,7 +99,7 @@ paths = st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map("/".join)
 def test_paths_clash_where_one_would_be_a_folder_and_a_file(found):
     folders = {path[:end] for path in found for end, c in enumerate(path) if c == "/"}
     is_clash = len(set(found)) < len(found) or bool(folders & set(found))
-    assert bool(_clash(found)) == is_clash
+    assert bool(find_clash(found)) == is_clash
 
 
 @given(st.integers(0, 30), st.integers(0, 40), st.integers(0, 40))

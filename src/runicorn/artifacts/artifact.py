@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .. import layout
 from . import names
+from .folders import FILES, Location
 from .names import ArtifactType
 from .pool import Progress, copy_and_hash
 from .records import ArtifactManifest, ArtifactMetadata, FileEntry, ReferenceEntry
-from .storage import FILES, ArtifactStorage, Draft, Location
+from .storage import ArtifactStorage, Draft
 
 if TYPE_CHECKING:
     from ..sdk import Run

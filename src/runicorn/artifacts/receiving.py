@@ -12,8 +12,10 @@ from pathlib import Path
 
 from .. import layout
 from . import names
+from .folders import FILES, MANIFEST, METADATA, Location
 from .records import ArtifactIndex, ArtifactManifest, FileEntry
-from .storage import FILES, MANIFEST, METADATA, ArtifactStorage, Location, _clash, _staging
+from .staging import find_clash, staging_folder
+from .storage import ArtifactStorage
 
 LARGEST_DOCUMENT = 64 * 2**20
 
@@ -33,7 +35,7 @@ def read_manifest(content: bytes) -> ArtifactManifest:
         raise ValueError("manifest.json is no JSON document")
     manifest = ArtifactManifest.from_dict(data)
     paths = [names.check_path(file.path) for file in manifest.files]
-    if clash := _clash(paths):
+    if clash := find_clash(paths):
         raise ValueError(f"Two files of the artifact cannot both be stored: {clash}")
     return manifest
 
@@ -67,7 +69,7 @@ def add_version(
     content is missing.
     """
     location.folder.mkdir(parents=True, exist_ok=True)
-    with _staging(location.folder) as staging:
+    with staging_folder(location.folder) as staging:
         if contents is not None:
             (staging / FILES).mkdir()
             for file in read_manifest(documents[MANIFEST]).files:

@@ -16,7 +16,7 @@ from ._common import Commands, add_command, add_server, add_storage, confirm, fa
 
 if TYPE_CHECKING:
     from ..artifacts import ArtifactStorage
-    from ..artifacts.storage import Location
+    from ..artifacts.folders import Location
 
 
 def add(commands: Commands) -> None:
