@@ -26,35 +26,18 @@ from django.utils.translation import ngettext, pgettext
 from runicorn.artifacts.folders import LATEST
 from runicorn.artifacts.names import check_alias, check_tags
 from runs import display
+from runs.admin_parts import SHOWN, LongListAdmin, confirmed_keys
 
 from . import actions, index
 from .models import Artifact, Blob, Usage, Version
 from .querysets import VersionQuerySet
 
-SHOWN = 10
-"""Versions that a confirmation names one by one."""
-
 SHOWN_FILES = 200
 """Files and usages that a version's page names one by one."""
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
-    """Rows come from the folder: nobody adds or removes one by hand."""
-
-    class Media:
-        css: ClassVar = {"all": ["runicorn/parts.css"]}
-        js: ClassVar = [forms.Script("runicorn/runicorn.js", defer=True)]
-
-    list_per_page = 100
-    list_max_show_all = 0
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet:
-        return self.model.objects.visible_to(request.user)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
+class FolderAdmin(LongListAdmin):
+    """Rows come from the folder: nobody removes one by hand either."""
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -114,7 +97,7 @@ class ArtifactForm(forms.ModelForm):
 
 
 @admin.register(Artifact)
-class ArtifactAdmin(ReadOnlyAdmin):
+class ArtifactAdmin(FolderAdmin):
     form = ArtifactForm
     list_display = ("name", "type", "version_count", "latest", "size", "alias_list", "updated")
     list_filter = (TypeFilter,)
@@ -284,7 +267,7 @@ class VersionForm(forms.ModelForm):
 
 
 @admin.register(Version)
-class VersionAdmin(ReadOnlyAdmin):
+class VersionAdmin(FolderAdmin):
     form = VersionForm
     actions = ("soft_delete", "restore", "purge")
     list_display = ("title", "type", "shown_status", "stage", "size", "num_files", "run", "created")
@@ -421,22 +404,16 @@ class VersionAdmin(ReadOnlyAdmin):
 
     def confirmed(self, request: HttpRequest, queryset: Any, change: Change) -> HttpResponse | None:
         """Ask first; then make the *change* to exactly the versions that the question named."""
-        if "confirmed" in request.POST:
-            keys = [int(key) for key in request.POST["confirmed"].split(",") if key.isdecimal()]
+        if (keys := confirmed_keys(request)) is not None:
             done = change.act(list(queryset.filter(pk__in=keys)), request.user)
             self.message_user(request, done, messages.SUCCESS)
             return None
         versions = list(queryset.order_by("artifact__name", "number"))
+        title = change.question(len(versions)) % len(versions)
         context = {
-            **self.admin_site.each_context(request),
-            "title": change.question(len(versions)) % len(versions),
-            "opts": self.opts,
-            "media": self.media,
-            "change": change,
+            **self.question(request, change, title, versions),
             "versions": versions[:SHOWN],
-            "more": max(0, len(versions) - SHOWN),
             "bytes": Blob.objects.only_in(versions).stored_bytes() if change.is_final else None,
-            "confirmed": ",".join(str(version.pk) for version in versions),
         }
         return render(request, "admin/artifacts/version/confirm.html", context)
 
@@ -465,7 +442,7 @@ def _table(rows: list[tuple], total: int) -> SafeString:
 
 
 @admin.register(Blob)
-class BlobAdmin(ReadOnlyAdmin):
+class BlobAdmin(FolderAdmin):
     """The contents: how large each is, and how many files share it."""
 
     list_display = ("digest", "size", "file_count")
@@ -489,7 +466,7 @@ class BlobAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Usage)
-class UsageAdmin(ReadOnlyAdmin):
+class UsageAdmin(FolderAdmin):
     """Which runs created and used which versions."""
 
     list_display = ("kind", "name", "type", "number", "run_link")

@@ -26,25 +26,13 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from . import actions, display
+from .admin_parts import SHOWN, LongListAdmin, ReadOnlyAdmin, confirmed_keys
 from .models import Project, Run, Tag
 from .paginator import NearbyPaginator
 from .querysets import RunQuerySet
 
-SHOWN = 10
-"""Runs that a confirmation names one by one."""
-
 MEASURED = 200
 """Beyond so many runs a confirmation that frees nothing yet does not measure their folders."""
-
-
-class ReadOnlyAdmin(admin.ModelAdmin):
-    """Rows come from what was logged: nobody adds one by hand."""
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet:
-        return self.model.objects.visible_to(request.user)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
 
 
 # -- filters -------------------------------------------------------------------------------------
@@ -170,20 +158,12 @@ class RunList(ChangeList):
         return moments.order_by("created_at").first(), moments.order_by("-created_at").first()
 
 
-class RunListAdmin(ReadOnlyAdmin):
+class RunListAdmin(LongListAdmin):
     """A list of runs and actions on them: ``RunAdmin`` and its ``RecycleBinAdmin``."""
-
-    class Media:
-        css: ClassVar = {"all": ["runicorn/parts.css"]}
-        js: ClassVar = [forms.Script("runicorn/runicorn.js", defer=True)]
 
     in_bin: ClassVar[bool]
     change_list_template = "admin/runs/run/change_list.html"
     list_select_related = ("project",)
-    list_per_page = 100
-    list_max_show_all = 0
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
     search_fields = ("run_id",)  # shows the box; ``get_search_results`` does the search
     search_help_text = _("Run id, experiment, project or tag")
     date_hierarchy = "created_at"
@@ -280,8 +260,7 @@ class RunListAdmin(ReadOnlyAdmin):
 
         The page sends back their keys: a run that came into the list meanwhile is not touched.
         """
-        if "confirmed" in request.POST:
-            keys = [int(key) for key in request.POST["confirmed"].split(",") if key.isdecimal()]
+        if (keys := confirmed_keys(request)) is not None:
             self._make(request, queryset.of_keys(keys), change)
             return None
         runs = list(queryset.order_by("-created_at", "-pk"))
@@ -290,16 +269,10 @@ class RunListAdmin(ReadOnlyAdmin):
             return None
         is_measured = change.is_final or (change is SOFT_DELETE and len(runs) <= MEASURED)
         context = {
-            **self.admin_site.each_context(request),
-            "title": change.question(len(runs)) % len(runs),
-            "opts": self.opts,
-            "media": self.media,
-            "change": change,
+            **self.question(request, change, change.question(len(runs)) % len(runs), runs),
             "runs": runs[:SHOWN],
-            "more": max(0, len(runs) - SHOWN),
             "running": sum(run.status == Run.Status.RUNNING for run in runs),
             "bytes": actions.size_of_runs(runs) if is_measured else None,
-            "confirmed": ",".join(str(run.pk) for run in runs),
             "in_bin": self.in_bin,
         }
         return render(request, "admin/runs/run/confirm.html", context)
