@@ -103,10 +103,10 @@ class Source:
                     while download.missing:
                         size = min(PIECE, download.missing)
                         data = cast(bytes, await patient(file.read(size, at)))
-                        if not data:
-                            break
                         at += len(data)
                         download.write(data)
+                        if not data or (download.is_open_ended and len(data) < size):
+                            break
                     return download.finish()
                 except Differs:
                     continue
@@ -279,7 +279,9 @@ class _TarReader:
 
     def _begin(self, name: bytes, size: int) -> None:
         download = self._wanted.get(name)
-        if download is None or download in self.came or size < download.size:
+        if download is None or download in self.came:
+            return
+        if size < download.size and not download.is_open_ended:
             return
         if any(parent in self._links for parent in _parents(name)):
             return

@@ -262,6 +262,7 @@ class Sync:
                 wants=self._wants,
                 cursor_path=self._cursor,
             )
+            self._client.MAX_RETRIES = 1  # the next look is soon
         client = self._client
         self._accepted: dict[str, ExperimentEntry] = {}
         try:
@@ -306,6 +307,7 @@ class Sync:
         accepted, foreign = self.claims.accept(runs, meta)
         self._tell_foreign(foreign)
         for run in accepted:
+            (self.local_root / run).mkdir(parents=True, exist_ok=True)
             self._accepted[run] = runs[run]
             self._drop_old(run, meta[run], {file.path.split("/", 4)[4] for file in runs[run].files})
             newest = max((int(file.mtime) for file in runs[run].files), default=0)
@@ -354,7 +356,7 @@ class Sync:
     async def _plan(self, source: Source, run: str, whole: bool) -> list[Download]:
         """What of the run has to be fetched."""
         folder = self.local_root / run
-        if folder.is_symlink():
+        if folder.is_symlink() or self.claims.purged([run]):
             return []
         found = await listing.list_run(source, run, self._report, listing.DEPTH if whole else 1)
         self._newest[run] = max((one.mtime for one in found), default=0)
@@ -363,6 +365,8 @@ class Sync:
             self.claims.deleted_is_gone(run)
         meta = names.get(layout.META)
         self._drop_old(run, meta.mtime if meta else None, names.keys())
+        if self.claims.purged([run]):  # while it was listed
+            return []
         folder.mkdir(parents=True, exist_ok=True)
         plan = []
         for name, one in names.items():
@@ -374,7 +378,9 @@ class Sync:
                 continue
             if not (whole or self._is_wanted(target)) or _is_below_link(folder, name):
                 continue
-            download = Download(f"{run}/{name}", target, one.size, one.mtime, is_listed=True)
+            download = Download(
+                f"{run}/{name}", target, one.size, one.mtime, is_listed=True, home=folder
+            )
             if download.is_needed() or self._may_have_changed(download):
                 plan.append(download)
         return plan

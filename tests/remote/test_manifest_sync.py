@@ -244,6 +244,37 @@ def test_both_modes_follow_the_manifest(mirrored, api, there, local, monkeypatch
     wait_until_same(there, local)
 
 
+def test_a_document_that_grew_since_comes_whole(sftp, there, local):
+    folder = make_run(there)
+    ManifestGenerator(there).generate()
+    for length in (10_000, 3):
+        document = json.dumps({"status": "x" * length})
+        (folder / "status.json").write_text(document)
+        make_client(sftp, there, local / str(length)).sync()
+        assert (local / str(length) / RUN / "status.json").read_text() == document
+
+
+def test_a_manifest_that_is_behind_undoes_nothing(mirrored, api, there, local):
+    folder = make_run(there)
+    generator = ManifestGenerator(there)
+    generator.generate()
+    mirrored()
+    wait_until_same(there, local)
+    for _ in range(3):
+        append(folder, b"seen by the manifest\n" * 300)
+        generator.generate()
+        append(folder, b"later\n")
+        wait_until_same(there, local)
+        time.sleep(1)
+    (task,) = api.get("/ssh/mirror/list")["mirrors"]
+    streams = sum((folder / name).stat().st_size for name in ("logs.txt", "events.jsonl"))
+    assert task["stats"]["appended_bytes"] == streams  # none of it twice
+    # But a log that is in truth shorter is noticed.
+    (folder / "logs.txt").write_bytes(b"short\n")
+    generator.generate()
+    wait_until_same(there, local)
+
+
 def test_a_manifest_as_0_4_2_writes_it(sftp, there, local):
     """It counts a revision at each generation, lists neither media nor marks, and says null."""
     folder = make_run(there, log=b"x" * 5000)

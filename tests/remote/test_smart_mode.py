@@ -126,7 +126,7 @@ def test_clearing_the_cache(smart, there, local, has_manifest):
     smart()
     wait_for(local, documents(there))
     (one,) = sync.syncs("unified")
-    assert one.describe_cache()["cached_runs"] == 1
+    servers.wait_until(lambda: one.describe_cache()["cached_runs"] == 1, "counted")
     assert one.clean_up() == 0
     (local / RUN / "old.json").write_text("goes")
     run(one.clear())

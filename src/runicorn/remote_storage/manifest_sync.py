@@ -54,8 +54,8 @@ class ManifestSyncClient:
 
     *sftp_client*: a ``paramiko.SFTPClient`` or what has its ``stat``, ``lstat`` and ``open``; or a
     Transport. *jitter_max*: seconds to wait at most, by chance, before a sync, so that many clients
-    do not come at once. *accepts* and *wants* choose among runs and their files; *cursor_path* is
-    where it is kept how far this client is, else in *cache_dir*.
+    do not come at once. *accepts* and *wants* choose among runs, the folders of which it makes, and
+    their files; *cursor_path* is where it is kept how far this client is, else in *cache_dir*.
     """
 
     MAX_WORKERS = 3
@@ -209,7 +209,14 @@ class ManifestSyncClient:
                 continue
             if self._wants is None or self._wants(file, target):
                 download = Download(
-                    file.path, target, file.size, file.mtime, tail_hash=file.tail_hash
+                    file.path,
+                    target,
+                    file.size,
+                    file.mtime,
+                    tail_hash=file.tail_hash,
+                    home=self.cache_dir.joinpath(*file.path.split("/")[:4])
+                    if self._accepts
+                    else None,
                 )
                 if download.is_needed():
                     wanted.append((file.priority, file.size, file.path, download))
@@ -324,10 +331,11 @@ class SftpTransport:
                 file.seek(download.begin())
                 try:
                     while download.missing:
-                        data = file.read(min(PIECE, download.missing))
-                        if not data:
-                            break
+                        size = min(PIECE, download.missing)
+                        data = file.read(size)
                         download.write(data)
+                        if not data or (download.is_open_ended and len(data) < size):
+                            break
                     return download.finish()
                 except Differs:
                     continue

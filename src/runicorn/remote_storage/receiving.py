@@ -1,7 +1,8 @@
 """One file on its way here: where reading starts, and when its copy counts.
 
 Streams (``layout.STREAMS``) only grow: their copy is continued where it ends, after a look at
-whether it is still the beginning of what is there. Everything else is replaced in one step.
+whether it is still the beginning of what is there. Everything else is replaced in one step, by the
+whole file as it is when it is read, which may be later than it was listed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ OVERLAP = 256
 
 TAIL = 4096
 """Bytes that ``tail_hash`` of a manifest is about."""
+
+LARGEST_GROWTH = 64 * 2**20
+"""A document may be larger than it was when it was listed, by this much."""
 
 LATEST = 2**33
 """The highest time that every file system can keep; a host may claim any."""
@@ -41,7 +45,8 @@ class Download:
 
     *source* is relative to the root there. *is_listed*: a listing of its folder has shown a plain
     file there, no link. *is_resumed*: what came stays after a cut and is gone on from, although
-    the file is no stream.
+    the file is no stream. *home*: a folder that has to be there and is not made, because who
+    removed it wants it gone.
     """
 
     def __init__(
@@ -55,13 +60,16 @@ class Download:
         sha256: str | None = None,
         is_listed: bool = False,
         is_resumed: bool = False,
+        home: Path | None = None,
     ) -> None:
         self.source, self.target = source, target
         self.size = size
         self.mtime = min(max(mtime, 0), LATEST)
         self.tail_hash, self.sha256 = tail_hash, sha256
         self.is_listed = is_listed
+        self._home = home
         self.is_stream = is_resumed or target.name in layout.STREAMS
+        self.is_open_ended = not self.is_stream and not sha256
         self.received = 0
         """Bytes that are new here."""
         self.was_appended = False
@@ -78,7 +86,17 @@ class Download:
             info = os.lstat(self.target)
         except (FileNotFoundError, NotADirectoryError):
             return True
+        if self.is_stream and info.st_size > self.size and not self.is_listed:
+            return not self._is_ahead()
         return (info.st_size, int(info.st_mtime)) != (self.size, int(self.mtime))
+
+    def _is_ahead(self) -> bool:
+        """Whether the copy has what a manifest tells, and more that was followed since."""
+        try:
+            with self.target.open("rb") as file:
+                return not self.size or self._tail(file.fileno()) == self.tail_hash
+        except OSError:
+            return False
 
     def begin(self) -> int:
         if self._file < 0:
@@ -88,9 +106,11 @@ class Download:
     def _open(self) -> None:
         if self.is_stream:
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | _NO_LINK | _BINARY
-            self._file = _open_in_folder(self.target, flags)
+            self._file = self._open_in_folder(self.target, flags)
             size = os.fstat(self._file).st_size
-            if size > self.size:
+            if size > self.size and not self.is_listed and self._is_ahead():
+                size = self.size
+            elif size > self.size:
                 os.ftruncate(self._file, 0)
                 size = 0
             self.was_appended = size > 0
@@ -106,7 +126,16 @@ class Download:
             name = f".{self.target.name[:100]}.{os.getpid()}-{next(_numbers)}.tmp"
             self._temporary = self.target.with_name(name)
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY
-            self._file = _open_in_folder(self._temporary, flags)
+            self._file = self._open_in_folder(self._temporary, flags)
+
+    def _open_in_folder(self, path: Path, flags: int) -> int:
+        try:
+            return os.open(path, flags, 0o666)
+        except FileNotFoundError:
+            if self._home and not self._home.is_dir():
+                raise
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(path, flags, 0o666)
 
     def write(self, data: bytes | memoryview) -> None:
         if self._expected:
@@ -116,7 +145,10 @@ class Download:
             self._expected = self._expected[length:]
             self._at += length
             data = data[length:]
-        if len(data) > self.size - self._at:
+        if self.is_open_ended:
+            if self._at + len(data) > self.size + LARGEST_GROWTH:
+                raise Incomplete(f"{self.source}: grows without end")
+        elif len(data) > self.size - self._at:
             data = data[: self.size - self._at]  # a host that sends more than it said
         if self._hash:
             self._hash.update(data)
@@ -129,11 +161,13 @@ class Download:
 
     @property
     def missing(self) -> int:
-        """Bytes to read from where it is now."""
+        """Bytes to ask for from where it is now: one more than expected shows a file that grew."""
+        if self.is_open_ended:
+            return max(self.size - self._at, 0) + 1
         return self.size - self._at
 
     def finish(self) -> None:
-        if self.missing or self._expected:
+        if not self.is_open_ended and (self.missing or self._expected):
             self._close()
             raise Incomplete(f"{self.source}: {self.missing} of {self.size} bytes did not come")
         if self._hash and self._hash.hexdigest() != self.sha256:
@@ -141,7 +175,7 @@ class Download:
                 os.ftruncate(self._file, 0)
             self._close()
             raise OSError(f"{self.source}: the content is not what its digest says")
-        if self.tail_hash and self.is_stream and self.tail_hash != self._tail():
+        if self.tail_hash and self.is_stream and self.tail_hash != self._tail(self._file):
             if self.was_appended:
                 self._start_anew()
             self._close()
@@ -158,9 +192,9 @@ class Download:
                 raise
         self.is_done = True
 
-    def _tail(self) -> str:
+    def _tail(self, file: int) -> str:
         start = max(0, self.size - TAIL)
-        tail = os.pread(self._file, self.size - start, start)
+        tail = os.pread(file, self.size - start, start)
         return hashlib.md5(tail, usedforsecurity=False).hexdigest()
 
     def _start_anew(self) -> None:
@@ -181,11 +215,3 @@ class Download:
             self._file = -1
         if self._temporary:
             self._temporary.unlink(missing_ok=True)
-
-
-def _open_in_folder(path: Path, flags: int) -> int:
-    try:
-        return os.open(path, flags, 0o666)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, flags, 0o666)
