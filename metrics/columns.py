@@ -112,6 +112,12 @@ class Column:
         values[rows], kinds[rows] = self.values, self.kinds
         return Column(np.arange(count), values, kinds, self.extras)
 
+    def json_text(self) -> bytes:
+        """The same with commas between them, without taking them apart where that is possible."""
+        if not self.kinds.any():
+            return json_text(self.values)
+        return b",".join(self.to_json())
+
     def to_json(self) -> list[bytes]:
         """The values as JSON: integers stay integers; NaN, infinities and lists are null."""
         if not self.kinds.any():
@@ -127,12 +133,15 @@ class Column:
         return cells.tolist()
 
 
+def json_text(numbers: NDArray[Any]) -> bytes:
+    """*numbers* as JSON with commas between them; what is not finite as null."""
+    text = orjson.dumps(np.ascontiguousarray(numbers), option=orjson.OPT_SERIALIZE_NUMPY)
+    return text[1:-1]
+
+
 def json_cells(numbers: NDArray[Any]) -> list[bytes]:
     """Each of *numbers* as JSON; what is not finite as null."""
-    if not len(numbers):
-        return []
-    text = orjson.dumps(np.ascontiguousarray(numbers), option=orjson.OPT_SERIALIZE_NUMPY)
-    return text[1:-1].split(b",")
+    return json_text(numbers).split(b",") if len(numbers) else []
 
 
 def _extras_to_json(values: Floats, extras: list[Any]) -> NDArray[np.object_]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.apps import apps
+
 
 class CorruptBlock(Exception):
     """A stored block does not have the checksum it was written with.
@@ -13,3 +15,15 @@ class CorruptBlock(Exception):
     def __init__(self, block: str) -> None:
         super().__init__(f"{block} is damaged.")
         self.block = block
+
+    @property
+    def is_outline(self) -> bool:
+        return self.block.startswith("metrics.Outline")
+
+    @property
+    def run_pk(self) -> int | None:
+        """The run that it belongs to; None if the block is not there any more."""
+        label, _, pk = self.block.partition(" ")
+        model = apps.get_model(label)
+        run = "run_id" if label == "metrics.EventBlock" else "series__run_id"
+        return model._default_manager.filter(pk=pk).values_list(run, flat=True).first()

@@ -29,9 +29,15 @@ class Timeline(models.Model):
     count = models.BigIntegerField(default=0, help_text="Events so far.")
     is_ascending = models.BooleanField(default=True)
     last_step = models.BigIntegerField(null=True)
+    outlined = models.BigIntegerField(default=0, help_text="Events that the outlines cover.")
 
     def __str__(self) -> str:
         return f"{self.run_id}+{self.count}"
+
+    @property
+    def cursor(self) -> str:
+        """Where a client that has read everything so far goes on (``read.events_after``)."""
+        return f"{self.pk}.{self.count}"
 
 
 class EventBlock(models.Model):
@@ -115,7 +121,7 @@ class SeriesBlock(models.Model):
 class Outline(models.Model):
     """First, lowest, highest and last point of every stretch of a series (``metrics.sampling``).
 
-    A stretch is 256 events long at level 1 and 65,536 at level 2; a row holds up to 512 of them.
+    ``outlines.STRETCHES`` says how long a stretch is at each level; a row holds up to 512 of them.
     Only stretches within full blocks are here: what follows is read from the blocks.
     """
 

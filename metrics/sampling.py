@@ -21,19 +21,44 @@ def outline(values: Floats, size: int) -> Integers:
     else has no index. The outline of an outline is that of the values themselves, for any larger
     *size* that the smaller one divides: coarser levels are built from finer ones without loss.
     """
-    stretches = _stretches(values, size)
-    finite = np.isfinite(stretches)
-    filled = np.flatnonzero(finite.any(axis=1))
-    if not len(filled):
+    at = np.flatnonzero(np.isfinite(values))
+    return at[outline_at(at, values[at], size)]
+
+
+def outline_at(places: Integers, values: Floats, size: int) -> Integers:
+    """The same of finite *values* that have gaps between them: which of them to keep.
+
+    *places*, ascending, say where each lies; a stretch begins at every multiple of *size*.
+    """
+    if not len(places):
         return np.empty(0, np.int64)
-    stretches, finite = stretches[filled], finite[filled]
-    inside = (
-        finite.argmax(axis=1),
-        np.where(finite, stretches, np.inf).argmin(axis=1),
-        np.where(finite, stretches, -np.inf).argmax(axis=1),
-        size - 1 - finite[:, ::-1].argmax(axis=1),
-    )
-    return np.unique(np.concatenate([filled * size + index for index in inside]))
+    stretch = places // size
+    first = np.flatnonzero(np.concatenate([[True], stretch[1:] != stretch[:-1]]))
+    lengths = np.diff(first, append=len(places))
+    kept = [first, first + lengths - 1]
+    for best in (np.minimum, np.maximum):
+        is_best = np.flatnonzero(values == np.repeat(best.reduceat(values, first), lengths))
+        kept.append(is_best[np.searchsorted(is_best, first)])
+    return _once(np.sort(np.stack(kept, axis=1), axis=1).reshape(-1))
+
+
+def _ascending(size: int, rows: Integers | None, *inside: Integers) -> Integers:
+    """Indexes *inside* of each of *rows* (None: all) of *size* values as ascending ones of all."""
+    if rows is None:
+        rows = np.arange(len(inside[0]))
+    found = np.sort(np.stack(inside, axis=1), axis=1)
+    found += (rows * size)[:, None]
+    return _once(found.reshape(-1))
+
+
+def _once(ascending: Integers) -> Integers:
+    """Each of the numbers once."""
+    if not len(ascending):
+        return ascending
+    new = np.empty(len(ascending), np.bool_)
+    new[0] = True
+    np.not_equal(ascending[1:], ascending[:-1], out=new[1:])
+    return ascending[new]
 
 
 def thin(values: Floats, points: int) -> Integers:
@@ -43,9 +68,9 @@ def thin(values: Floats, points: int) -> Integers:
     """
     if len(values) <= points:
         return np.arange(len(values))
-    ends = np.array([0, len(values) - 1][: min(points, 2)])
     count = (points - 2) // 2
-    return np.union1d(ends, _extremes(values, count)) if count > 0 else ends
+    inner = _extremes(values, count) if count > 0 else np.empty(0, np.int64)
+    return _once(np.concatenate([[0], inner, [len(values) - 1][: points - 1]]).astype(np.int64))
 
 
 def thin_rows(columns: Sequence[Floats], length: int, points: int) -> Integers:
@@ -57,33 +82,40 @@ def thin_rows(columns: Sequence[Floats], length: int, points: int) -> Integers:
     """
     if length <= points:
         return np.arange(length)
-    kept = np.array([0, length - 1][: min(points, 2)])
+    is_kept = np.zeros(length, np.bool_)
+    is_kept[[0, length - 1][: min(points, 2)]] = True
     count = (points - 2) // (2 * max(1, len(columns)))
     if count > 0:
-        kept = np.unique(np.concatenate([kept, *(_extremes(c, count) for c in columns)]))
-    left_over = points - len(kept)
+        for column in columns:
+            is_kept[_extremes(column, count)] = True
+    left_over = points - int(np.count_nonzero(is_kept))
     if left_over > 0:
-        others = np.setdiff1d(np.arange(length), kept, assume_unique=True)
+        others = np.flatnonzero(~is_kept)
         at = (np.arange(left_over) * 2 + 1) * len(others) // (2 * left_over)
-        kept = np.union1d(kept, others[at])
-    return kept
+        is_kept[others[at]] = True
+    return np.flatnonzero(is_kept)
 
 
 def _extremes(values: Floats, count: int) -> Integers:
-    """Indexes of the lowest and the highest finite value in each of *count* stretches."""
+    """Ascending indexes of the lowest and highest finite value in each of *count* stretches."""
     size = -(-len(values) // count)
-    stretches = _stretches(values, size)
+    whole = len(values) // size * size
+    found = [_extremes_of(values[:whole].reshape(-1, size))]
+    if whole < len(values):
+        found.append(_extremes_of(values[None, whole:]) + whole)
+    return np.concatenate(found)
+
+
+def _extremes_of(stretches: Floats) -> Integers:
     finite = np.isfinite(stretches)
+    size = stretches.shape[1]
     if finite.all():
-        low, high = stretches.argmin(axis=1), stretches.argmax(axis=1)
-        start = np.arange(len(stretches)) * size
-    else:
-        filled = np.flatnonzero(finite.any(axis=1))
-        stretches, finite = stretches[filled], finite[filled]
-        low = np.where(finite, stretches, np.inf).argmin(axis=1)
-        high = np.where(finite, stretches, -np.inf).argmax(axis=1)
-        start = filled * size
-    return np.concatenate([start + low, start + high])
+        return _ascending(size, None, stretches.argmin(axis=1), stretches.argmax(axis=1))
+    filled = np.flatnonzero(finite.any(axis=1))
+    stretches, finite = stretches[filled], finite[filled]
+    low = np.where(finite, stretches, np.inf).argmin(axis=1)
+    high = np.where(finite, stretches, -np.inf).argmax(axis=1)
+    return _ascending(size, filled, low, high)
 
 
 def _stretches(values: Floats, size: int) -> Floats:

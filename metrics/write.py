@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .blocks import BLOCK, STEP_KEY, series_columns
 from .columns import (
     NO_STEP,
     Column,
@@ -19,20 +20,14 @@ from .columns import (
     column,
     concatenate,
     pack,
-    unpack,
+    verify,
 )
-from .models import EventBlock, Series, SeriesBlock, Timeline
-from .outlines import extend_outlines, forget_outlines
+from .models import EventBlock, Outline, Series, SeriesBlock, Timeline
+from .outlines import extend_outlines, forget_outlines, rebuild_outlines
 from .rows import insert
-
-BLOCK = 4096
-"""Events in a full block."""
 
 TAIL = 256
 """Events in a block at the growing end, so that appending a line rewrites little."""
-
-STEP_KEY = "global_step"
-"""Kept with the event, not as a series of its own."""
 
 MAX_KEY_LENGTH = 500
 
@@ -111,7 +106,7 @@ def append_many(additions: Iterable[Addition]) -> None:
     Series.objects.bulk_create(
         grown, update_conflicts=True, unique_fields=["run", "key"], update_fields=_STATISTICS
     )
-    ascending = _write_timelines([(run_pk, first, events) for run_pk, first, events, *_ in counted])
+    outlined = _write_timelines([(run_pk, first, events) for run_pk, first, events, *_ in counted])
     event_blocks: list[tuple] = []
     series_blocks: list[tuple] = []
     for run_pk, first, events, new, series in counted:
@@ -138,8 +133,11 @@ def append_many(additions: Iterable[Addition]) -> None:
         wholes = {pk: chain(columns) for pk, columns in parts.items()}
         for pk, whole in wholes.items():
             series_blocks += _series_blocks(pk, whole, bounds)
-        if completes_block and run_pk in ascending:
-            extend_outlines(run_pk, wholes, steps, start, end // BLOCK * BLOCK)
+        if completes_block and run_pk in outlined:
+            if outlined[run_pk] < start:  # begun before there were these outlines
+                rebuild_outlines(run_pk, start)
+            rows = Outline.objects.filter(series__run=run_pk)
+            extend_outlines(rows, wholes, steps, start, end // BLOCK * BLOCK)
     insert(EventBlock, _EVENT_BLOCK, event_blocks)
     insert(SeriesBlock, _SERIES_BLOCK, series_blocks)
 
@@ -154,15 +152,9 @@ def _insert_series(fresh: Sequence[Series]) -> None:
         series.pk = keys[series.run_id, series.key]
 
 
-def series_columns(blocks: Any) -> Iterator[tuple[int, Column]]:
-    """The series and the values of each of *blocks*, in the order of their events."""
-    fields = ("pk", "series_id", "checksum", "first", "positions", "values", "kinds", "extras")
-    for pk, series, expected, *block in blocks.order_by("first").values_list(*fields).iterator():
-        yield series, unpack(f"metrics.SeriesBlock {pk}", expected, *block)
-
-
-def _write_timelines(additions: Sequence[Addition]) -> set[int]:
-    """Bring the timelines up to date; return the runs whose steps are still ascending."""
+def _write_timelines(additions: Sequence[Addition]) -> dict[int, int]:
+    """Bring the timelines up to date; return how far each run whose steps ascend is outlined."""
+    outlined = {}
     grown = [run_pk for run_pk, first, _ in additions if first]
     known = {t.run_id: t for t in Timeline.objects.filter(run__in=grown)} if grown else {}
     fresh = []
@@ -184,12 +176,15 @@ def _write_timelines(additions: Sequence[Addition]) -> set[int]:
             )
         if timeline.is_ascending:
             timeline.last_step = int(steps[-1])
+            outlined[run_pk] = timeline.outlined
+            timeline.outlined = timeline.count // BLOCK * BLOCK
         elif was_ascending and first:
+            timeline.outlined = 0
             forget_outlines(run_pk)
     insert(Timeline, _TIMELINE, map(attrgetter("run_id", *_TIMELINE[1:]), fresh))
     if old := [known[run_pk] for run_pk in grown if run_pk in known]:
         Timeline.objects.bulk_update(old, _TIMELINE[1:])
-    return {run_pk for run_pk, timeline in known.items() if timeline.is_ascending}
+    return outlined
 
 
 def _series_blocks(series_pk: int, whole: Column, bounds: list[tuple[int, int]]) -> Iterator[tuple]:
@@ -211,10 +206,14 @@ def clear(run_pk: int) -> None:
 
 
 def _bounds(start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The blocks that cover the events from *start* (a multiple of TAIL) up to *end*."""
+    """The blocks that cover the events from *start* (a multiple of TAIL) up to *end*.
+
+    What follows the last full block is one block up to a multiple of TAIL, and a last small one.
+    """
     while start < end:
-        full = start % BLOCK == 0 and start + BLOCK <= end
-        stop = start + BLOCK if full else min(start + TAIL, end)
+        stop = start + BLOCK if start % BLOCK == 0 else end
+        if stop > end or start % BLOCK:
+            stop = end // TAIL * TAIL if end - start >= TAIL else end
         yield start, stop
         start = stop
 
@@ -245,7 +244,7 @@ _STATISTICS = [
     *("min_value", "min_step", "max_value", "max_step"),
 ]
 _SERIES = ("run", "key", *_STATISTICS)
-_TIMELINE = ("run", "count", "is_ascending", "last_step")
+_TIMELINE = ("run", "count", "is_ascending", "last_step", "outlined")
 _EVENT_BLOCK = (
     *("run", "first", "count", "steps", "times"),
     *("low_step", "high_step", "checksum"),
@@ -290,7 +289,12 @@ def _with_rewritten(run_pk: int, start: int, first: int, events: Events) -> tupl
     if start == first:
         return events.steps, events.times
     rewritten = EventBlock.objects.filter(run=run_pk, first__gte=start)
-    old = list(rewritten.order_by("first").values_list("steps", "times"))
+    old = []
+    for pk, expected, *packed in rewritten.order_by("first").values_list(
+        "pk", "checksum", "steps", "times"
+    ):
+        verify(f"metrics.EventBlock {pk}", expected, *packed)
+        old.append(packed)
     rewritten.delete()
     return (
         np.concatenate([*(np.frombuffer(s, "<i8") for s, _ in old), events.steps]),

@@ -1,6 +1,9 @@
 import os
 from typing import Any
 
+from . import memory
+
+memory.keep_flat()
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.local")
 
 from django.core.asgi import get_asgi_application

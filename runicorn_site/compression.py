@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import zlib
+from collections.abc import Iterator
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -17,7 +19,7 @@ LARGEST_ON_LOOPBACK = 2**20
 
 
 def compression(get_response: Any) -> Any:
-    """Middleware: gzip for JSON of the API. What is streamed goes out as it is made."""
+    """Middleware: gzip for JSON of the API. What is streamed compresses itself (``gzipped``)."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response: HttpResponse = get_response(request)
@@ -30,6 +32,20 @@ def compression(get_response: Any) -> Any:
         return response
 
     return middleware
+
+
+def wants_gzip(request: HttpRequest, content_type: str) -> bool:
+    """Whether an answer longer than ``LARGEST_ON_LOOPBACK`` should be compressed on its way."""
+    takes_it = "gzip" in request.headers.get("Accept-Encoding", "")
+    return "json" in content_type and takes_it and not is_from_this_machine(request)
+
+
+def gzipped(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    packer = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    for chunk in chunks:
+        if packed := packer.compress(chunk):
+            yield packed
+    yield packer.flush()
 
 
 def _is_worth_it(request: HttpRequest, response: HttpResponse) -> bool:

@@ -8,9 +8,17 @@ from typing import Any
 from django.core.exceptions import DisallowedHost, RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
-from rest_framework.exceptions import ErrorDetail, MethodNotAllowed, NotFound, ValidationError
+from rest_framework.exceptions import (
+    APIException,
+    ErrorDetail,
+    MethodNotAllowed,
+    NotFound,
+    ValidationError,
+)
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
+
+from metrics.exceptions import CorruptBlock
 
 from .exceptions import InvalidInput, TooLarge
 
@@ -29,6 +37,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         error = NotFound(NOT_FOUND) if method in ("GET", "HEAD") else _method_not_allowed(context)
     elif isinstance(error, RequestDataTooBig):
         error = TooLarge()
+    elif isinstance(error, CorruptBlock):
+        error = APIException(f"{error} The run has no folder to read it from again.")
     response = drf_exception_handler(error, context)
     if response is not None:
         if isinstance(error, InvalidInput):

@@ -17,6 +17,7 @@ from typing import BinaryIO
 from django.conf import settings
 from django.db import IntegrityError, OperationalError, transaction
 
+from metrics.exceptions import CorruptBlock
 from metrics.rows import insert
 from runicorn import layout
 
@@ -44,8 +45,18 @@ _NAMES = frozenset(layout.DOCUMENTS + layout.STREAMS)
 def take_in(directory: str) -> bool:
     """Bring the run in *directory* (relative to the storage root) up to date with its files.
 
-    Returns whether more is left to read. A folder that is gone takes its row with it.
+    Returns whether more is left to read. A folder that is gone takes its row with it. Where what
+    was known is found damaged, all of it is read anew.
     """
+    try:
+        return _take_in(directory)
+    except CorruptBlock as error:
+        logger.error("%s: %s The run is read anew from its folder.", directory, error)
+        read_anew(Run.objects.get(directory=directory))
+        return False
+
+
+def _take_in(directory: str) -> bool:
     run = Run.objects.filter(directory=directory).first()
     if run is None:
         return bool(take_in_new([directory]))
@@ -72,10 +83,12 @@ def take_in_new(directories: Iterable[str]) -> list[str]:
     Raises whatever stands in the way of one of them, and has then taken in none.
     """
     changes = []
+    directories = list(directories)
+    piece = max(PIECE // 16, PIECE * 2 // max(1, len(directories)))
     for directory in directories:
         path = settings.RUNICORN_STORAGE_ROOT / directory
         if (files := _look(path)) is not None:
-            changes.append(_read(_new_run(directory, files["."]), path, files, {}))
+            changes.append(_read(_new_run(directory, files["."]), path, files, {}, piece))
     try:
         with transaction.atomic():
             _write(changes)
@@ -90,6 +103,9 @@ def refresh(run: Run | None) -> Run | None:
         return run
     for fetch in before_reading:
         fetch(run.directory)
+    files = _look(settings.RUNICORN_STORAGE_ROOT / run.directory)
+    if files is not None and not _changed(run, files):
+        return run
     deadline = time.monotonic() + REFRESH_SECONDS
     try:
         while take_in(run.directory) and time.monotonic() < deadline:
@@ -99,8 +115,18 @@ def refresh(run: Run | None) -> Run | None:
     return Run.objects.filter(pk=run.pk).first()
 
 
+def has_events(run: Run) -> bool:
+    """Whether the run's metrics file is there to be read."""
+    if run.directory is None:
+        return False
+    return (settings.RUNICORN_STORAGE_ROOT / run.directory / layout.EVENTS).is_file()
+
+
 def read_anew(run: Run) -> None:
-    """Forget what was read from the run's metrics file, and read all of it again."""
+    """Forget what was read from the run's metrics file, and read all of it again.
+
+    In one transaction: nobody is answered from the half of it.
+    """
     with transaction.atomic():
         locked = Run.objects.select_for_update().get(pk=run.pk)
         for file in locked.files.filter(name=layout.EVENTS):
@@ -108,8 +134,8 @@ def read_anew(run: Run) -> None:
             file.mtime_ns = 0
             file.save()
         locked.save()
-    while take_in(run.directory or ""):
-        pass
+        while _take_in(run.directory or ""):
+            pass
 
 
 def _look(path: Path) -> dict[str, os.stat_result] | None:
@@ -173,9 +199,16 @@ class Change:
 
 
 def _read(
-    run: Run, path: Path, files: dict[str, os.stat_result], known: dict[str, RunFile]
+    run: Run,
+    path: Path,
+    files: dict[str, os.stat_result],
+    known: dict[str, RunFile],
+    most: int = PIECE,
 ) -> Change:
-    """Read what differs from *known*; the caller holds *run* locked, or it is not written yet."""
+    """Read what differs from *known*, of each growing file *most* bytes.
+
+    The caller holds *run* locked, or it is not written yet.
+    """
     change = Change(run)
     if run.directory_mtime != files["."].st_mtime:
         is_dated_by_folder = run.created_time == run.directory_mtime
@@ -195,7 +228,7 @@ def _read(
         if name == "." or (name in known and _mark_of(file) == _mark(info)):
             continue
         if name in layout.STREAMS:
-            piece, is_whole = _read_stream(run, file, path / name, info)
+            piece, is_whole = _read_stream(run, file, path / name, info, most)
             change.pieces.append(piece)
             change.has_more |= not is_whole
         else:
@@ -261,7 +294,7 @@ def _read_document(run: Run, file: RunFile, path: Path) -> bool:
 
 
 def _read_stream(
-    run: Run, file: RunFile, path: Path, info: os.stat_result
+    run: Run, file: RunFile, path: Path, info: os.stat_result, most: int
 ) -> tuple[ingest.Piece, bool]:
     """The next piece, and whether the end of the file was reached."""
     try:
@@ -272,13 +305,13 @@ def _read_stream(
         if file.offset and _was_replaced(file, handle, info):
             ingest.forget(run, file)
         handle.seek(file.offset)
-        data = handle.read(PIECE)
-        while len(data) >= PIECE and b"\n" not in data[-PIECE:] and len(data) < ingest.MAX_LINE:
-            if not (more := handle.read(PIECE)):
+        data = handle.read(most)
+        while len(data) >= most and b"\n" not in data[-most:] and len(data) < ingest.MAX_LINE:
+            if not (more := handle.read(most)):
                 break
             data += more
         piece = ingest.read(run, file, data)
-        return piece, file.offset + PIECE > handle.tell() and not handle.read(1)
+        return piece, file.offset + most > handle.tell() and not handle.read(1)
 
 
 def _was_replaced(file: RunFile, handle: BinaryIO, info: os.stat_result) -> bool:

@@ -164,13 +164,17 @@ class DownsampleQuery(serializers.Serializer):
     )
 
 
-class MetricsQuery(DownsampleQuery):
-    since = serializers.RegexField(
+def since_field() -> serializers.Field:
+    return serializers.RegexField(
         r"^\d{1,18}\.\d{1,18}$",
         required=False,
         help_text="The cursor of an earlier answer (header `X-Cursor`): only what was logged "
         "after it is sent, with a new `cursor`. Rows of a step known already replace its cells.",
     )
+
+
+class MetricsQuery(DownsampleQuery):
+    since = since_field()
 
 
 class MetricTable(serializers.Serializer):

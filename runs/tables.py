@@ -4,117 +4,175 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import logging
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import orjson
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.http import parse_etags
 
 from metrics import read as metrics
-from metrics.columns import json_cells
-from metrics.exceptions import CorruptBlock
+from runicorn_site.compression import gzipped, wants_gzip
 from runicorn_site.rest import dump_json
 
-from . import arrow, folders
+from . import arrow
 from .models import Run
+from .repair import mended, repaired
 
-logger = logging.getLogger("runicorn.metrics")
+WHOLE_CELLS = 2**17
+"""A table of up to this many cells is sent at once, with its length; a larger one in pieces."""
 
-WHOLE_ROWS = 2 * metrics.PIECE
-"""A table of up to this many rows is sent at once, with its length; a longer one in pieces."""
+KEPT_ROWS = 5000
+"""A table of up to this many rows is kept for the next one who asks."""
 
 JSON = "application/json"
 COLUMNS = "application/vnd.runicorn.columns+json"
 """``{"columns": […], "data": [[…], …]}``: one list of cells a column."""
 
-Members = Callable[[metrics.Tables], dict[str, Any]]
+Members = Callable[[metrics.Tables, str], dict[str, Any]]
+"""What a table's JSON says beside its rows, by the table and the cursor behind it."""
 
 
 def table_answer(
     request: HttpRequest,
     run: Run,
-    read: Callable[[], metrics.Tables],
-    members: Members = lambda tables: {},
-    cursor: Callable[[Run], str] = lambda run: metrics.cursor(run.pk),
+    read: Callable[[Any], metrics.Tables],
+    members: Members = lambda tables, cursor: {},
+    state: Callable[[], Any] | None = None,
 ) -> HttpResponseBase:
-    """The table that *read* makes, with what *members* says once the rows are made.
+    """The table that *read* makes of *state*: how much there is to read, by default a timeline.
 
-    As JSON, JSON by columns, Arrow or Parquet, by the request's ``Accept``. It carries *cursor*,
-    which says how much there is to read, and an ETag that changes with it. A damaged block is
-    reported, and the run's metrics are read anew from its folder before the answer is.
+    As JSON, JSON by columns, Arrow or Parquet, by the request's ``Accept``. It carries the
+    ``cursor`` of the state, and an ETag that changes with it. A damaged block is reported and
+    mended, in the middle of a long answer too.
     """
     form = _form(request)
-    reached = cursor(run)  # before it is read: what comes in meanwhile is sent twice, not never
-    asked = hashlib.sha256(f"{request.get_full_path()} {form}".encode()).hexdigest()[:16]
-    tag = f'W/"{reached}-{asked}"'
-    if request.headers.get("If-None-Match") == tag:
-        answer: HttpResponseBase = HttpResponseNotModified()
+    state = state or partial(metrics.timeline, run.pk)
+    known = state()
+    cursor = known.cursor if known else "0.0"
+    tag = _tag(request, cursor, form)
+    answer: HttpResponseBase
+    if _is_known(request, tag):
+        answer = HttpResponseNotModified()
     else:
-        answer = repaired(run, lambda: _answer(request, form, read(), members))
+
+        def more(shown: metrics.Tables) -> dict[str, Any]:
+            return members(shown, cursor)
+
+        kept = kept_answers.get((str(settings.RUNICORN_STORAGE_ROOT), tag))
+        if kept is None:
+            fresh = [known]
+
+            def table() -> metrics.Tables:
+                return read(fresh.pop() if fresh else _up_to(known, state()))
+
+            tables = repaired(table)
+            unread = [tables]
+
+            def again() -> metrics.Tables:
+                """The table; made a second time, when what it would read of was mended."""
+                return unread.pop() if unread else table()
+
+            answer = _answer(request, form, tables, again, more, tag)
+        else:
+            answer = _whole(form, *kept, more)
     answer["ETag"] = tag
     answer["Cache-Control"] = "no-cache"
     answer["Vary"] = "Accept"
-    answer["X-Cursor"] = reached
+    answer["X-Cursor"] = cursor
     return answer
 
 
-def repaired(run: Run, work: Callable[[], Any]) -> Any:
-    """What *work* returns; where a block is damaged, once the run's folder was read anew."""
-    try:
-        return work()
-    except CorruptBlock as error:
-        logger.error("Run %s: %s It is read anew from its folder.", run.run_id, error)
-        if run.directory is None:
-            raise
-        folders.read_anew(run)
-        return work()
+@dataclass(frozen=True)
+class Reached:
+    """A state of which nothing is known but its cursor."""
+
+    cursor: str
+
+
+def _up_to(known: Any, now: Any) -> Any:
+    """A timeline, which another reading may have replaced by now, up to the same event."""
+    if isinstance(now, metrics.Timeline) and isinstance(known, metrics.Timeline):
+        now.count = min(now.count, known.count)
+    return now
 
 
 def _answer(
-    request: HttpRequest, form: str, tables: metrics.Tables, members: Members
+    request: HttpRequest,
+    form: str,
+    tables: metrics.Tables,
+    again: Callable[[], metrics.Tables],
+    more: Callable[[metrics.Tables], dict[str, Any]],
+    tag: str,
 ) -> HttpResponseBase:
-    headers: dict[str, int | float] = {"X-Total-Count": tables.total}
-    if tables.last is not None:
-        headers["X-Last-Step"] = tables.last
-    if form == COLUMNS:
-        answer: HttpResponseBase = HttpResponse(_by_columns(tables, members), content_type=COLUMNS)
-    elif form == JSON and tables.rows <= WHOLE_ROWS:
-        answer = HttpResponse(b"".join(table_json(tables, members)), content_type=JSON)
-    elif form == JSON:
-        answer = streamed(request, table_json(tables, members), content_type=JSON)
+    if form in (JSON, COLUMNS):
+        parts = _rows if form == JSON else _columns
+        body = mended(lambda: parts(again()))
+        if tables.rows * len(tables.columns) <= WHOLE_CELLS:
+            # The pieces come first: making them may change what is known of the rows.
+            content = b"".join(body)
+            shown = replace(tables, pieces=iter(()))
+            if tables.rows <= KEPT_ROWS:
+                kept_answers.keep((str(settings.RUNICORN_STORAGE_ROOT), tag), (content, shown))
+            return _whole(form, content, shown, more)
+        chunks = itertools.chain(body, (_ending(more(tables)) for _ in "1"))
+        answer: HttpResponseBase = streamed(request, chunks, content_type=form)
     else:
-        answer = streamed(request, arrow.table(tables, form), content_type=form)
-    headers["X-Row-Count"] = tables.rows
-    for name, value in headers.items():
-        answer[name] = str(value)
+        whole = replace(tables, pieces=mended(lambda: again().pieces))
+        answer = streamed(request, arrow.table(whole, form), content_type=form)
+    return _counted(answer, tables)
+
+
+def _whole(
+    form: str,
+    content: bytes,
+    shown: metrics.Tables,
+    more: Callable[[metrics.Tables], dict[str, Any]],
+) -> HttpResponseBase:
+    return _counted(HttpResponse(content + _ending(more(shown)), content_type=form), shown)
+
+
+def _counted(answer: HttpResponseBase, tables: metrics.Tables) -> HttpResponseBase:
+    answer["X-Total-Count"] = str(tables.total)
+    answer["X-Row-Count"] = str(tables.rows)
+    if tables.last is not None:
+        answer["X-Last-Step"] = str(tables.last)
     return answer
 
 
-def table_json(tables: metrics.Tables, members: Members = lambda tables: {}) -> Iterator[bytes]:
+def _rows(tables: metrics.Tables) -> Iterator[bytes]:
+    """The table as JSON up to what `_ending` says."""
     yield b'{"columns":%b,"rows":[' % dump_json(tables.columns)
     is_first = True
     for piece in tables.pieces:
-        if len(piece):
-            yield (b"" if is_first else b",") + piece.json_rows()
+        yield (b"" if is_first else b",") + piece.json_rows() if len(piece) else b""
+        is_first = is_first and not len(piece)
+
+
+def _columns(tables: metrics.Tables) -> Iterator[bytes]:
+    """The same by columns, one after the other, a piece of its cells at a time."""
+    columns = tables.by_column()
+    yield b'{"columns":%b,"data":[' % dump_json([name for name, _ in columns])
+    for number, (_, pieces) in enumerate(columns):
+        yield b",[" if number else b"["
+        is_first = True
+        for cells in pieces:
+            yield (b"" if is_first else b",") + cells
             is_first = False
-    more = members(tables)
-    yield b"]%b" % (b"," + dump_json(more)[1:] if more else b"}")
+        yield b"]"
 
 
-def _by_columns(tables: metrics.Tables, members: Members) -> bytes:
-    table = tables.whole()
-    cells = []
-    if table is not None and tables.columns:
-        columns = [json_cells(table.places), *(c.to_json() for c in table.cells.values())]
-        cells = [b"[%b]" % b",".join(column) for column in columns]
-    head = {"columns": [table.axis, *table.cells] if table is not None else []}
-    more = dump_json(head | members(tables))[1:]
-    return b'{"data":[%b],%b' % (b",".join(cells), more)
+def _ending(members: dict[str, Any]) -> bytes:
+    return b"]%b" % (b"," + dump_json(members)[1:] if members else b"}")
 
 
 def _form(request: HttpRequest) -> str:
@@ -124,6 +182,49 @@ def _form(request: HttpRequest) -> str:
         if name in (JSON, COLUMNS, arrow.STREAM, arrow.PARQUET):
             return name
     return JSON
+
+
+def _tag(request: HttpRequest, cursor: str, form: str) -> str:
+    asked = f"{request.get_full_path()} {form}".encode()
+    return f'W/"{cursor}-{hashlib.sha256(asked).hexdigest()[:16]}"'
+
+
+def _is_known(request: HttpRequest, tag: str) -> bool:
+    """Whether the client has the answer with this tag (weak comparison, RFC 9110)."""
+    tags = parse_etags(request.headers.get("If-None-Match", ""))
+    return "*" in tags or tag.removeprefix("W/") in (each.removeprefix("W/") for each in tags)
+
+
+class KeptAnswers:
+    """Short answers that were made lately, by what was asked of which state of a run.
+
+    A chart that is opened again, or by somebody else, costs no more than finding out that nothing
+    is new. Bounded by bytes; safe between threads.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes
+        self._bytes = 0
+        self._answers: OrderedDict[Any, tuple[bytes, metrics.Tables]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Any) -> tuple[bytes, metrics.Tables] | None:
+        with self._lock:
+            if key in self._answers:
+                self._answers.move_to_end(key)
+            return self._answers.get(key)
+
+    def keep(self, key: Any, answer: tuple[bytes, metrics.Tables]) -> None:
+        with self._lock:
+            if key not in self._answers and len(answer[0]) <= self._most // 8:
+                self._answers[key] = answer
+                self._bytes += len(answer[0])
+            while self._bytes > self._most:
+                _, (content, _) = self._answers.popitem(last=False)
+                self._bytes -= len(content)
+
+
+kept_answers = KeptAnswers(8 * 2**20)
 
 
 def numbers_answer(data: dict[str, Any]) -> HttpResponse:
@@ -146,11 +247,17 @@ def streamed(
     The first piece is made at once: what goes wrong at the start is still an ordinary error.
     """
     chunks = itertools.chain([next(chunks, b"")], chunks)
+    is_compressed = wants_gzip(request, content_type)
+    if is_compressed:
+        chunks = gzipped(chunks)
     # What REST framework wraps is an ASGIRequest where there is an event loop to keep free.
     is_async = isinstance(getattr(request, "_request", request), ASGIRequest)
-    return StreamingHttpResponse(
+    answer = StreamingHttpResponse(
         _off_the_loop(chunks) if is_async else chunks, content_type=content_type
     )
+    if is_compressed:
+        answer["Content-Encoding"] = "gzip"
+    return answer
 
 
 async def _off_the_loop(chunks: Iterator[bytes]) -> Any:

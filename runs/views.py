@@ -20,7 +20,7 @@ from runicorn_site.rest import json_object
 from . import actions, folders, freshness, serializers, system
 from .models import Run
 from .querysets import RunQuerySet
-from .tables import table_answer
+from .tables import Reached, table_answer
 
 MOST_RUNS = 100
 """How many runs one request may delete or restore."""
@@ -197,35 +197,30 @@ class MetricsView(RunView):
     """Shared by the tables: what the query string may ask for, and in which form it goes out."""
 
     def table(
-        self, request: Request, run_id: str, read: Callable[[Run, int], metrics.Tables]
+        self, request: Request, run_id: str, read: Callable[[Run, Any, str | None], metrics.Tables]
     ) -> HttpResponseBase:
         asked = serializers.MetricsQuery(data=request.query_params.dict())
         asked.is_valid(raise_exception=True)
         points, since = asked.validated_data.get("downsample"), asked.validated_data.get("since")
         run = self.run(run_id)
-        reached = self.cursor(run)
 
-        def tables() -> metrics.Tables:
-            found = read(run, self.known(run, since) if since else 0)
+        def tables(known: Any) -> metrics.Tables:
+            found = read(run, known, since)
             return found.thinned(points) if points else found
 
-        def members(shown: metrics.Tables) -> dict[str, Any]:
+        def members(shown: metrics.Tables, cursor: str) -> dict[str, Any]:
             more: dict[str, Any] = {}
             if points:
                 more |= {"total": shown.total, "sampled": shown.rows}
             if since:
-                more["cursor"] = reached
+                more["cursor"] = cursor
             return more
 
-        return table_answer(request, run, tables, members, self.cursor)
+        return table_answer(request, run, tables, members, lambda: self.state(run))
 
-    def cursor(self, run: Run) -> str:
-        """Where a client that has read everything so far goes on."""
-        return metrics.cursor(run.pk)
-
-    def known(self, run: Run, since: str) -> int:
-        """How much the cursor *since* says is known; the second argument of *read*."""
-        return metrics.events_after(run.pk, since)
+    def state(self, run: Run) -> Any:
+        """How much there is to read, with a ``cursor``; the second argument of *read*."""
+        return metrics.timeline(run.pk)
 
 
 @extend_schema(tags=["metrics"])
@@ -237,7 +232,7 @@ class Metrics(MetricsView):
     )
     def get(self, request: Request, run_id: str) -> HttpResponseBase:
         """What the run logged, one row a moment, in seconds since its first event."""
-        return self.table(request, run_id, lambda run, _: metrics.by_time(run.pk))
+        return self.table(request, run_id, lambda run, *_: metrics.by_time(run.pk))
 
 
 @extend_schema(tags=["metrics"])
@@ -249,7 +244,12 @@ class MetricsByStep(MetricsView):
     )
     def get(self, request: Request, run_id: str) -> HttpResponseBase:
         """What the run logged, one row a step; of repeated values at a step the last counts."""
-        return self.table(request, run_id, lambda run, after: metrics.by_step(run.pk, after=after))
+
+        def read(run: Run, known: metrics.Timeline | None, since: str | None) -> metrics.Tables:
+            after = metrics.events_after(known, since) if since else 0
+            return metrics.by_step(run.pk, known=known, after=after)
+
+        return self.table(request, run_id, read)
 
 
 @extend_schema(tags=["metrics"])
@@ -265,13 +265,14 @@ class SystemMetrics(MetricsView):
         Processors, memory, disks, network and GPUs, in per cent, MiB, MiB/s, °C and watts, as the
         names of the columns say. Empty for a run that was not sampled.
         """
-        return self.table(request, run_id, system.table)
 
-    def cursor(self, run: Run) -> str:
-        return system.cursor(run)
+        def read(run: Run, _: Reached, since: str | None) -> metrics.Tables:
+            return system.table(run, system.bytes_before(run, since) if since else 0)
 
-    def known(self, run: Run, since: str) -> int:
-        return system.bytes_before(run, since)
+        return self.table(request, run_id, read)
+
+    def state(self, run: Run) -> Any:
+        return Reached(system.cursor(run))
 
 
 @extend_schema(tags=["metrics"])

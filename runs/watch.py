@@ -21,6 +21,7 @@ from django.conf import settings
 from django.db import OperationalError, close_old_connections, transaction
 
 from runicorn import layout
+from runicorn_site import memory
 
 from . import actions, folders, live, progress, querysets, tags
 from .models import Run, RunFile
@@ -137,6 +138,7 @@ class Intake(threading.Thread):
                         self._counted = progress.current.found
                     if progress.current.state == "scanning":
                         progress.current.state = "watching"
+                        memory.trim()
                         self._tell()
                     if now >= next_check:
                         actions.check_processes(Run.objects.active().running())

@@ -17,6 +17,7 @@ from runicorn import layout
 from runicorn_site import charts
 from runs import display, logs, system
 from runs.models import Run
+from runs.repair import repaired
 
 register = template.Library()
 
@@ -66,7 +67,7 @@ def run_charts(run: Run, *, points: int = 300, all_of_them: bool = False) -> dic
 
 
 def _chart(run: Run, series: Series, points: int) -> Chart:
-    steps, values = metrics.curve(run.pk, series.key, points)
+    steps, values = repaired(lambda: metrics.curve(run.pk, series.key, points))
     svg = charts.line_chart(steps, values, label=series.key)
     return Chart(
         series.key,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, cast
 
 from django.http.response import HttpResponseBase
@@ -13,14 +14,14 @@ from rest_framework import generics
 from rest_framework.request import Request
 
 from metrics import read as metrics
-from metrics.exceptions import CorruptBlock
 from runicorn_site.rest import json_object
 
-from .. import arrow, folders
+from .. import arrow
 from ..filters import RunFilter
 from ..models import Run
 from ..querysets import RunQuerySet
-from ..tables import logger, numbers_answer, streamed
+from ..repair import repaired
+from ..tables import numbers_answer, streamed
 from . import serializers
 from .views import V2View
 
@@ -37,17 +38,6 @@ class ManyRunsView(V2View, generics.GenericAPIView):
         return cast(RunQuerySet, self.filter_queryset(self.runs()))
 
 
-def all_repaired(runs: RunQuerySet, work: Any) -> Any:
-    """What *work* returns; a damaged block has the folders of *runs* read anew first."""
-    try:
-        return work()
-    except CorruptBlock as error:
-        logger.error("%s The runs asked for are read anew from their folders.", error)
-        for run in runs.exclude(directory=None):
-            folders.read_anew(run)
-        return work()
-
-
 @extend_schema(tags=["v2-metrics"])
 class Query(V2View):
     @extend_schema(
@@ -62,8 +52,7 @@ class Query(V2View):
         asked = parsed.validated_data
         runs = self.runs().active().filter(run_id__in=asked["run_ids"])
         ids = dict(runs.values_list("pk", "run_id"))
-        found = all_repaired(
-            runs,
+        found = repaired(
             lambda: metrics.curves(
                 list(ids),
                 asked.get("metrics"),
@@ -98,8 +87,7 @@ class Statistics(ManyRunsView):
         """Mean, deviation, lowest and highest value by step, over all runs of the filters."""
         asked = self.asked(serializers.StatisticsQuery)
         runs = self.filtered()
-        found = all_repaired(
-            runs,
+        found = repaired(
             lambda: metrics.statistics(
                 runs.order_by().values("pk"),
                 asked["metric"],
@@ -149,5 +137,6 @@ class Export(ManyRunsView):
 def _series(runs: RunQuerySet, names: list[str] | None) -> Iterator[tuple[str, str, Any, Any]]:
     for pk, run_id in list(runs.values_list("pk", "run_id")):
         for key in metrics.number_keys(pk, names):
-            curve = metrics.curves([pk], [key], points=None)[pk, key]
-            yield run_id, key, curve.steps, curve.values
+            curve = repaired(partial(metrics.curves, [pk], [key], points=None)).get((pk, key))
+            if curve is not None:
+                yield run_id, key, curve.steps, curve.values

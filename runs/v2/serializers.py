@@ -12,6 +12,8 @@ from metrics.read import EVERYTHING, Range
 from runicorn import layout
 from runicorn_site.exceptions import InvalidInput
 
+from ..serializers import since_field
+
 ORDERS = {
     "created_at": "created_time",
     "updated_at": "updated_at",
@@ -84,6 +86,8 @@ class FastQuery(serializers.Serializer):
         help_text="How many rows at most. The first and the last are kept, and of each metric "
         "the lowest and highest value of every stretch: its extremes are exact.",
     )
+
+    since = since_field()
 
     def validate_downsample(self, value: int) -> int:
         if value < 1:

@@ -27,7 +27,8 @@ from ..filters import RunFilter
 from ..fulltext import MANY
 from ..models import Run
 from ..querysets import RunQuerySet
-from ..tables import repaired, table_answer
+from ..repair import repaired
+from ..tables import table_answer
 from ..views import RunView
 from . import serializers
 
@@ -120,7 +121,7 @@ class ExperimentDetail(V2View):
         """One run, also if it is in the recycle bin, and what it logged in short."""
         run = self.experiment(run_id)
         row = Run.objects.filter(pk=run.pk).values_list(*serializers.SHOWN).get()
-        logged = repaired(run, lambda: metrics.overview(run.pk))
+        logged = repaired(lambda: metrics.overview(run.pk))
         return Response(
             {
                 "experiment": serializers.experiment(row),
@@ -154,14 +155,16 @@ class FastMetrics(V2View):
         asked = self.asked(serializers.FastQuery)
         steps = serializers.step_range(asked["step_range"])
         names = asked["metric_names"].split(",") if asked["metric_names"] else None
-        points = asked.get("downsample")
+        points, since = asked.get("downsample"), asked.get("since")
         run = self.experiment(run_id)
 
-        def read() -> metrics.Tables:
+        def read(known: metrics.Timeline | None) -> metrics.Tables:
+            after = metrics.events_after(known, since) if since else 0
+            chosen: dict[str, Any] = {"keys": names, "steps": steps, "after": after, "known": known}
             if points is None:
-                tables = metrics.by_step(run.pk, keys=names, steps=steps, numbers=True)
+                tables = metrics.by_step(run.pk, numbers=True, **chosen)
             else:
-                tables = metrics.sampled_by_step(run.pk, points, keys=names, steps=steps)
+                tables = metrics.sampled_by_step(run.pk, points, **chosen)
             if names is not None and tables.columns:
                 tables.columns = [tables.columns[0], *names]
             return tables
@@ -170,7 +173,7 @@ class FastMetrics(V2View):
             request,
             run,
             read,
-            lambda shown: {
+            lambda shown, cursor: {
                 "query_time_ms": self.took(),
                 "total_points": shown.rows,
                 "applied_filters": {
@@ -178,6 +181,7 @@ class FastMetrics(V2View):
                     "step_range": list(steps) if asked["step_range"] else None,
                     "downsampled": shown.rows < shown.total,
                 },
+                **({"cursor": cursor} if since else {}),
             },
         )
 

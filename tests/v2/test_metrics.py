@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import math
 import statistics
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from metrics import read
-from metrics.models import EventBlock, Outline, Series, SeriesBlock
+from metrics.models import EventBlock, Outline, Series, SeriesBlock, Timeline
 
 STREAM = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
@@ -58,7 +59,7 @@ def test_a_very_long_run_is_sampled_by_its_outlines(api, root):
     run = root.run()
     run.log(*wave(200_000, acc=0.5, lr=0.1))
     root.scan()
-    assert set(Outline.objects.values_list("level", flat=True)) == {1, 2}
+    assert set(Outline.objects.values_list("level", flat=True)) == {1, 2, 3}
     EventBlock.objects.filter(first__gt=8192, first__lt=40_000).delete()
     one = api.get(f"/v2/experiments/{run.id}/metrics/fast?downsample=500&metric_names=loss")
     assert extremes(one) == (-7.25, 9.5)
@@ -207,22 +208,148 @@ def test_statistics_are_over_all_runs(api, root):
     api.get("/v2/metrics/statistics", status=400)
 
 
-@pytest.mark.parametrize("model", [SeriesBlock, EventBlock, Outline])
-def test_a_damaged_block_is_reported_and_read_anew(api, long_run, model, caplog):
-    field = "steps" if model is EventBlock else "values"
-    block = model.objects.order_by("first").first()
-    before = api.post("/v2/metrics/query", {"run_ids": [long_run.id], "points": 40})["series"]
+def damage(block: Any) -> None:
+    field = "steps" if isinstance(block, EventBlock) else "values"
     data = bytearray(getattr(block, field))
     data[7] ^= 0x40
-    model.objects.filter(pk=block.pk).update(**{field: bytes(data)})
+    type(block).objects.filter(pk=block.pk).update(**{field: bytes(data)})
+
+
+@pytest.mark.parametrize("model", [SeriesBlock, EventBlock, Outline])
+def test_a_damaged_block_is_reported_and_read_anew(api, long_run, model, caplog):
+    question = {"run_ids": [long_run.id], "points": 40}
+    before = api.post("/v2/metrics/query", question)["series"]
+    blocks = model.objects.filter(first__gt=0) if model is not Outline else Outline.objects.all()
+    block = blocks.order_by("first").last()
     if model is Outline:
-        after = api.post("/v2/metrics/query", {"run_ids": [long_run.id], "points": 40})["series"]
+        block = Outline.objects.filter(level=2, series__key="loss").get()
+    damage(block)
+    if model is Outline:
+        after = api.post("/v2/metrics/query", question)["series"]
         assert after == before
     else:
         answer = api.get(f"/runs/{long_run.id}/metrics_step")
         assert [row["loss"] for row in answer["rows"]] == [row["loss"] for row in wave(70_000)]
     assert f"metrics.{model.__name__} {block.pk}" in caplog.text
     assert not model.objects.filter(pk=block.pk).exists()
+
+
+@pytest.mark.parametrize("route", ["metrics_step", "metrics"])
+@pytest.mark.parametrize("form", ["application/json", COLUMNS, STREAM])
+def test_damage_in_the_middle_of_a_long_answer_is_mended_on_the_way(
+    api, root, monkeypatch, form, route, caplog
+):
+    monkeypatch.setattr("runs.tables.WHOLE_CELLS", 1000)  # so that it is sent in pieces
+    run = root.run()
+    run.log(*wave(50_000))
+    root.scan()
+    path, headers = f"/api/runs/{run.id}/{route}", {"Accept": form}
+    before = api.client.get(path, headers=headers).getvalue()
+    block = SeriesBlock.objects.get(series__key="loss", first=8 * 4096)
+    damage(block)
+    assert api.client.get(path, headers=headers).getvalue() == before
+    assert f"metrics.SeriesBlock {block.pk}" in caplog.text
+    assert not SeriesBlock.objects.filter(pk=block.pk).exists()
+
+
+def test_damage_at_the_growing_end_is_found_before_more_is_written(api, root, caplog):
+    run = root.run()
+    run.log(*wave(300))
+    root.scan()
+    for model in (EventBlock, SeriesBlock):
+        block = model.objects.order_by("first").last()
+        damage(block)
+        run.log(*wave(1, start=301 + len(caplog.records)))
+        root.scan()
+        assert f"metrics.{model.__name__} {block.pk}" in caplog.text
+    rows = api.get(f"/runs/{run.id}/metrics_step")["rows"]
+    assert [row["loss"] for row in rows[:300]] == [row["loss"] for row in wave(300)]
+    assert [row["global_step"] for row in rows] == list(range(1, 303))
+
+
+def test_damage_without_a_folder_to_read_from_is_named(api, root):
+    run = root.run()
+    run.log(*wave(10))
+    root.scan()
+    run.events.unlink()
+    run.events.mkdir()  # the run stays, its events cannot be read
+    block = SeriesBlock.objects.get(series__key="loss")
+    damage(block)
+    question = {"run_ids": [run.id], "metrics": ["loss"]}
+    assert (
+        str(block)
+        and f"SeriesBlock {block.pk}"
+        in api.post("/v2/metrics/query", question, status=500)["detail"]
+    )
+
+
+def test_a_long_run_from_before_its_outlines_gets_them_when_it_grows(api, root):
+    run = root.run()
+    run.log(*wave(30_000))
+    root.scan()
+    Outline.objects.all().delete()
+    Timeline.objects.update(outlined=0)
+    question = {"run_ids": [run.id], "metrics": ["loss"], "points": 100}
+    curve = api.post("/v2/metrics/query", question)["series"][0]
+    assert (min(curve["values"]), max(curve["values"])) == (-7.25, 9.5)
+    run.log(*wave(4000, start=30_001))
+    root.scan()
+    assert Timeline.objects.get().outlined == 34_000 // 4096 * 4096
+    SeriesBlock.objects.filter(series__key="loss", first__lt=28_672).delete()
+    curve = api.post("/v2/metrics/query", question)["series"][0]
+    assert (min(curve["values"]), max(curve["values"])) == (-7.25, 9.5)
+    assert curve["steps"] == sorted(curve["steps"]) and curve["steps"][0] == 1
+
+
+def test_a_metric_logged_rarely_keeps_all_its_points_in_a_long_run(api, root):
+    run = root.run()
+    rows = wave(40_000)
+    for row in rows[5000:5500:50]:
+        row["val"] = row["global_step"] / 7
+    run.log(*rows)
+    root.scan()
+    question = {"run_ids": [run.id], "metrics": ["val"], "points": 100}
+    curve = api.post("/v2/metrics/query", question)["series"][0]
+    assert curve["steps"] == list(range(5001, 5501, 50)) and curve["total"] == 10
+
+
+@pytest.mark.parametrize("asked", ["", "&downsample=5", "&metric_names=loss&downsample=1000"])
+def test_fast_too_sends_only_what_is_new(api, root, asked):
+    run = root.run()
+    run.log(*wave(10))
+    root.scan()
+    path = f"/v2/experiments/{run.id}/metrics/fast?"
+    cursor = api.client.get(f"/api{path}{asked}")["X-Cursor"]
+    run.log(*wave(3, start=11))
+    more = api.get(f"{path}since={cursor}{asked}")
+    assert [row["global_step"] for row in more["rows"]] == [11, 12, 13]
+    assert api.get(f"{path}since={more['cursor']}{asked}")["rows"] == []
+    assert api.get(f"{path}since=x{asked}", status=400)["errors"][0]["loc"] == ["query", "since"]
+
+
+def test_the_same_question_has_the_same_answer_until_something_is_new(api, long_run):
+    path = f"/api/v2/experiments/{long_run.id}/metrics/fast?downsample=50&metric_names=loss"
+    first, again = api.client.get(path), api.client.get(path)
+    assert first.json()["rows"] == again.json()["rows"] and first["ETag"] == again["ETag"]
+    for tags in (first["ETag"], f'"x", {first["ETag"]}', first["ETag"].removeprefix("W/"), "*"):
+        assert api.client.get(path, headers={"If-None-Match": tags}).status_code == 304
+    long_run.log({"loss": 99.0, "global_step": 70_001})
+    new = api.client.get(path, headers={"If-None-Match": first["ETag"]})
+    assert new.json()["rows"][-1]["loss"] == 99.0 and new["ETag"] != first["ETag"]
+
+
+def test_long_answers_are_compressed_for_other_machines_only(api, root, monkeypatch):
+    monkeypatch.setattr("runs.tables.WHOLE_CELLS", 1000)
+    run = root.run()
+    run.log(*wave(20_000))
+    root.scan()
+    path = f"/api/runs/{run.id}/metrics_step"
+    headers = {"Accept-Encoding": "gzip", "Host": "localhost"}
+    here = api.client.get(path, headers=headers)
+    assert "Content-Encoding" not in here
+    there = api.client.get(path, headers=headers, REMOTE_ADDR="192.0.2.7")
+    assert there["Content-Encoding"] == "gzip" and there["ETag"] == here["ETag"]
+    assert gzip.decompress(there.getvalue()) == here.getvalue()
 
 
 def test_steps_that_go_back_have_no_outlines_and_the_last_value_wins(api, root):

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import connection
 
+from runicorn_site import memory
 from runs import progress
 from runs.watch import Intake
 
@@ -20,6 +21,7 @@ class Command(BaseCommand):
     help = "The background worker: takes in the runs of the storage root until it is stopped."
 
     def handle(self, *args: Any, **options: Any) -> None:
+        memory.keep_flat()
         stopping = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopping.set())

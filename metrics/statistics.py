@@ -1,0 +1,113 @@
+"""Figures over many runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from django.db import models
+
+from .blocks import EVERYTHING, Range
+from .columns import Floats, Integers
+from .curves import curves
+from .models import Series
+from .sampling import thin_rows
+
+
+@dataclass
+class Spread:
+    """Mean, standard deviation (of the whole population), lowest and highest; 0 of nothing."""
+
+    mean: float = 0.0
+    deviation: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+
+
+def spread(values: Sequence[float]) -> Spread:
+    if not values:
+        return Spread()
+    numbers = np.array(values, np.float64)
+    return Spread(*(float(f(numbers)) for f in (np.mean, np.std, np.min, np.max)))
+
+
+def last_values(key: str, runs: Any) -> list[tuple[int, float]]:
+    """(run, last value) of the metric in each of *runs* (a queryset of keys) that has it."""
+    series = Series.objects.filter(key=key, run__in=runs, last_value__isnull=False)
+    return [
+        (run, value)
+        for run, value in series.values_list("run_id", "last_value")
+        if value is not None
+    ]
+
+
+def count_values(runs: Any) -> int:
+    """How many values *runs* (a queryset of keys) have logged."""
+    series = Series.objects.filter(run__in=runs) if runs.query.where else Series.objects.all()
+    return series.aggregate(total=models.Sum("count"))["total"] or 0
+
+
+@dataclass
+class Statistics:
+    """Over runs, by step: how many logged a number there, and how those are spread."""
+
+    runs: int
+    steps: Integers
+    count: Integers
+    mean: Floats
+    deviation: Floats
+    low: Floats
+    high: Floats
+
+
+def statistics(
+    runs: Any, key: str, *, steps: Range = EVERYTHING, points: int | None = None
+) -> Statistics:
+    """The metric *key* over all of *runs* (a queryset of keys), none left out.
+
+    One run is in memory at a time. ``deviation`` is that of the whole population. With *points*,
+    at most so many steps are shown, the extremes of mean, low and high among them; what is shown
+    is exact.
+    """
+    at, count = np.empty(0, np.int64), np.empty(0, np.int64)
+    mean, squares, low, high = (np.empty(0) for _ in range(4))
+    number = 0
+    series = Series.objects.filter(run__in=runs, key=key, number_count__gt=0)
+    for run_pk in list(series.values_list("run_id", flat=True)):
+        found = curves([run_pk], [key], steps=steps, points=None).get((run_pk, key))
+        if found is None:
+            continue
+        finite = np.isfinite(found.values)
+        new, values = found.steps[finite], found.values[finite]
+        number += bool(len(new))
+        if not np.array_equal(new, at):
+            together = np.union1d(at, new)
+            place = np.searchsorted(together, at)
+            count, mean, squares, low, high = (
+                _placed(column, place, len(together), fill)
+                for column, fill in (
+                    *((count, 0), (mean, 0), (squares, 0), (low, np.inf), (high, -np.inf)),
+                )
+            )
+            at = together
+        where = np.searchsorted(at, new)
+        # Welford: exact where a sum of squares would lose everything to rounding.
+        count[where] += 1
+        delta = values - mean[where]
+        mean[where] += delta / count[where]
+        squares[where] += delta * (values - mean[where])
+        low[where] = np.minimum(low[where], values)
+        high[where] = np.maximum(high[where], values)
+    kept = thin_rows([mean, low, high], len(at), points) if points else slice(None)
+    deviation = np.sqrt(squares / np.maximum(count, 1))
+    return Statistics(
+        number, at[kept], count[kept], mean[kept], deviation[kept], low[kept], high[kept]
+    )
+
+
+def _placed(column: Any, place: Integers, length: int, fill: float) -> Any:
+    placed = np.full(length, fill, column.dtype)
+    placed[place] = column
+    return placed
