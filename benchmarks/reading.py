@@ -1,19 +1,25 @@
-"""Charts and tables of long runs, beside Runicorn 0.4.0 and 0.7.2 and a plain numpy read.
+"""Charts and tables of long runs, beside Runicorn 0.4.0 and 0.7.2, MLflow and a plain numpy read.
 
     python benchmarks/reading.py [--steps 100000] [--metrics 5] [--long 1000000] [--no-peers]
 
 To reach: a table under twice numpy and orjson; 1,000 points of 100,000 x 5 under 15 ms, of
-1,000,000 under 10 ms warm and 40 ms cold; 20 runs x 10 metrics x 1,000 points under 100 ms.
+1,000,000 under 10 ms warm and 40 ms cold; 20 runs x 10 metrics x 1,000 points under 100 ms; under
+250 MB of memory. *warm*: the same question again. *new question*: another range of steps each
+time, so that no kept answer helps. *nothing*: an answer of a few bytes, which no request can beat.
+Our server is started again when all is taken in: its memory is that of serving. MLflow's points are
+written into its SQLite file, because its client would take most of an hour.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
+import sqlite3
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -85,11 +91,95 @@ def measure(running: Server, ids: dict[str, str], ours: bool) -> dict[str, float
             return f"/api/runs/{ids[run]}/metrics_step?downsample=1000"
 
         wide = fast("wide").replace("&metric_names=m0", "")
-        return {
+        new: dict[str, float] = {}
+        if ours:
+            starts = itertools.count(2)
+            end = f":{10**9}"
+            new = {
+                "nothing": median_ms(lambda: client.get("/api/health").read(), 15),
+                "wide, new": median_ms(
+                    lambda: client.get(f"{wide}&step_range={next(starts)}{end}").read(), 7
+                ),
+                "long, new": median_ms(
+                    lambda: client.get(f"{fast('long')}&step_range={next(starts)}{end}").read(), 7
+                ),
+            }
+        return new | {
             "table": ms(lambda: client.get(f"/api/runs/{ids['wide']}/metrics_step").read()),
             "wide": median_ms(lambda: client.get(wide).read(), 7),
             "cold": ms(lambda: client.get(fast("long")).read()),
             "long": median_ms(lambda: client.get(fast("long")).read(), 7),
+            "memory": running.peak_megabytes(),
+        }
+
+
+@contextmanager
+def taken_in(root: Path) -> Iterator[Server]:
+    with viewer(root) as running:
+        health = f"{running.url}/api/health"
+        wait_until(lambda: httpx.get(health).json()["intake"]["state"] == "watching")
+        yield running
+
+
+def measure_mlflow(folder: Path, steps: int, metrics: int, long: int) -> dict[str, float] | None:
+    """Its own paged history for the table, its sampled history for charts."""
+    python = peer("mlflow")
+    if python is None:
+        return None
+    database = folder / "mlflow.sqlite3"
+    command = [python, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{database}"]
+    with (
+        server([*command, "--port", "{port}", "--workers", "1"], "/health") as running,
+        httpx.Client(base_url=running.url, timeout=600) as client,
+    ):
+        made = client.post("/api/2.0/mlflow/runs/create", json={"experiment_id": "0"}).json
+        ids = {"wide": made()["run"]["info"]["run_id"]}
+        made = client.post("/api/2.0/mlflow/runs/create", json={"experiment_id": "0"}).json
+        ids["long"] = made()["run"]["info"]["run_id"]
+        with sqlite3.connect(database, timeout=60) as connection:
+            for name, keys, count in (("wide", metrics, steps), ("long", 1, long)):
+                connection.executemany(
+                    "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan)"
+                    " VALUES (?, ?, ?, ?, ?, 0)",
+                    (
+                        (
+                            f"m{i}",
+                            math.sin(step / 50),
+                            1_700_000_000_000 + step,
+                            ids[name],
+                            step,
+                        )
+                        for i in range(keys)
+                        for step in range(1, count + 1)
+                    ),
+                )
+
+        def table() -> None:
+            for key in range(metrics):
+                token: str | None = ""
+                while token is not None:
+                    asked = {"run_id": ids["wide"], "metric_key": f"m{key}"}
+                    page = client.get(
+                        "/api/2.0/mlflow/metrics/get-history",
+                        params=asked | {"max_results": 25_000, "page_token": token},
+                    ).json()
+                    token = page.get("next_page_token") or None
+
+        def chart(name: str, key: int) -> None:
+            client.get(
+                "/ajax-api/2.0/mlflow/metrics/get-history-bulk-interval",
+                params={"run_ids": ids[name], "metric_key": f"m{key}", "max_results": 1000},
+            ).raise_for_status()
+
+        def wide() -> None:
+            for key in range(metrics):
+                chart("wide", key)
+
+        return {
+            "table": ms(table),
+            "wide": median_ms(wide, 3),
+            "cold": ms(lambda: chart("long", 0)),
+            "long": median_ms(lambda: chart("long", 0), 3),
             "memory": running.peak_megabytes(),
         }
 
@@ -110,9 +200,9 @@ def main() -> None:
         limit = numpy_limit(Path(folder), args.steps, args.metrics)
         found: dict[str, dict[str, float]] = {}
         many = [write_run(root, 10 + i, args.steps // 5, 10, "many") for i in range(20)]
-        with viewer(root) as running:
-            health = f"{running.url}/api/health"
-            wait_until(lambda: httpx.get(health).json()["intake"]["state"] == "watching")
+        with taken_in(root) as running:
+            intake_peak = running.peak_megabytes()
+        with taken_in(root) as running:
             found["here"] = measure(running, ids, ours=True)
             question = {"run_ids": many, "metrics": [f"m{i}" for i in range(10)], "points": 1000}
             with httpx.Client(base_url=running.url, timeout=60, headers=HEADERS) as client:
@@ -120,18 +210,29 @@ def main() -> None:
                     lambda: client.post("/api/v2/metrics/query", json=question).read(), 5
                 )
             found["here"]["memory"] = running.peak_megabytes()
+            found["here"]["intake"] = intake_peak
+            found["here"] |= running.memory()
         if not args.no_peers:
             for version in ("0.4.0", "0.7.2"):
                 with peer_viewer(f"runicorn=={version}", root) as running:
                     if running is not None:
                         found[version] = measure(running, ids, ours=False)
+            if mlflow := measure_mlflow(Path(folder), args.steps, args.metrics, args.long):
+                found["MLflow"] = mlflow
     titles = {
         "table": f"metrics_step, {args.steps:,} x {args.metrics}, cold, ms",
+        "nothing": "nothing (GET /api/health), ms",
         "wide": f"1,000 points of {args.steps:,} x {args.metrics}, warm, ms",
+        "wide, new": "    new question",
         "cold": f"1,000 points of {args.long:,}, cold, ms",
         "long": f"1,000 points of {args.long:,}, warm, ms",
+        "long, new": "    new question",
         "many": "20 runs x 10 metrics x 1,000 points, ms",
-        "memory": "peak memory, MB (ours: taking in included)",
+        "memory": "peak memory, MB",
+        "intake": "    while taking all of it in",
+        "resident": "    resident at the end",
+        "shared out": "    of that shared out (Pss)",
+        "own": "    of that in no file",
     }
     rows: list[tuple[object, ...]] = [("", *found, "numpy + orjson")]
     for key, title in titles.items():

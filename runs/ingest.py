@@ -8,10 +8,12 @@ is lost and nothing is there twice.
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
@@ -149,45 +151,66 @@ def _read_events(piece: Piece, data: bytes) -> int:
 
     run = piece.run
     piece.first_event = run.event_count
-    lines = data[:end].split(b"\n")
     parts = []
-    at = piece.offset
-    # A thousand lines at a time are columns before the next are parsed: their dictionaries stay
-    # in the processor's cache and give the garbage collector nothing to look through.
-    for start in range(0, len(lines), LINES_AT_ONCE):
-        some = lines[start : start + LINES_AT_ONCE]
-        logged = _parse_plain(some) or _parse_any(piece, at, some)
-        if logged:
-            parts.append(_events(*logged))
-        at += sum(map(len, some)) + len(some)
+    start = 0
+    # Some hundred lines at a time are columns before the next are parsed: their dictionaries stay
+    # in the processor's cache.
+    with _no_collection():
+        while start < end:
+            stop = data.find(b"\n", start + TEXT_AT_ONCE, end)
+            stop = end if stop < 0 else stop
+            text = data[start:stop].removesuffix(b"\n")
+            lines = partial(text.split, b"\n")
+            entries = _parse_plain(text)
+            if entries is not None:
+                parts.append(_events(entries, lines))
+            elif logged := _parse_any(piece, piece.offset + start, lines()):
+                parts.append(_events(logged[0], partial(list, logged[1])))
+            start = stop + 1
     if parts:
         piece.events = metrics.join(parts)
         run.event_count += len(piece.events)
     return end
 
 
-LINES_AT_ONCE = 1024
+TEXT_AT_ONCE = 2**17
+"""Bytes of whole lines, and the rest of the last, that are parsed together."""
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the garbage collector: thousands of dictionaries are made and dropped, no circles.
+
+    It would look through all of the server's objects every few hundred thousand lines.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
 
 Logged = tuple[list[dict[str, Any]], list[bytes]]
 """The metrics entries among some lines, and the line of each."""
 
 
-def _parse_plain(lines: list[bytes]) -> Logged | None:
+def _parse_plain(text: bytes) -> list[dict[str, Any]] | None:
     """The entries, parsed in one call, if every line is one of metrics, as most are."""
-    some = lines if lines[-1] else lines[:-1]  # nothing follows the last newline
-    text = b"\n".join(some)
+    newlines = text.count(b"\n")
     # Braces on both ends of every line: what is an array of objects together is one each.
-    if text.count(b"}\n{") != len(some) - 1 or text[:1] != b"{" or text[-1:] != b"}":
+    if text.count(b"}\n{") != newlines or text[:1] != b"{" or text[-1:] != b"}":
         return None
     try:
-        entries = orjson.loads(b"[%b]" % text.replace(b"}\n{", b"},{"))
+        entries = orjson.loads(b"[%b]" % text.replace(b"\n", b","))
         if set(map(itemgetter("type"), entries)) != {"metrics"}:
             return None
         if set(map(type, map(itemgetter("data"), entries))) != {dict}:
             return None
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
-    return (entries, some) if len(entries) == len(some) else None
+    return entries if len(entries) == newlines + 1 else None
 
 
 def _parse_any(piece: Piece, at: int, lines: list[bytes]) -> Logged | None:
@@ -209,7 +232,7 @@ def _parse_any(piece: Piece, at: int, lines: list[bytes]) -> Logged | None:
     return (entries, kept) if entries else None
 
 
-def _events(entries: list[dict[str, Any]], lines: list[bytes]) -> metrics.Events:
+def _events(entries: list[dict[str, Any]], lines: Callable[[], list[bytes]]) -> metrics.Events:
     """The metrics lines as columns. Steps and times are of one type in most runs."""
     data = list(map(itemgetter("data"), entries))
     steps = _plain(data, "global_step", int)
@@ -224,7 +247,7 @@ def _events(entries: list[dict[str, Any]], lines: list[bytes]) -> metrics.Events
         np.array(steps, np.int64),
         np.array(times, np.float64),
         data,
-        lambda i: _exact(lines[i]),
+        lambda i: _exact(lines()[i]),
     )
 
 
