@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runicorn import archive, layout
+from runicorn.archive import _importing
 from runicorn.artifacts import ArtifactStorage
 from tests import v04
 
@@ -143,14 +144,14 @@ def test_a_dry_run_writes_nothing_and_says_the_same(recorded, target):
 
 def test_an_interrupted_import_goes_on_where_it_stopped(recorded, target, monkeypatch):
     packed = io.BytesIO(exported(recorded))
-    put_in_place = archive._Import._put_in_place
+    put_in_place = _importing._Import._put_in_place
 
     def fail_at_the_fifth(job: Any, *args: Any) -> None:
         if len(list(layout.iter_run_dirs(target))) == 5:
             raise OSError("the disk is full")
         put_in_place(job, *args)
 
-    monkeypatch.setattr(archive._Import, "_put_in_place", fail_at_the_fifth)
+    monkeypatch.setattr(_importing._Import, "_put_in_place", fail_at_the_fifth)
     with pytest.raises(OSError, match="full"):
         archive.import_archive(packed, target)
     whole = [target / name for name, _ in layout.iter_run_dirs(target)]

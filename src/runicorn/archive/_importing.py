@@ -1,0 +1,334 @@
+"""Archives taken into a storage root: all is judged before anything is written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from .. import layout
+from ._formats import (
+    GZIP,
+    ArchiveTooLarge,
+    Limits,
+    Member,
+    named_errors,
+    size_of,
+    tar_members,
+    zip_members,
+)
+from ._places import (
+    FOREIGN,
+    PIECE,
+    TWICE,
+    VERSIONS,
+    Place,
+    is_run,
+    parents,
+    place_of,
+)
+from ._versions import merge_index
+
+_STAGING = "imports"
+_STALE_SECONDS = 24 * 3600
+_LARGEST_INDEX = 64 * 2**20
+_MOST_REFUSALS_TOLD = 100
+
+
+@dataclass
+class Report:
+    """What an import did, or with ``dry_run`` would do. Folders are relative to the root."""
+
+    new: list[str] = field(default_factory=list)
+    """Runs and artifact versions that came in."""
+    replaced: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    """Already there, with the same content."""
+    kept: list[str] = field(default_factory=list)
+    """Already there with other content, which stayed as it was."""
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    """(member, why) of the first hundred members that were left out."""
+    refused_count: int = 0
+    files: int = 0
+    bytes: int = 0
+
+    @property
+    def new_runs(self) -> list[str]:
+        return [directory for directory in self.new if is_run(directory)]
+
+    def _refuse(self, name: str, reason: str) -> None:
+        self.refused_count += 1
+        if len(self.refused) < _MOST_REFUSALS_TOLD:
+            shown = name.encode("utf-8", "backslashreplace").decode()
+            self.refused.append((shown[:300], reason))
+
+
+def import_archive(
+    archive: Path | IO[bytes],
+    root: Path,
+    *,
+    replace: bool = False,
+    dry_run: bool = False,
+    limits: Limits | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Report:
+    """Take the runs and artifact versions of *archive* into the storage root.
+
+    The whole archive is read and judged before the first file is written. Each run appears in
+    its place complete, in one step; so after an interruption the same import goes on where it
+    stopped. What is already there stays unless *replace*. *progress* is told the number of packed
+    bytes read (twice those of the archive in all). Raises ArchiveError or ArchiveTooLarge, both
+    with a sentence for the user, having written nothing.
+    """
+    with _opened(archive) as file:
+        job = _Import(file, Path(root), replace, limits or Limits(), progress)
+        with named_errors():
+            job.survey()
+        if not dry_run and (job.wanted or job.indexes):
+            with named_errors():
+                job.extract()
+        return job.report
+
+
+@dataclass
+class _Unit:
+    """A run or an artifact version as the archive has it."""
+
+    names: set[str] = field(default_factory=set)
+    folders: set[str] = field(default_factory=set)
+    files: int = 0
+    bytes: int = 0
+    last: int = 0
+    """The number of its last member: with that one it is complete."""
+    differs: bool = False
+    times: dict[str, int | None] = field(default_factory=dict)
+
+
+class _Import:
+    def __init__(
+        self,
+        file: IO[bytes],
+        root: Path,
+        replace: bool,
+        limits: Limits,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self.file = file
+        self.root = root
+        self.replace = replace
+        self.limits = limits
+        self.progress = progress
+        self.report = Report()
+        self.units: dict[str, _Unit] = {}
+        self.wanted: set[str] = set()
+        self.indexes: dict[str, tuple[bytes, int | None]] = {}
+        self._refused: set[int] = set()
+        self._unpacked = 0
+        self._packed = size_of(file)
+        self._told = 0
+
+    # -- first pass: read everything, write nothing --
+
+    def survey(self) -> None:
+        for number, member, place in self._members():
+            reason = member.refusal or (place if isinstance(place, str) else None)
+            if reason is None and isinstance(place, Place):
+                reason = self._survey(number, member, place)
+            if reason:
+                self._refused.add(number)
+                if not (member.is_dir and reason == FOREIGN):  # such as the project's folder
+                    self.report._refuse(member.name, reason)
+        self._judge()
+
+    def _survey(self, number: int, member: Member, place: Place) -> str | None:
+        if place.is_index:
+            if member.is_dir or place.directory in self.indexes:
+                return TWICE
+            content = b""
+            for piece in self._pieces(member):
+                content += piece
+                if len(content) > _LARGEST_INDEX:
+                    return "it is too large for an index"
+            self.indexes[place.directory] = content, member.mtime_ns
+            return None
+        unit = self.units.setdefault(place.directory, _Unit())
+        above = parents(place.inner)
+        if not above.isdisjoint(unit.names):
+            return "a folder of its path is a file"
+        if place.inner in unit.names or (not member.is_dir and place.inner in unit.folders):
+            return TWICE
+        unit.folders |= above
+        unit.last = number
+        if member.is_dir:
+            unit.folders.add(place.inner)
+            return None
+        unit.names.add(place.inner)
+        unit.files += 1
+        there = self.root / place.directory / place.inner
+        size, same = self._compare(member, there)
+        unit.bytes += size
+        unit.differs |= not same
+        return None
+
+    def _compare(self, member: Member, there: Path) -> tuple[int, bool]:
+        """Size of the member, and whether the file that is *there* holds the same."""
+        size = 0
+        try:
+            is_file = layout.is_regular_file(os.lstat(there))
+            existing = there.open("rb") if is_file else None
+        except OSError:
+            existing = None
+        if existing is None:
+            return sum(map(len, self._pieces(member))), False
+        same = True
+        with existing:
+            for piece in self._pieces(member):
+                size += len(piece)
+                same = same and existing.read(len(piece)) == piece
+            return size, same and not existing.read(1)
+
+    def _judge(self) -> None:
+        """Sort the units into new, unchanged, kept and replaced."""
+        report = self.report
+        for directory in sorted(self.units):
+            unit = self.units[directory]
+            if not unit.files:
+                continue
+            if reason := self._obstacle(directory):
+                report._refuse(directory, reason)
+                continue
+            if not os.path.lexists(self.root / directory):
+                report.new.append(directory)
+            elif not unit.differs:
+                report.unchanged.append(directory)
+                continue
+            elif not self.replace:
+                report.kept.append(directory)
+                continue
+            else:
+                report.replaced.append(directory)
+            self.wanted.add(directory)
+            report.files += unit.files
+            report.bytes += unit.bytes
+
+    def _obstacle(self, directory: str) -> str | None:
+        """Nothing is written through a link, nor where a file is in the way."""
+        path = self.root
+        for part in directory.split("/"):
+            path = path / part
+            if path.is_symlink():
+                return "a link is in the way"
+            if path.exists() and not path.is_dir():
+                return "a file is in the way"
+        return None
+
+    # -- second pass --
+
+    def extract(self) -> None:
+        if self.report.bytes > shutil.disk_usage(self.root).free:
+            raise ArchiveTooLarge("there is not enough room on the disk for it")
+        self._unpacked = 0
+        staging = _new_staging(self.root)
+        try:
+            due = {self.units[directory].last: directory for directory in self.wanted}
+            for number, member, place in self._members():
+                if isinstance(place, Place) and number not in self._refused:
+                    self._extract(staging, member, place)
+                if number in due:
+                    self._put_in_place(staging, due[number])
+            for directory, (content, mtime_ns) in sorted(self.indexes.items()):
+                if merge_index(self.root / directory, content):
+                    _set_mtime(self.root / directory / VERSIONS, mtime_ns)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def _extract(self, staging: Path, member: Member, place: Place) -> None:
+        if place.directory not in self.wanted:
+            return
+        path = staging / place.directory / place.inner
+        if member.is_dir:
+            path.mkdir(parents=True, exist_ok=True)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as file:
+                for piece in self._pieces(member):
+                    file.write(piece)
+        self.units[place.directory].times[place.inner] = member.mtime_ns
+
+    def _put_in_place(self, staging: Path, directory: str) -> None:
+        made, target = staging / directory, self.root / directory
+        if not is_run(directory):
+            from ..artifacts import ArtifactStorage
+
+            ArtifactStorage(self.root).share(made)
+        for inner, mtime_ns in sorted(self.units[directory].times.items(), reverse=True):
+            _set_mtime(made / inner, mtime_ns)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if directory in self.report.replaced:
+            target.rename(Path(tempfile.mkdtemp(dir=staging)) / "replaced")
+        made.rename(target)
+
+    # -- both --
+
+    def _members(self) -> Iterator[tuple[int, Member, Place | str]]:
+        self.file.seek(0)
+        is_gzip = self.file.read(2) == GZIP
+        is_zip = not is_gzip and zipfile.is_zipfile(self.file)
+        self.file.seek(0)
+        members = zip_members if is_zip else tar_members
+        for number, member in enumerate(members(self.file, self.limits, self._count)):
+            if number >= self.limits.members:
+                raise ArchiveTooLarge(f"it has more than {self.limits.members:,} members")
+            yield number, member, place_of(member.name)
+
+    def _pieces(self, member: Member) -> Iterator[bytes]:
+        with closing(member.open()) as file:
+            while piece := file.read(PIECE):
+                yield piece
+
+    def _count(self, unpacked: int) -> None:
+        """Told of every unpacked byte, wanted or not, before it is used."""
+        self._unpacked += unpacked
+        limit = min(self.limits.bytes, max(self.limits.small, self._packed * self.limits.ratio))
+        if self._unpacked > limit:
+            raise ArchiveTooLarge("it unpacks to far more than an archive of runs does")
+        if self.progress and (read := self.file.tell()) - self._told:
+            self.progress(max(0, read - self._told))
+            self._told = read
+
+
+@contextmanager
+def _opened(archive: Path | IO[bytes]) -> Iterator[IO[bytes]]:
+    if isinstance(archive, str | os.PathLike):
+        with open(archive, "rb") as file:
+            yield file
+    else:
+        yield archive
+
+
+def _set_mtime(path: Path, mtime_ns: int | None) -> None:
+    if mtime_ns is not None:
+        try:
+            os.utime(path, ns=(mtime_ns, mtime_ns))
+        except (OSError, OverflowError):
+            pass  # a date that this file system does not know
+
+
+def _new_staging(root: Path) -> Path:
+    """A folder of our own on the root's file system; what crashes left behind goes."""
+    parent = root / layout.SERVER_DIR / _STAGING
+    parent.mkdir(parents=True, exist_ok=True)
+    for old in parent.iterdir():
+        try:
+            if time.time() - old.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(old, ignore_errors=True)
+        except OSError:
+            pass
+    return Path(tempfile.mkdtemp(dir=parent))
