@@ -166,7 +166,7 @@ class ExperimentManager:
 
     def _stored(self) -> dict[str, ExperimentMetadata]:
         stored = layout.read_json(self.metadata_file)
-        return {i: _record(i, data) for i, data in stored.items() if isinstance(data, dict)}
+        return {i: record_from(i, data) for i, data in stored.items() if isinstance(data, dict)}
 
     def _records(self) -> dict[str, ExperimentMetadata]:
         """What is noted, and every other run as its folder has it."""
@@ -194,7 +194,7 @@ class ExperimentManager:
             stored = layout.read_json(self.metadata_file)
             data = stored.get(run_id)
             if isinstance(data, dict):
-                record = _record(run_id, data)
+                record = record_from(run_id, data)
             elif (folder := self._folders().get(run_id)) is not None:
                 record = _record_of(folder, self.storage_root)
             elif create:
@@ -232,7 +232,7 @@ def _texts(record: ExperimentMetadata) -> list[str]:
     return [record.name, record.project, record.description or "", *record.tags]
 
 
-def _record(run_id: str, data: dict[str, Any]) -> ExperimentMetadata:
+def record_from(run_id: str, data: dict[str, Any]) -> ExperimentMetadata:
     """What the file has of a run; members of another type count as absent."""
     record = ExperimentMetadata(run_id)
     for name in _FIELDS[1:]:
@@ -255,7 +255,9 @@ def _record_of(folder: Path, root: Path) -> ExperimentMetadata:
     named = {key: meta[key] for key in place if isinstance(meta.get(key), str)}
     created = _time(meta.get("created_at")) or _mtime(folder)
     updated = _time(status.get("ended_at")) or max(created, _mtime(folder / layout.EVENTS))
-    return _record(folder.name, {**place, **named, "created_at": created, "updated_at": updated})
+    return record_from(
+        folder.name, {**place, **named, "created_at": created, "updated_at": updated}
+    )
 
 
 def _time(value: Any) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import tarfile
 import tempfile
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import runicorn as rn
 from runicorn import archive, layout
 from runicorn.archive import _importing
 from runicorn.artifacts import ArtifactStorage
@@ -58,7 +60,10 @@ def test_a_whole_root_comes_back_byte_for_byte_with_its_dates(recorded, target):
     assert not report.refused
     assert exported(target, artifacts=True) == packed
     files = {name: content for name, content in tree(target).items() if content is not None}
+    noted = json.loads(files.pop(layout.EXPERIMENTS_METADATA))
+    assert files.pop(f"{layout.EXPERIMENTS_METADATA}.lock") == b""
     assert files.items() <= tree(recorded).items()
+    assert noted.items() <= layout.read_json(recorded / layout.EXPERIMENTS_METADATA).items()
 
 
 def test_the_members_are_those_of_v04(recorded):
@@ -249,3 +254,30 @@ def test_more_members_than_allowed_are_refused(guarded):
     for data in (packed, hostile.tar({f"{hostile.RUN}/media/{n}": b"" for n in range(101)})):
         with pytest.raises(archive.ArchiveTooLarge, match="100 members"):
             archive.import_archive(io.BytesIO(data), guarded, limits=archive.Limits(members=100))
+
+
+def test_tags_and_notes_travel_and_never_overwrite(tmp_path):
+    there, here = tmp_path / "there", tmp_path / "here"
+    here.mkdir()
+    with rn.Run("p", there, name="e", capture_env=False) as run:
+        run.log(loss=1)
+    manager = rn.ExperimentManager(there)
+    manager.add_experiment(run.id, "p", "e", ["paper", "论文"], "the one")
+    manager.pin_experiment(run.id)
+    directory = f"p/e/runs/{run.id}"
+    packed = b"".join(archive.export_runs(there, [directory]))
+    assert archive.import_archive(io.BytesIO(packed), here, dry_run=True).new == [directory]
+    assert list(here.glob("**/*")) == []
+    archive.import_archive(io.BytesIO(packed), here)
+    [found] = rn.ExperimentManager(here).search_experiments()
+    assert (found.tags, found.description, found.pinned) == (["paper", "论文"], "the one", True)
+    assert not (here / directory / ".experiment.json").exists()
+    assert b"".join(archive.export_runs(here, [directory])) == packed
+
+    ours = rn.ExperimentManager(here)
+    ours.tag_experiment(run.id, ["mine"], append=False)
+    archive.import_archive(io.BytesIO(packed), here)
+    assert ours.search_experiments()[0].tags == ["mine"]
+    (here / directory / "status.json").write_text("{}")
+    archive.import_archive(io.BytesIO(packed), here, replace=True)
+    assert ours.search_experiments()[0].tags == ["paper", "论文"]

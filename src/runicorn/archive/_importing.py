@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from .. import layout
 from ._formats import (
@@ -34,11 +34,13 @@ from ._places import (
     parents,
     place_of,
 )
+from ._records import cleaned, merge_records
 from ._versions import merge_index
 
 _STAGING = "imports"
 _STALE_SECONDS = 24 * 3600
 _LARGEST_INDEX = 64 * 2**20
+_LARGEST_RECORD = 2**20
 _MOST_REFUSALS_TOLD = 100
 
 
@@ -91,7 +93,7 @@ def import_archive(
         job = _Import(file, Path(root), replace, limits or Limits(), progress)
         with named_errors():
             job.survey()
-        if not dry_run and (job.wanted or job.indexes):
+        if not dry_run and (job.wanted or job.indexes or job.records):
             with named_errors():
                 job.extract()
         return job.report
@@ -129,6 +131,7 @@ class _Import:
         self.units: dict[str, _Unit] = {}
         self.wanted: set[str] = set()
         self.indexes: dict[str, tuple[bytes, int | None]] = {}
+        self.records: dict[str, dict[str, Any]] = {}
         self._refused: set[int] = set()
         self._unpacked = 0
         self._packed = size_of(file)
@@ -151,12 +154,18 @@ class _Import:
         if place.is_index:
             if member.is_dir or place.directory in self.indexes:
                 return TWICE
-            content = b""
-            for piece in self._pieces(member):
-                content += piece
-                if len(content) > _LARGEST_INDEX:
-                    return "it is too large for an index"
+            content = self._small(member, _LARGEST_INDEX)
+            if content is None:
+                return "it is too large for an index"
             self.indexes[place.directory] = content, member.mtime_ns
+            return None
+        if place.is_record:
+            if member.is_dir or place.directory in self.records:
+                return TWICE
+            record = layout.parse_json(self._small(member, _LARGEST_RECORD) or b"")
+            if record is None:
+                return "it is no record of a run"
+            self.records[place.directory] = cleaned(place.directory, record)
             return None
         unit = self.units.setdefault(place.directory, _Unit())
         above = parents(place.inner)
@@ -176,6 +185,15 @@ class _Import:
         unit.bytes += size
         unit.differs |= not same
         return None
+
+    def _small(self, member: Member, most: int) -> bytes | None:
+        """The whole of *member*; None if it is larger than *most*."""
+        content = b""
+        for piece in self._pieces(member):
+            content += piece
+            if len(content) > most:
+                return None
+        return content
 
     def _compare(self, member: Member, there: Path) -> tuple[int, bool]:
         """Size of the member, and whether the file that is *there* holds the same."""
@@ -246,11 +264,13 @@ class _Import:
             for directory, (content, mtime_ns) in sorted(self.indexes.items()):
                 if merge_index(self.root / directory, content):
                     _set_mtime(self.root / directory / VERSIONS, mtime_ns)
+            if self.records:
+                merge_records(self.root, self.records, set(self.report.replaced))
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 
     def _extract(self, staging: Path, member: Member, place: Place) -> None:
-        if place.directory not in self.wanted:
+        if place.directory not in self.wanted or place.is_record:
             return
         path = staging / place.directory / place.inner
         if member.is_dir:

@@ -10,6 +10,9 @@ from .. import layout
 PIECE = 2**20
 ARTIFACTS = "artifacts"
 VERSIONS = "versions.json"
+RECORD = ".experiment.json"
+"""In a run's folder in an archive, and only there: its tags, notes and marks."""
+
 _LONGEST_PATH = 2000
 _DEEPEST_PATH = 40
 
@@ -20,6 +23,10 @@ class Place:
 
     directory: str
     inner: str
+
+    @property
+    def is_record(self) -> bool:
+        return self.inner == RECORD and is_run(self.directory)
 
     @property
     def is_index(self) -> bool:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
+import json
 import os
 import tarfile
 import time
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from .. import layout
-from ._places import ARTIFACTS, PIECE, VERSIONS, Place, place_of
+from ._places import ARTIFACTS, PIECE, RECORD, VERSIONS, Place, place_of
+from ._records import cleaned
 
 
 def default_name() -> str:
@@ -34,13 +36,30 @@ def export_runs(root: Path, run_dirs: Iterable[str], *, artifacts: bool = False)
 
 def _tar(root: Path, run_dirs: list[str], artifacts: bool) -> Iterator[bytes]:
     written = 0
-    names = itertools.chain(run_dirs, _artifacts_of(root, run_dirs) if artifacts else ())
-    for name in names:
-        for piece in _tar_tree(root / name, name):
-            written += len(piece)
-            yield piece
+    for piece in _tar_members(root, run_dirs, artifacts):
+        written += len(piece)
+        yield piece
     end = 2 * tarfile.BLOCKSIZE
     yield bytes(end + -(written + end) % tarfile.RECORDSIZE)
+
+
+def _tar_members(root: Path, run_dirs: list[str], artifacts: bool) -> Iterator[bytes]:
+    records = layout.read_json(root / layout.EXPERIMENTS_METADATA)
+    for name in run_dirs:
+        yield from _tar_tree(root / name, name)
+        record = records.get(name.rpartition("/")[2])
+        if isinstance(record, dict):
+            yield from _tar_record(f"{name}/{RECORD}", cleaned(name, record))
+    for name in _artifacts_of(root, run_dirs) if artifacts else ():
+        yield from _tar_tree(root / name, name)
+
+
+def _tar_record(name: str, record: dict[str, Any]) -> Iterator[bytes]:
+    content = json.dumps(record, ensure_ascii=False, indent=2).encode("utf-8", "surrogatepass")
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    yield member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+    yield content + bytes(-len(content) % tarfile.BLOCKSIZE)
 
 
 def _tar_tree(path: Path, name: str) -> Iterator[bytes]:
@@ -51,6 +70,8 @@ def _tar_tree(path: Path, name: str) -> Iterator[bytes]:
     elif path.is_dir() and not path.is_symlink():
         yield _tar_header(name, info, tarfile.DIRTYPE)
         for entry in sorted(os.listdir(path)):
+            if entry == RECORD:  # of an archive that 0.4 unpacked; the root's records count
+                continue
             yield from _tar_tree(path / entry, f"{name}/{entry}")
 
 
