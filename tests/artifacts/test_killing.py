@@ -77,7 +77,8 @@ def test_killed_at_any_moment(tmp_path, action):
     for _ in range(TIMES):
         command = [sys.executable, "-c", LOOP, str(root), str(sources), action]
         child = subprocess.Popen(command, stdout=subprocess.PIPE, env=WITH_SDK)
-        assert child.stdout is not None and child.stdout.readline()
+        for _ in range(1 + chance.randrange(3)):  # of them all but the last are done
+            assert child.stdout is not None and child.stdout.readline()
         time.sleep(chance.uniform(0, 0.08))
         child.send_signal(signal.SIGKILL)
         child.wait()
