@@ -174,7 +174,8 @@ h1 { font-size: 1.7rem; margin: 0 } h2 { font-size: 1.15rem; margin: 2rem 0 .6re
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; overflow-wrap: anywhere } th { font-weight: 600 }
-.facts th, .summary th { width: 12rem; font-weight: 500; color: var(--soft) }
+.summary th { width: 12rem } .facts th { width: 7rem }
+.facts th, .summary th { font-weight: 500; color: var(--soft) }
 .numbers td:not(:first-child), .numbers th:not(:first-child) {
   text-align: right; padding-right: 0 }
 .charts { display: grid; grid-template-columns: 1fr 1fr; gap: 1.2rem 2rem }
