@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from runicorn import config, credentials
@@ -23,11 +24,21 @@ REFUSALS = ratelimits.Limit(max_requests=5, window_seconds=60)
 
 
 def connect(
-    holder: str, address: ssh.Address, login: ssh.Credentials, *, client: str
+    holder: str, address: ssh.Address, login: ssh.Credentials, *, client: str, by: Any
 ) -> Connection:
     """The connection to *address*, for *holder*. Raises RemoteError."""
+    login = allowed(login, by=by)
     with attempt(address, client=client):
         return run(pool.connect(holder, address, login))
+
+
+def allowed(login: ssh.Credentials, *, by: Any) -> ssh.Credentials:
+    """What of *login* this user may use: key files and the agent here are the owner's."""
+    if not (login.use_agent or login.private_key_path) or by.is_superuser:
+        return login
+    if login.private_key_path:
+        raise NotYours("Only the owner of this server may use key files of its machine.")
+    return replace(login, use_agent=False)
 
 
 @contextmanager

@@ -158,13 +158,15 @@ def _connect_saved(request: HttpRequest, name: str) -> Connection:
     entry = logins.from_saved(logins.saved(name, by=request.user), {})
     address = ssh.find_address(entry.pop("host"), entry.pop("port"), entry.pop("username"))
     login = ssh.Credentials(**entry)
-    return logins.connect(VIEWER, address, login, client=client_address(request))
+    client = client_address(request)
+    return logins.connect(VIEWER, address, login, client=client, by=request.user)
 
 
 def _connect_new(request: HttpRequest, form: LoginForm) -> Connection:
     address = form.address()
     client = client_address(request)
-    connection = logins.connect(VIEWER, address, form.credentials(), client=client)
+    login = form.credentials()
+    connection = logins.connect(VIEWER, address, login, client=client, by=request.user)
     if form.cleaned_data["save"]:
         try:
             config.save_ssh_connection(form.to_save(address))

@@ -47,7 +47,8 @@ class RemoteView(APIView):
         """The connection that *body* asks for."""
         login = login_of(request, body)
         client = client_address(request._request)
-        return logins.connect(holder, login.address(), login.credentials(), client=client)
+        address, credentials = login.address(), login.credentials()
+        return logins.connect(holder, address, credentials, client=client, by=request.user)
 
     def explain(self, error: RemoteError) -> str:
         return str(error)

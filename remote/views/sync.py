@@ -293,7 +293,8 @@ class SshConnect(LegacyView):
         login = login_of(request, serializers.legacy_login(body))
         address = login.address()
         with logins.attempt(address, client=client_address(request._request)):
-            identifier = run(pool.open_session(address, login.credentials()))
+            credentials = logins.allowed(login.credentials(), by=request.user)
+            identifier = run(pool.open_session(address, credentials))
         return Response({"ok": True, "session_id": identifier})
 
     def explain(self, error: RemoteError) -> str:

@@ -123,7 +123,7 @@ def as_owner(client):
 
 
 @pytest.fixture
-def api(client, db) -> Api:
+def api(client, db, as_owner) -> Api:
     return Api(client)
 
 

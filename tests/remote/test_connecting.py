@@ -126,7 +126,6 @@ def is_written(secret, folder):
     return secret.encode() in b"".join(files)
 
 
-@pytest.mark.usefixtures("as_owner")
 def test_a_saved_connection_is_named_and_its_secrets_stay_here(
     api, own_home, password_host, caplog
 ):
@@ -162,13 +161,23 @@ def test_a_saved_connection_is_named_and_its_secrets_stay_here(
         api.post("/remote/connections/saved", wrong, 400)
 
 
-def test_saved_connections_are_the_owners_alone(api, password_host):
+def test_keys_of_this_machine_and_saved_connections_are_the_owners_alone(
+    api, own_home, password_host, sshd
+):
     body = {**password_host, "name": "box", "remember_password": True, "password": PASSWORD}
     api.post("/config/ssh_connections", body)
-    answer = api.client.post(
-        "/api/unified/connect", {"saved": "box"}, "application/json", REMOTE_ADDR="192.0.2.1"
-    )
-    assert answer.status_code == 403, answer.content
+    api.trust(sshd)
+    (own_home / ".ssh/config").write_text(f"Host *\n IdentityFile {sshd.key}\n")
+    default_keys = login_to(sshd, private_key_path=None, use_agent=True)
+    api.post("/ssh/connect", default_keys)
+    api.post("/remote/disconnect", default_keys)
+    api.client.defaults["REMOTE_ADDR"] = "192.0.2.1"
+    for path in ("/unified/connect", "/ssh/connect", "/remote/connect"):
+        api.post(path, {"saved": "box"}, 403)
+        key_file = login_to(sshd)
+        api.post(path, {**key_file, "pkey_path": key_file["private_key_path"]}, 403)
+        api.post(path, default_keys, 401)
+        api.post(path, {**password_host, "password": PASSWORD})
 
 
 def test_guessing_ends_after_five_refusals(api, own_home, password_host, sshd, monkeypatch):
@@ -210,6 +219,7 @@ def test_a_server_that_says_nothing_holds_up_nobody_else(api, sshd, monkeypatch)
     monkeypatch.setattr(ssh, "CONNECT_SECONDS", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         login = {"host": "127.0.0.1", "port": silent.getsockname()[1], "username": "someone"}
+        login["use_agent"] = False  # needs no look at the user, in another thread's database
         answers = []
 
         def connect():
