@@ -21,6 +21,8 @@ MAY_IMPORT = {
 }
 PRIVATE = {"views", "serializers", "admin", "filters", "consumers", "urls"}
 """What an app keeps to itself."""
+ABOVE_ALL = "runicorn_site.older"
+"""Says the routes of other versions in terms of ours: it may take our views and their fields."""
 
 
 def modules(*folders: str) -> dict[str, Path]:
@@ -68,6 +70,8 @@ def test_an_app_imports_only_those_below_it(app: str) -> None:
 
 def test_nobody_reaches_into_another_apps_private_rooms() -> None:
     for name, path in modules(*MAY_IMPORT, "runicorn_site").items():
+        if name.startswith(ABOVE_ALL):
+            continue
         for imported in imports(name, path):
             app, _, rest = imported.partition(".")
             if app in MAY_IMPORT and app != name.split(".")[0]:
