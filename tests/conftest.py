@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
 
 # No test waits for samples of the machine but those about them.
 os.environ["RUNICORN_SYSTEM_METRICS"] = "0"
+
+# A shell ignores these for what it starts in the background, and nohup does; the programs that
+# tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 SERVERS_REQUIRED = bool(os.environ.get("RUNICORN_REQUIRE_SERVERS") or os.environ.get("CI"))
 

@@ -70,9 +70,7 @@ def test_an_error_that_was_handled_leaves_the_run_finished(start):
     assert document(run.run_dir, "status.json")["status"] == "finished"
 
 
-# Under nohup, programs start with SIGHUP ignored, and so would ours.
-HEARS_ALL = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
-WAIT = HEARS_ALL + INIT + "run.set_primary_metric('x')\nrn.log(x=2)\nprint('ready', flush=True)\n"
+WAIT = INIT + "run.set_primary_metric('x')\nrn.log(x=2)\nprint('ready', flush=True)\n"
 
 
 @pytest.mark.parametrize(
