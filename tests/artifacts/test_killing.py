@@ -37,6 +37,7 @@ storage = ArtifactStorage(root)
 files = [(str(p), p.name) for p in sorted(Path(sources).iterdir())]
 own = Path(sources + "-own")
 own.mkdir(exist_ok=True)
+(own / "loose").unlink(missing_ok=True)  # of a process that was killed
 
 def save(name):
     unique = own / "unique"
