@@ -105,7 +105,10 @@ def refresh(run: Run | None) -> Run | None:
         fetch(run.directory)
     files = _look(settings.RUNICORN_STORAGE_ROOT / run.directory)
     if files is not None and not _changed(run, files):
-        return run
+        # Unless the intake was faster, between reading this row and looking.
+        if Run.objects.filter(pk=run.pk, updated_at=run.updated_at).exists():
+            return run
+        return Run.objects.filter(pk=run.pk).first()
     deadline = time.monotonic() + REFRESH_SECONDS
     try:
         while take_in(run.directory) and time.monotonic() < deadline:

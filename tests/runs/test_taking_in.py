@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metrics import read
-from runs import ingest
+from runs import folders, ingest
 from runs.models import Run
 from tests import v04
 
@@ -394,3 +394,13 @@ def test_an_index_built_anew_gives_the_same_answers(root, api, tmp_path):
     Run.objects.all().delete()
     root.scan()
     assert answers() == before
+
+
+def test_a_row_read_before_the_intake_was_faster_is_read_again(root):
+    folder = root.run()
+    folder.write("status.json", {"status": "running"})
+    root.scan()
+    row = Run.objects.get(run_id=folder.id)
+    folder.write("status.json", {"status": "finished"})
+    root.scan()
+    assert folders.refresh(row).status == "finished"
