@@ -19,6 +19,7 @@ import zstandard
 import runicorn as rn
 from runicorn import api
 from tests.artifacts.conftest import Site
+from tests.servers import wait_until
 
 
 @pytest.fixture
@@ -76,6 +77,7 @@ def test_many_small_files_take_few_requests(client, site, tmp_path):
 def test_the_run_that_made_it_is_told(client, site, tmp_path):
     run = rn.Run("p", site.storage.root, name="e", capture_env=False)
     run.finish()
+    wait_until(lambda: run.id in str(client.list_experiments()), "the run in the list")
     client.artifacts.upload(artifact(tmp_path, "made", a=b"x"), run_id=run.id)
     [made] = client.artifacts.list_experiment_artifacts(run.id, "created")
     assert (made["name"], made["version"], made["size_bytes"]) == ("made", 1, 1)
