@@ -33,6 +33,7 @@ logger = logging.getLogger("runicorn")
 
 _ENVIRONMENT_TIMEOUT_S = 15
 _N, _U = b"nu"
+_NO_METRICS = {"global_step", "time", "stage", "step"}
 
 _active: Run | None = None
 
@@ -150,19 +151,15 @@ class Run:
         *step*: an explicit step, from which counting goes on; without it, the last step plus one.
         *stage*: a label such as ``train``. Raises TypeError for values that JSON cannot hold.
         """
-        if values and data:
-            values = {**data, **values}
-        elif data:
-            values |= data
-        self._log(values, step, stage)
-
-    def _log(self, values: dict[str, Any], step: Any, stage: Any) -> None:
-        """The hot path: ``self._events.append(encode(event))``, spelt out, since a call that is not
-        made is a twentieth of the time. *values* is kept."""
-        values.pop("step", None)
-        if "stage" in values:
-            label = values.pop("stage")
-            stage = label if stage is None else stage
+        # The hot path: ``self._events.append(encode(event))``, spelt out, since a call that is not
+        # made is a twentieth of the time.
+        if data:
+            values = {**data, **values} if values else {**data}
+            if "step" in values:
+                del values["step"]
+            if "stage" in values:
+                label = values.pop("stage")
+                stage = label if stage is None else stage
         now = clock()
         values["global_step"] = next(self._steps) if step is None else self._go_to(step)
         values["time"] = now
@@ -266,7 +263,7 @@ class Run:
 
             self._monitor = MetricMonitor()
             # In the way of the method, so that a run without rules of its own pays for none.
-            self._log = self._log_and_check  # type: ignore[method-assign]
+            self.log = self._log_and_check  # type: ignore[method-assign]
         return self._monitor
 
     @property
@@ -278,9 +275,16 @@ class Run:
             self._anomaly_detector = AnomalyDetector()
         return self._anomaly_detector
 
-    def _log_and_check(self, values: dict[str, Any], step: Any, stage: Any) -> None:
-        Run._log(self, values, step, stage)
-        metrics = {k: v for k, v in values.items() if k not in ("global_step", "time", "stage")}
+    def _log_and_check(
+        self,
+        data: Mapping[str, Any] | None = None,
+        *,
+        step: Any = None,
+        stage: Any = None,
+        **values: Any,
+    ) -> None:
+        Run.log(self, data, step=step, stage=stage, **values)
+        metrics = {k: v for k, v in {**(data or {}), **values}.items() if k not in _NO_METRICS}
         self._alert(self.monitor.check_metrics(metrics))
 
     def _encode_unusual(self, event: dict[str, Any]) -> bytes:
@@ -547,11 +551,11 @@ def log(
     data: Mapping[str, Any] | None = None, *, step: Any = None, stage: Any = None, **values: Any
 ) -> None:
     """:meth:`Run.log` of the active run."""
-    if values and data:
-        values = {**data, **values}
-    elif data:
-        values |= data
-    (_active or _run())._log(values, step, stage)
+    run = _active or _run()
+    if values:
+        run.log(data, step=step, stage=stage, **values)
+    else:  # to pass on even an empty mapping takes time
+        run.log(data, step=step, stage=stage)
 
 
 def log_text(text: str) -> None:
