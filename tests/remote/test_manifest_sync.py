@@ -132,6 +132,21 @@ def test_what_is_listed_comes_and_only_what_is_new_comes_again(sftp, there, loca
     assert (local / RUN / "logs.txt").read_bytes() == b"x" * 5000 + b"y" * 100
 
 
+def test_manifests_of_one_second_are_told_apart(sftp, there, local):
+    folder = make_run(there)
+    generator = ManifestGenerator(there)
+    generator.generate()
+    client = make_client(sftp, there, local)
+    client.sync()
+    marks = set()
+    for _ in range(5):
+        append(folder, b"x")
+        generator.generate()
+        marks.add(int((there / ".runicorn/full_manifest.json").stat().st_mtime))
+        assert client.sync()["bytes_downloaded"] == 1
+    assert len(marks) == 5
+
+
 def test_an_active_manifest_brings_what_is_new_between_full_ones(sftp, there, local):
     old = make_run(there, "p/e/runs/20250101_000000_000001")
     for path in [*old.rglob("*"), old]:
@@ -310,6 +325,8 @@ def test_a_manifest_as_0_4_2_writes_it(sftp, there, local):
         text = json.dumps(document, indent=2).encode()
         where.write_bytes(text)
         where.with_name("full_manifest.json.gz").write_bytes(gzip.compress(text))
+        for path in where.parent.iterdir():  # it takes its time; SFTP tells whole seconds
+            os.utime(path, (1767323045 + revision, 1767323045 + revision))
 
     generate(1)
     client = make_client(sftp, there, local)
