@@ -1,4 +1,5 @@
 import os
+from importlib import import_module
 from typing import Any
 
 from . import memory
@@ -6,9 +7,9 @@ from . import memory
 memory.keep_flat()
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.local")
 
-from django.core.asgi import get_asgi_application
+import django
 
-http = get_asgi_application()  # loads the apps, which the modules below need
+django.setup(set_prefix=False)  # loads the apps, which the modules below need
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -19,6 +20,7 @@ from django.urls import re_path
 from runs.routing import websocket_urlpatterns
 
 from .owner import ActAsOwner
+from .threads import Handler, own_thread
 from .websockets import DenyingWebSocketProtocol, GuardWebSockets, LimitWebSockets, not_found
 
 WebSocketFactory.protocol = DenyingWebSocketProtocol
@@ -27,7 +29,7 @@ everything_else: Any = not_found  # Django's stubs know no routes to consumers
 consumers = URLRouter([*websocket_urlpatterns, re_path("", everything_else)])
 by_protocol = ProtocolTypeRouter(
     {
-        "http": http,
+        "http": Handler(),
         "websocket": GuardWebSockets(LimitWebSockets(AuthMiddlewareStack(ActAsOwner(consumers)))),
     }
 )
@@ -37,4 +39,13 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """The sub-path is what the settings say; daphne would believe any client's header."""
     sub_path = settings.FORCE_SCRIPT_NAME or ""
     is_below = scope["path"].startswith(f"{sub_path}/")
-    await by_protocol({**scope, "root_path": sub_path if is_below else ""}, receive, send)
+    scope = {**scope, "root_path": sub_path if is_below else ""}
+    if scope["type"] != "http":
+        await by_protocol(scope, receive, send)
+        return
+    async with own_thread():
+        await by_protocol(scope, receive, send)
+
+
+import_module(settings.ROOT_URLCONF)  # loads the views, so that the first request need not
+memory.freeze()

@@ -16,10 +16,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from django.conf import settings
 from django.core.management import call_command
 from django.db import DatabaseError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+from django.dispatch import receiver
 
 from runicorn import config, layout
 from runs import live, progress
@@ -36,6 +40,16 @@ _intake: Intake | None = None
 
 class CannotMove(RuntimeError):
     """The server stays where it is; says why."""
+
+
+_open: WeakSet[BaseDatabaseWrapper] = WeakSet()
+_open_lock = threading.Lock()
+
+
+@receiver(connection_created)
+def _note(connection: BaseDatabaseWrapper, **_: Any) -> None:
+    with _open_lock:
+        _open.add(connection)
 
 
 def start_intake(report: Callable[[progress.Progress], None] | None = None) -> None:
@@ -91,10 +105,13 @@ def use_root(path: Path, *, by: Any) -> None:
             return
         stop_intake(patiently=True)
         live.end_all()
-        # Connections that are open finish their requests on the old file and are closed then.
         connections.settings["default"]["NAME"] = database
         settings.RUNICORN_STORAGE_ROOT = path
         connections["default"].close()
+        with _open_lock:
+            # The others finish their requests on the old file and are closed then.
+            for connection in _open:
+                connection.close_at = 0
         progress.current.found = progress.current.taken_in = progress.current.failed = 0
         start_intake()
     logger.info("The storage folder is now %s, by %s", path, by or "the owner")

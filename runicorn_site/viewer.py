@@ -39,8 +39,9 @@ def serve(host: str, port: int, *, reload: bool = False, allow_remote: bool = Fa
 
 def _serve(host: str, port: int, *, signals: bool = True) -> int:
     from daphne.server import Server
+    from django.db import connections
 
-    from . import storage
+    from . import storage, threads
 
     try:
         listening = _listen(host, port)
@@ -48,6 +49,7 @@ def _serve(host: str, port: int, *, signals: bool = True) -> int:
         print(f"Cannot listen on {host}:{port}: {error.strerror or error}. Try another --port.")
         return 1
     storage.prepare_database()
+    connections.close_all()  # this thread asks nothing more
     from runicorn_site.asgi import application
 
     shown = f"[{host}]" if ":" in host else host
@@ -66,6 +68,7 @@ def _serve(host: str, port: int, *, signals: bool = True) -> int:
         ).run()
     finally:
         storage.stop_intake()
+        threads.close()
     return 0
 
 

@@ -111,19 +111,26 @@ class Run(models.Model):
             # counting with any of them reads nothing else.
             models.Index(
                 fields=[
-                    *("created_time", "run_id", "deleted_at", "status", "project", "name"),
+                    *("created_time", "run_id", "id", "deleted_at", "status", "project", "name"),
                     "best_metric_value",
                 ],
                 name="runs_by_created",
             ),
-            models.Index(fields=["updated_at", "run_id", "deleted_at"], name="runs_by_updated"),
-            models.Index(fields=["best_metric_value", "run_id", "deleted_at"], name="runs_by_best"),
-            models.Index(fields=["status", "run_id", "deleted_at"], name="runs_by_status"),
-            models.Index(fields=["duration", "run_id", "deleted_at"], name="runs_by_duration"),
-            models.Index(fields=["name", "run_id", "deleted_at"], name="runs_by_name"),
-            models.Index(fields=["run_id", "deleted_at"], name="runs_by_id"),
             models.Index(
-                fields=["project", "created_time", "run_id", "deleted_at"], name="runs_of_project"
+                fields=["updated_at", "run_id", "id", "deleted_at"], name="runs_by_updated"
+            ),
+            models.Index(
+                fields=["best_metric_value", "run_id", "id", "deleted_at"], name="runs_by_best"
+            ),
+            models.Index(fields=["status", "run_id", "id", "deleted_at"], name="runs_by_status"),
+            models.Index(
+                fields=["duration", "run_id", "id", "deleted_at"], name="runs_by_duration"
+            ),
+            models.Index(fields=["name", "run_id", "id", "deleted_at"], name="runs_by_name"),
+            models.Index(fields=["run_id", "id", "deleted_at"], name="runs_by_id"),
+            models.Index(
+                fields=["project", "created_time", "run_id", "id", "deleted_at"],
+                name="runs_of_project",
             ),
             models.Index(
                 fields=["-deleted_at", "-id"],

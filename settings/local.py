@@ -54,6 +54,7 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": _server_dir / "index.sqlite3",
+        "CONN_MAX_AGE": None,  # the threads are kept, see runicorn_site.threads
         "OPTIONS": {
             "timeout": 30,
             # Writers queue at BEGIN instead of failing when a read turns into a write.

@@ -58,7 +58,7 @@ DATABASES = {
         "PASSWORD": _database.pop("password", ""),
         "HOST": _database.pop("host", ""),
         "PORT": _database.pop("port", ""),
-        # Each request has a thread of its own: connections are shared, not kept by threads.
+        # Connections are shared, not kept by threads.
         "OPTIONS": {**_database, "pool": True},
     }
 }

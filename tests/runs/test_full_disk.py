@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+import sqlite3
+from contextlib import closing
 
 import httpx
 
@@ -25,11 +27,12 @@ def test_a_full_disk_loses_nothing_and_hides_nothing(tmp_path):
         def intake():
             return client.get("/api/health").json()["intake"]
 
-        # From now on the system refuses each byte behind the present end of the index's files, in
-        # the middle of whatever is being written, as a full disk does.
-        index = (root.path / ".runicorn").glob("index.sqlite3*")
-        room = max(file.stat().st_size for file in index) + 4096
-        limits = (room, resource.RLIM_INFINITY)
+        # From now on the system refuses to make the index's journal longer than a few pages, in the
+        # middle of whatever is being written, as a full disk does.
+        index = root.path / ".runicorn/index.sqlite3"
+        with closing(sqlite3.connect(index)) as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        limits = (6 * 4096, resource.RLIM_INFINITY)
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, limits)
         late = root.run()
         late.append("events.jsonl", b"".join(map(event, _rows(STEPS))))
