@@ -63,6 +63,9 @@ class Column:
         """Where the value is a finite number (booleans are 0 and 1)."""
         return (self.kinds <= BOOLEAN) & np.isfinite(self.values)
 
+    def are_finite_floats(self) -> bool:
+        return not self.kinds.any() and bool(np.isfinite(self.values).all())
+
     def numbers(self) -> Floats:
         """The values as float64, booleans as 0 and 1; NaN for what is no number."""
         if not self.kinds.any():

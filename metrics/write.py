@@ -48,32 +48,29 @@ class Events:
         return len(self.steps)
 
 
-def events(
-    steps: Integers,
-    times: Floats,
-    data: Sequence[dict[str, Any]],
-    exact: Callable[[int], dict[str, Any]],
-) -> Events:
-    """Lines as columns. *data* is what a fast JSON parser made of each.
+def columns(
+    data: Sequence[dict[str, Any]], exact: Callable[[int], dict[str, Any]]
+) -> dict[str, Column]:
+    """What lines logged under each key. *data* is what a fast JSON parser made of each.
 
     ``exact(i)`` tells what the *i*-th says exactly, and is asked only about integers too large
     for a float64. Keys longer than ``MAX_KEY_LENGTH`` characters, or that no database can store,
     are left out.
     """
     parts: dict[str, list[Column]] = {}
-    for keys, numbers, rows in _shapes(data):
-        for key in keys:
+    for numbers, cells_of in _shapes(data):
+        for key, cells in cells_of.items():
             if key != STEP_KEY and _is_storable(key):
-                part = column(numbers, list(map(itemgetter(key), rows)))
+                part = column(numbers, cells)
                 huge = np.abs(part.values) >= 2.0**63
                 if huge.any():  # perhaps an integer that the parser could only round
                     cells = [
-                        exact(i)[key] if big else row[key]
-                        for i, row, big in zip(numbers.tolist(), rows, huge, strict=True)
+                        exact(i)[key] if big else cell
+                        for i, cell, big in zip(numbers.tolist(), cells, huge, strict=True)
                     ]
                     part = column(numbers, cells)
                 parts.setdefault(key, []).append(part)
-    return Events(steps, times, {key: concatenate(columns) for key, columns in parts.items()})
+    return {key: concatenate(several) for key, several in parts.items()}
 
 
 def join(parts: Sequence[Events]) -> Events:
@@ -220,17 +217,19 @@ def _bounds(start: int, end: int) -> Iterator[tuple[int, int]]:
 
 def _shapes(
     data: Sequence[dict[str, Any]],
-) -> Iterator[tuple[tuple[str, ...], Integers, Sequence[dict[str, Any]]]]:
-    """Rows with the same keys, and their numbers. Most runs log one shape, in one order."""
-    shapes = list(map(tuple, data))
-    if shapes.count(shapes[0]) == len(shapes):
-        yield shapes[0], np.arange(len(data)), data
-        return
+) -> Iterator[tuple[Integers, dict[str, list[Any]]]]:
+    """The numbers of the rows with the same keys, and their values. Most runs log one shape."""
+    if set(map(len, data)) == {len(data[0])}:
+        try:
+            yield np.arange(len(data)), {key: list(map(itemgetter(key), data)) for key in data[0]}
+            return
+        except KeyError:
+            pass  # as many keys, but others
     numbers: dict[tuple[str, ...], list[int]] = {}
-    for i, keys in enumerate(shapes):
-        numbers.setdefault(keys, []).append(i)
+    for i, row in enumerate(data):
+        numbers.setdefault(tuple(row), []).append(i)
     for keys, at in numbers.items():
-        yield keys, np.array(at, np.int64), [data[i] for i in at]
+        yield np.array(at, np.int64), {key: [data[i][key] for i in at] for key in keys}
 
 
 def _is_storable(key: str) -> bool:

@@ -26,7 +26,7 @@ from .models import Run, RunFile
 
 logger = logging.getLogger("runicorn.runs")
 
-PIECE = 4 * 2**20
+PIECE = 16 * 2**20
 """Bytes of a growing file that are read in one transaction."""
 
 LARGEST_DOCUMENT = 64 * 2**20
@@ -84,7 +84,7 @@ def take_in_new(directories: Iterable[str]) -> list[str]:
     """
     changes = []
     directories = list(directories)
-    piece = max(PIECE // 16, PIECE * 2 // max(1, len(directories)))
+    piece = max(PIECE // 64, PIECE // 2 // max(1, len(directories)))
     for directory in directories:
         path = settings.RUNICORN_STORAGE_ROOT / directory
         if (files := _look(path)) is not None:

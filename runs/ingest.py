@@ -163,9 +163,9 @@ def _read_events(piece: Piece, data: bytes) -> int:
             lines = partial(text.split, b"\n")
             entries = _parse_plain(text)
             if entries is not None:
-                parts.append(_events(entries, lines))
+                parts.append(_events(*entries, lines))
             elif logged := _parse_any(piece, piece.offset + start, lines()):
-                parts.append(_events(logged[0], partial(list, logged[1])))
+                parts.append(_events(*logged[0], partial(list, logged[1])))
             start = stop + 1
     if parts:
         piece.events = metrics.join(parts)
@@ -192,30 +192,34 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-Logged = tuple[list[dict[str, Any]], list[bytes]]
-"""The metrics entries among some lines, and the line of each."""
+Entries = tuple[list[dict[str, Any]], list[dict[str, Any]]]
+"""Some metrics lines, and the ``data`` of each."""
 
 
-def _parse_plain(text: bytes) -> list[dict[str, Any]] | None:
+def _parse_plain(text: bytes) -> Entries | None:
     """The entries, parsed in one call, if every line is one of metrics, as most are."""
-    newlines = text.count(b"\n")
-    # Braces on both ends of every line: what is an array of objects together is one each.
-    if text.count(b"}\n{") != newlines or text[:1] != b"{" or text[-1:] != b"}":
+    if text[:1] != b"{" or text[-1:] != b"}":
         return None
     try:
+        # As many objects as lines: one that goes on over a line's end makes them fewer.
         entries = orjson.loads(b"[%b]" % text.replace(b"\n", b","))
-        if set(map(itemgetter("type"), entries)) != {"metrics"}:
+        if len(entries) != text.count(b"\n") + 1:
             return None
-        if set(map(type, map(itemgetter("data"), entries))) != {dict}:
+        data = list(map(_data_of, entries))
+        if set(map(type, data)) != {dict} or set(map(_type_of, entries)) != {"metrics"}:
             return None
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
-    return entries if len(entries) == newlines + 1 else None
+    return entries, data
 
 
-def _parse_any(piece: Piece, at: int, lines: list[bytes]) -> Logged | None:
+_data_of, _type_of = itemgetter("data"), itemgetter("type")
+
+
+def _parse_any(piece: Piece, at: int, lines: list[bytes]) -> tuple[Entries, list[bytes]] | None:
     """The same, line by line; notes the images among them and counts what cannot be read."""
-    entries, kept = [], []
+    entries: list[dict[str, Any]] = []
+    kept = []
     for line in lines:
         if line and not line.isspace():
             entry = _parse_line(line) or _parse_after_fragment(line)
@@ -229,35 +233,37 @@ def _parse_any(piece: Piece, at: int, lines: list[bytes]) -> Logged | None:
                 elif entry.get("type") == "image" and isinstance(values.get("path"), str):
                     piece.images.append(_image(at, entry, values))
         at += len(line) + 1
-    return (entries, kept) if entries else None
+    return ((entries, list(map(_data_of, entries))), kept) if entries else None
 
 
-def _events(entries: list[dict[str, Any]], lines: Callable[[], list[bytes]]) -> metrics.Events:
+def _events(
+    entries: list[dict[str, Any]], data: list[dict[str, Any]], lines: Callable[[], list[bytes]]
+) -> metrics.Events:
     """The metrics lines as columns. Steps and times are of one type in most runs."""
-    data = list(map(itemgetter("data"), entries))
-    steps = _plain(data, "global_step", int)
-    if steps is None or (np.abs(steps) >= INT64).any():
+    columns = metrics.columns(data, lambda i: _exact(lines()[i]))
+    steps = _plain_steps(data)
+    if steps is None:
         exact = [_step(values) for values in data]
-        steps = [NO_STEP if step is None else step for step in exact]
-    times = _plain(data, "time", float)
-    if times is None or not np.isfinite(times).all():
+        steps = np.array([NO_STEP if step is None else step for step in exact], np.int64)
+    column = columns.get("time")
+    if column is not None and len(column) == len(data) and column.are_finite_floats():
+        times = column.values
+    else:
         found = [_time(entry["data"], entry) for entry in entries]
-        times = [np.nan if time is None else time for time in found]
-    return metrics.events(
-        np.array(steps, np.int64),
-        np.array(times, np.float64),
-        data,
-        lambda i: _exact(lines()[i]),
-    )
+        times = np.array([np.nan if time is None else time for time in found], np.float64)
+    return metrics.Events(steps, times, columns)
 
 
-def _plain(data: list[dict[str, Any]], key: str, kind: type) -> Any:
-    """The values under *key* as a column, if all are of this type."""
+def _plain_steps(data: list[dict[str, Any]]) -> Any:
+    """The steps, if all lines have one and it is an integer of 64 bits."""
     try:
-        values = list(map(itemgetter(key), data))
-    except KeyError:
-        return None
-    return np.array(values) if set(map(type, values)) == {kind} else None
+        steps = list(map(itemgetter("global_step"), data))
+        if set(map(type, steps)) == {int}:
+            plain = np.array(steps, np.int64)
+            return plain if plain.min() != NO_STEP else None
+    except (KeyError, OverflowError):
+        pass
+    return None
 
 
 def _parse_line(line: bytes) -> dict[str, Any] | None:
