@@ -47,5 +47,5 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await by_protocol(scope, receive, send)
 
 
-import_module(settings.ROOT_URLCONF)  # loads the views, so that the first request need not
+import_module(settings.ROOT_URLCONF)  # so no request has to, and what is missing is said now
 memory.freeze()

@@ -61,6 +61,22 @@ def test_it_can_be_started_on_a_host_by_runicorn_0_5(root):
     assert "Cannot listen on 127.0.0.1" in ended.stdout
 
 
+def test_a_missing_package_is_said_at_once(root):
+    start = "import sys; sys.modules['zstandard'] = None; from runicorn.cli import main; "
+    start += "sys.exit(main(sys.argv[1:]))"
+    ended = subprocess.run(
+        [sys.executable, "-c", start, "viewer", "--storage", str(root.path), "--port", "0"],
+        env=clean_environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 1
+    assert "zstandard is missing" in ended.stdout and "runicorn[viewer]" in ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
 def test_a_storage_folder_that_cannot_be_made_is_said(root):
     (root.path / "file").write_text("in the way")
     ended = run_viewer("--storage", root.path / "file" / "root", "--port", 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from importlib.util import find_spec
 
 from .. import layout
 from ._common import Commands, add_command, add_storage, fail
@@ -57,9 +58,13 @@ def run(args: argparse.Namespace) -> int:
     os.environ["RUNICORN_DIR"] = str(layout.storage_root(args.storage))
     try:
         from .._django import serve
+
+        return serve(args.host, args.port, reload=args.reload, allow_remote=args.allow_remote)
     except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if not package or find_spec(package):
+            raise  # not somebody else's package: a mistake of ours
         return fail(
-            f"The viewer's parts are not installed ({error.name} is missing): "
+            f"The viewer's parts are not installed ({package} is missing): "
             "pip install 'runicorn[viewer]'"
         )
-    return serve(args.host, args.port, reload=args.reload, allow_remote=args.allow_remote)
