@@ -1,11 +1,12 @@
-"""Syncing the runs of an SSH host: by manifest, by listing, and rsync of the same tree.
+"""Syncing the runs of an SSH host: by manifest, by listing, by SFTP alone, and rsync of it.
 
     python benchmarks/sync.py [--runs 100 1000] [--latency 20]
 
 A real OpenSSH server behind a proxy that adds *latency* milliseconds to each round trip. To reach:
-by manifest at least 99 % fewer SFTP operations than by listing, a sync without changes in one round
-trip, an appended run for its appended bytes, a first sync within 1.5 times what rsync takes. Every
-sync but the repeated ones opens its own connection, as rsync does.
+by manifest at least 99 % fewer SFTP operations than by asking for each folder, a sync without
+changes in one round trip, an appended run for its appended bytes, a first sync within 1.5 times
+what rsync takes. "SFTP alone" is a host without a shell, where rsync could do nothing. Every sync
+but the repeated ones opens its own connection, as rsync does.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ import asyncssh  # noqa: E402
 from asyncssh.sftp import SFTPClientHandler  # noqa: E402
 from common import table, write_runs  # noqa: E402
 
-from remote import known_hosts, sync  # noqa: E402
+from remote import known_hosts  # noqa: E402
 from remote.connections import Connection  # noqa: E402
 from remote.fetching import Source  # noqa: E402
+from remote.following import MIRROR, Sync  # noqa: E402
 from remote.ssh import Address, Credentials, connect  # noqa: E402
 from runicorn.manifest import ManifestGenerator, ManifestType  # noqa: E402
 from tests.servers import sshd  # noqa: E402
@@ -87,8 +89,9 @@ def measure(
     shutil.rmtree(there / ".runicorn", ignore_errors=True)
 
     ways: dict[str, Callable[[], Any]] = {
-        "by manifest": lambda: Ours(server, proxy, there, folder, "_sync_by_manifest"),
-        "by listing": lambda: Ours(server, proxy, there, folder, "_sync_by_listing"),
+        "by manifest": lambda: Ours(server, proxy, there, folder, by_manifest=True),
+        "by listing": lambda: Ours(server, proxy, there, folder),
+        "SFTP alone": lambda: Ours(server, proxy, there, folder, has_shell=False),
         "rsync -a": lambda: Rsync(server, proxy, there, folder),
     }
     found: dict[str, dict[str, Cost]] = {}
@@ -130,11 +133,11 @@ def measure(
             )
         )
     table(rows)
-    ours, listing, rsync = (found[name] for name in ways)
-    print(f"first: {ours['first'][0] / rsync['first'][0]:.2f} x rsync by manifest")
-    print(f"       {listing['first'][0] / rsync['first'][0]:.2f} x rsync by listing")
+    ours, listing, alone, rsync = (found[name] for name in ways)
+    for name, costs in (("manifest", ours), ("listing", listing), ("SFTP alone", alone)):
+        print(f"first: {costs['first'][0] / rsync['first'][0]:.2f} x rsync by {name}")
     for what in ("first", "again", "appended"):
-        print(f"{what}: {100 * (1 - ours[what][1] / listing[what][1]):.2f} % fewer SFTP operations")
+        print(f"{what}: {100 * (1 - ours[what][1] / alone[what][1]):.2f} % fewer SFTP operations")
 
 
 Cost = tuple[float, int, int]
@@ -201,7 +204,7 @@ def _serve(port: int, target: int, delay: float, count: Synchronized[int]) -> No
     asyncio.run(serve())
 
 
-class Once(sync.Sync):
+class Once(Sync):
     """A sync that does only what it is told."""
 
     async def _follow(self) -> None:
@@ -222,8 +225,18 @@ SFTPClientHandler._make_request = _counted  # type: ignore[method-assign]
 
 
 class Ours:
-    def __init__(self, server: Any, proxy: Proxy, there: Path, folder: Path, way: str) -> None:
-        self.proxy, self.there, self.way = proxy, there, way
+    def __init__(
+        self,
+        server: Any,
+        proxy: Proxy,
+        there: Path,
+        folder: Path,
+        *,
+        by_manifest: bool = False,
+        has_shell: bool = True,
+    ) -> None:
+        self.proxy, self.there = proxy, there
+        self.by_manifest, self.has_shell = by_manifest, has_shell
         self.here = Path(tempfile.mkdtemp(dir=folder))
         self.address = Address("127.0.0.1", proxy.port, getpass.getuser())
         self.credentials = Credentials(private_key_path=str(server.key), use_agent=False)
@@ -244,15 +257,20 @@ class Ours:
         channel = await connect(self.address, self.credentials)
         self.connection = Connection(self.address, self.credentials, channel)
         sftp = await channel.start_sftp_client()
-        self.sync = Once(
-            "bench", sync.MIRROR, "bench", self.connection, str(self.there), self.here, 2
-        )
-        self.source = Source(self.connection, sftp, os.fsencode(self.there))
-        self.sync._source = self.source
-        await getattr(self.sync, self.way)(self.source)
+        root = str(self.there)
+        self.sync = Once("bench", MIRROR, "bench", self.connection, root, root, self.here, 2)
+        self.source = Source(self.connection, sftp, os.fsencode(root))
+        self.source.has_find = self.source.has_tar = self.has_shell
+        await self._again()
+
+    async def _again(self) -> None:
+        if self.by_manifest:
+            await self.sync._manifest.sync(self.source)
+        else:
+            await self.sync._sync_by_listing(self.source)
 
     def again(self) -> Cost:
-        return self._timed(lambda: getattr(self.sync, self.way)(self.source))
+        return self._timed(self._again)
 
     def check(self) -> None:
         if self.sync.last_error:

@@ -28,8 +28,8 @@ from runicorn.artifacts.names import parse_digest
 from runicorn.remote_storage import Download
 
 from .claims import Claims
-from .fetching import LOST, Source
-from .listing import Found, Report, list_folder
+from .fetching import LOST
+from .listing import Found, Listing, Report
 
 _DOCUMENTS = (METADATA, MANIFEST, CHANGES, layout.DELETED)
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})")
@@ -41,13 +41,15 @@ Fetch = Callable[[Sequence[Download]], Awaitable[None]]
 class ArtifactSync:
     """*fetch* completes downloads and reports those that fail; *whole*: contents too."""
 
-    source: Source
+    listing: Listing
     claims: Claims
     report: Report
     fetch: Fetch
     whole: bool
 
     def __post_init__(self) -> None:
+        self.looked_at = 0
+        """Folders."""
         self.store = ArtifactStorage(self.claims.root)
         self.partial = self.claims.root / layout.SERVER_DIR / "sync" / "contents"
 
@@ -68,8 +70,9 @@ class ArtifactSync:
         return [one.name for one in found if one.is_dir and not one.name.startswith(".")]
 
     async def _list(self, path: str) -> list[Found]:
+        self.looked_at += 1
         try:
-            return await list_folder(self.source, self.source.path(path), self.report)
+            return await self.listing.folder(path)
         except asyncssh.SFTPNoSuchFile:
             return []
 
@@ -79,9 +82,8 @@ class ArtifactSync:
                 raise ValueError("is here already and did not come from there")
             self.claims.set(directory, here=False)
             self.claims.save()
-        claim = self.claims.get(directory)
-        seen: dict[str, list[int]] = dict(claim.get("documents") or {})
-        if claim["here"] and not location.folder.exists():
+        seen = self.claims.documents(directory)
+        if self.claims.get(directory)["here"] and not location.folder.exists():
             return  # purged here
         entries = {one.name: one for one in await self._list(directory)}
         numbers = sorted(int(m[1]) for name in entries if (m := _VERSION.fullmatch(name)))
@@ -184,7 +186,7 @@ class ArtifactSync:
     async def _read(self, path: str, found: Found) -> bytes:
         if found.size > receiving.LARGEST_DOCUMENT:
             raise ValueError(f"{path} is too large")
-        return await self.source.read(path, found.size)
+        return await self.listing.source.read(path, found.size)
 
 
 def _mark(found: Found) -> list[int]:

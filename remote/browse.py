@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import posixpath
 import stat
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing, contextmanager
@@ -10,7 +11,7 @@ from typing import NamedTuple, cast
 
 import asyncssh
 
-from .connections import Connection
+from .connections import Connection, pool
 from .exceptions import PathNotFound, RemoteError, TimedOut
 
 MOST_ENTRIES = 10_000
@@ -71,6 +72,20 @@ async def absolute(sftp: asyncssh.SFTPClient, path: str) -> bytes:
     if path == "~" or path.startswith("~/"):
         path = path[2:].lstrip("/")
     return await sftp.realpath(path.encode() or b".")
+
+
+async def real_root(connection: Connection, path: str) -> str:
+    """*path* as the host itself calls it, so that a folder has one name however it is spelled."""
+    await pool.reopen(connection)
+    with _explained():
+        async with asyncio.timeout(SECONDS), connection.sftp() as sftp:
+            try:
+                real = await absolute(sftp, path)
+            except asyncssh.SFTPError:  # there may be one some time
+                spelled = path[1:].lstrip("/") if path == "~" or path.startswith("~/") else path
+                home = await sftp.realpath(b".")
+                real = posixpath.normpath(posixpath.join(home, spelled.encode()))
+    return real.decode(errors="backslashreplace").rstrip("/") or "/"
 
 
 async def _item(sftp: asyncssh.SFTPClient, folder: bytes, entry: asyncssh.SFTPName) -> Item | None:

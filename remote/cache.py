@@ -7,6 +7,7 @@ media can be fetched again, and are let go of from the run that was looked at lo
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Collection, Iterator
@@ -14,10 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from runicorn import layout
+from runicorn.artifacts import ArtifactStorage, receiving
+from runicorn.artifacts.lineage import record_keys
 
 from .claims import Claims
 
 DEFAULT_BYTES = 10 * 2**30
+
+_VERSION = re.compile(r"^v(\d+)/", re.MULTILINE)
 
 
 def describe(claims: Claims, limit: int) -> dict[str, Any]:
@@ -55,6 +60,26 @@ def clear(claims: Claims) -> None:
         aside = trash / uuid.uuid4().hex
         (claims.root / run).rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
+    _clear_artifacts(claims)
+
+
+def _clear_artifacts(claims: Claims) -> None:
+    """The versions that came from there, but not those that a run of elsewhere made or used."""
+    store = ArtifactStorage(claims.root)
+    needed = {
+        (key.type, key.name, key.version)
+        for _, run in layout.iter_run_dirs(claims.root)
+        for document in (layout.ARTIFACTS_CREATED, layout.ARTIFACTS_USED)
+        for key in record_keys(layout.read_json(Path(run.path, document)))
+    }
+    for directory in claims.artifacts():
+        _, kind, name = directory.split("/")
+        location = receiving.location_of(store, kind, name)
+        came = {int(number) for number in _VERSION.findall("\n".join(claims.documents(directory)))}
+        cleared = {n for n in came if (kind, name, n) not in needed}
+        store.purge((location, number) for number in sorted(cleared))
+        kept = {f"v{number}" for number in came - cleared}
+        claims.forget_documents(directory, keep=kept)
 
 
 def _loose(folder: Path) -> Iterator[os.DirEntry[str]]:

@@ -12,7 +12,7 @@ to it. It also remembers what the folder alone cannot tell:
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,15 @@ CLAIMS = "mirrors.json"
 
 Claim = dict[str, Any]
 """``source``: where from. ``here``: whether the folder was made. ``meta``, ``deleted``: the times
-of these files there when they were copied. ``opened``: when a person last looked at it."""
+of these files there when they were copied. ``opened``: when a person last looked at it.
+``documents``: of an artifact, what came."""
 
 
 class Claims:
-    """Those of one source."""
+    """Those of one source. *former*: a name that it may have had before."""
 
-    def __init__(self, local_root: Path, source: str) -> None:
-        self.root, self.source = local_root, source
+    def __init__(self, local_root: Path, source: str, former: str = "") -> None:
+        self.root, self.source, self._former = local_root, source, former
         self._path = local_root / layout.SERVER_DIR / CLAIMS
         self._all: dict[str, Claim] = {}
         self._changed: set[str] = set()
@@ -67,7 +68,7 @@ class Claims:
         ]
 
     def _is_ours(self, claim: Claim) -> bool:
-        return claim.get("source") == self.source
+        return claim.get("source") in (self.source, self._former)
 
     def owns(self, run: str) -> bool:
         return run in self._all and self._is_ours(self._all[run])
@@ -78,7 +79,7 @@ class Claims:
     def set(self, run: str, **values: Any) -> None:
         claim = self._all.get(run, {})
         if not claim or any(claim.get(name) != value for name, value in values.items()):
-            self._all[run] = {"source": self.source, "here": False} | claim | values
+            self._all[run] = {"here": False, **claim, **values, "source": self.source}
             self._changed.add(run)
 
     def save(self) -> None:
@@ -156,6 +157,22 @@ class Claims:
         """Those may come again, as if they had never been here."""
         for run in runs:
             self.set(run, here=False, meta=None, deleted=None)
+        self.save()
+
+    # -- artifacts -----------------------------------------------------------------------------
+
+    def documents(self, artifact: str) -> dict[str, list[int]]:
+        """Size and time there of what came, by its path in the artifact's folder."""
+        return dict(self._all.get(artifact, {}).get("documents") or {})
+
+    def forget_documents(self, artifact: str, *, keep: Collection[str]) -> None:
+        """All but those of the versions *keep* may come again."""
+        left = {
+            name: mark
+            for name, mark in self.documents(artifact).items()
+            if name.partition("/")[0] in keep
+        }
+        self.set(artifact, here=bool(left), documents=left)
         self.save()
 
 

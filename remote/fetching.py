@@ -59,6 +59,7 @@ class Source:
     sftp: asyncssh.SFTPClient
     root: bytes
     has_tar: bool = True
+    has_find: bool = True
     _busy: set[Path] = field(default_factory=set)
 
     def path(self, relative: str) -> bytes:

@@ -96,6 +96,16 @@ def is_project_name(name: str) -> bool:
     return not name.startswith(".") and name not in NOT_PROJECTS
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether *name*, which another machine told, can be one component of a path here."""
+    is_odd = name in ("", ".", "..") or any(c in "/\\\x7f" or c < " " for c in name)
+    try:
+        is_odd = is_odd or len(name.encode()) > 200
+    except UnicodeEncodeError:
+        return False
+    return not is_odd and not (sys.platform == "win32" and ":" in name)
+
+
 def iter_run_dirs(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Every run folder below *root*, as (path relative to the root with ``/``, directory entry).
 

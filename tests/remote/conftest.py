@@ -140,9 +140,20 @@ def local(tmp_path, settings):
 
 
 @pytest.fixture
-def server(tmp_path):
-    with servers.sshd(tmp_path / "sshd") as running:
+def server(request, tmp_path):
+    """Its parameter: where commands are found that are run there."""
+    path = getattr(request, "param", "/usr/bin:/bin").format(tmp_path=tmp_path)
+    with servers.sshd(tmp_path / "sshd", path=path) as running:
         yield running
+
+
+@pytest.fixture
+def sftp(server):
+    from .blocking import Blocking
+
+    client = Blocking(server)
+    yield client
+    client.close()
 
 
 @pytest.fixture

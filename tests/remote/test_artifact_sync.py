@@ -7,8 +7,12 @@ import random
 
 import pytest
 
+from remote import sync
+from remote.loop import run
 from runicorn.artifacts.storage import ArtifactStorage, Draft
 from tests import servers
+
+from .conftest import RUN, make_run
 
 pytestmark = pytest.mark.servers
 
@@ -101,3 +105,34 @@ def test_smart_mode_has_documents_until_a_version_is_asked_for(smart, api, there
     answer = api.client.get("/api/artifacts/net/v1/files/weights/a.bin")
     assert answer.status_code == 200 and answer.getvalue() == b"content"
     assert report(local, 1) == []
+
+
+def test_clearing_the_cache_leaves_what_others_need(smart, api, there, local, source):
+    for number in range(3):
+        save(there, source, a=b"same", b=b"%d" % number)
+    save(local, source, elsewhere=b"same")
+    (local / "artifacts/model/net").rename(local / "artifacts/model/other")
+    ours = make_run(local)
+    used = {"artifacts": [{"name": "net", "type": "model", "version": 2}]}
+    (ours / "artifacts_used.json").write_text(json.dumps(used))
+    theirs = make_run(there, RUN[:-1] + "2")
+    (theirs / "artifacts_used.json").write_text(json.dumps(used))
+    smart()
+    servers.wait_until(has(local, 3), "is here")
+    for number in (1, 2, 3):
+        path = f"/api/artifacts/net/v{number}/files/weights/a.bin"
+        assert api.client.get(path).getvalue() == b"same"
+    folder = local / "artifacts/model/net"
+    for number in (1, 2, 3):
+        (folder / f"v{number}/stray").write_text("")
+    (one,) = sync.syncs("unified")
+    run(one.clear())
+    assert [(folder / f"v{number}/stray").exists() for number in (1, 2, 3)] == [False, True, False]
+    assert report(local, 2) == []
+    store = ArtifactStorage(local)
+    assert store.verify(store.find("other"), 1) == []
+    for number in (1, 3):
+        servers.wait_until(has(local, number), "comes again")
+    assert not (folder / "v1/files").exists()
+    path = "/api/artifacts/net/v1/files/weights/b.bin"
+    assert api.client.get(path).getvalue() == b"0" and report(local, 1) == []

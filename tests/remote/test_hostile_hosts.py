@@ -99,6 +99,65 @@ def test_a_host_without_tar(mirrored, api, there, local, monkeypatch):
     assert task["stats"]["last_error"] is None
 
 
+NO_PROGRAMS = "/nowhere"
+OWN_PROGRAMS = "{tmp_path}/bin:/usr/bin:/bin"
+
+
+@pytest.mark.parametrize(
+    "server", ["/usr/bin:/bin", NO_PROGRAMS], ids=["find", "sftp"], indirect=True
+)
+def test_many_runs_are_followed(mirrored, api, there, local, server):
+    """With the programs of a shell there, and without any."""
+    runs = [f"p/e{n % 3}/runs/20260101_000000_00000{n:x}" for n in range(12)]
+    runs += ["runs/20260101_000000_0000ff"]
+    for run in runs:
+        make_run(there, run)
+    (there / RUN / "media/deep/er").mkdir(parents=True, exist_ok=True)
+    make_run(there.parent / "elsewhere", "e/runs/20260101_000000_0000fe")
+    (there / "linked").symlink_to(there / "p", target_is_directory=True)
+    (there / "out").symlink_to(there.parent / "elsewhere", target_is_directory=True)
+    (there / "p/e0/not-runs").mkdir()
+    (there / "p/e0/not-runs/x").write_text("")
+
+    def expected() -> dict[str, bytes]:
+        own = {p: d for p, d in files(there).items() if "not-runs" not in p}
+        return own | {p.replace("p/", "linked/", 1): d for p, d in own.items() if p[:2] == "p/"}
+
+    mirrored()
+    servers.wait_until(lambda: files(local) == expected(), "came")
+    for run in runs[::2]:
+        with (there / run / "logs.txt").open("ab") as log:
+            log.write(b"more\n")
+        (there / run / "summary.json").write_text("{}")
+    make_run(there, "p/new/runs/20260101_000000_0000aa")
+    servers.wait_until(lambda: files(local) == expected(), "goes on")
+
+
+@pytest.mark.parametrize("server", [OWN_PROGRAMS], indirect=True)
+@pytest.mark.parametrize(
+    "told",
+    [
+        r"d 0 0 .\0d 0 0 ./p\0d 0 0 ./p/e\0d 0 0 ./p/e/runs\0d 0 0 ./p/e/runs/x\0"
+        r"f 9 0 ./p/e/runs/x/../../../../../outside\0d 0 0 ./..\0d 0 0 ./../e\0"
+        r"f 9 0 ./../e/outside\0f 9 0 ./p/e/runs/x/..\0l 9 0 ./p/outside\0",
+        r"hello from a profile\nd 0 0 .\0",
+        r"d 0 0 .\0f 9 0 ./cut off",
+        r"",
+        r"f 99999999999999999999999 99999999999999999999 .\0",
+    ],
+    ids=["outside", "a profile", "cut", "nothing", "numbers"],
+)
+def test_a_find_that_tells_what_is_not_so(mirrored, there, local, server, tmp_path, told):
+    program = tmp_path / "bin" / "xargs"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\nprintf '{told}'\n")
+    program.chmod(0o755)
+    make_run(there)
+    mirrored()
+    wait_until_same(there, local)
+    assert not list(tmp_path.rglob("outside"))
+
+
 def test_an_archive_that_nobody_asked_for(mirrored, there, local, tmp_path, monkeypatch):
     """A host's tar may send anything: only what was asked for is taken, and verified by nothing
     less than the name and the size."""

@@ -14,7 +14,7 @@ from runs import folders
 from runs.models import Run
 from tests import servers
 
-from .conftest import RUN, files, make_run, wait_until_same
+from .conftest import RUN, files, login_to, make_run, wait_until_same
 
 pytestmark = pytest.mark.servers
 
@@ -136,3 +136,25 @@ def test_what_the_status_tells(mirrored, api, there, local):
     assert api.get("/unified/status")["cached_experiments"] == 1
     (one,) = sync.syncs("unified")
     assert one.appended_bytes >= 10_000
+
+
+def test_a_folder_is_one_source_however_it_is_spelled(mirrored, api, server, there, local):
+    folder = make_run(there)
+    (server.home / "link").symlink_to(there)
+    mirrored()
+    wait_until_same(there, local)
+    for spelled in ("storage", f"{there}/", "./storage/../storage//", "~/link"):
+        body = {"mode": "mirror", "remote_root": spelled, "mirror_interval": 0.5}
+        assert api.post("/unified/configure_mode", body)["config"]["remote_root"] == spelled
+        with (folder / "logs.txt").open("a") as log:
+            log.write(f"{spelled}\n")
+        wait_until_same(there, local)
+        (task,) = api.get("/ssh/mirror/list")["mirrors"]
+        assert task["stats"]["last_error"] is None
+    login = login_to(server)
+    login["pkey_path"] = login.pop("private_key_path")
+    session = api.post("/ssh/connect", login)["session_id"]
+    started = api.post("/ssh/mirror/start", {"session_id": session, "remote_root": str(there)})
+    (task,) = api.get("/ssh/mirror/list")["mirrors"]  # instead of the one before
+    assert task["id"] == started["task"]["id"]
+    api.post("/ssh/close", {"session_id": session})
