@@ -20,8 +20,8 @@ class Progress:
         self.status = "idle"
         self.known_files = 0
         """Files that were fetched so far, whatever for."""
-        self.received_bytes = 0
-        """All that came since the start."""
+        self._received = 0
+        self._coming: set[Download] = set()
         self._lately: deque[tuple[float, int]] = deque()
         self.begin()
         self.status = "idle"
@@ -30,32 +30,53 @@ class Progress:
         self.status = "running"
         self.started_at = time.time()
         self.completed_at: float | None = None
-        self.total_files = self.synced_files = self.total_bytes = self.synced_bytes = 0
+        self.total_files = self.synced_files = self.total_bytes = self._synced = 0
         self.current_file: str | None = None
 
     def expect(self, downloads: Sequence[Download]) -> None:
+        self._note()
+        self._coming.update(downloads)
         self.total_files += len(downloads)
         self.total_bytes += sum(one.size for one in downloads)
         self.known_files += len(downloads)
 
     def came(self, download: Download) -> None:
+        self._coming.discard(download)
         self.synced_files += 1
-        self.synced_bytes += download.received
-        self.received_bytes += download.received
+        self._synced += download.received
+        self._received += download.received
         self.current_file = download.source
-        self._lately.append((time.monotonic(), download.received))
+        self._note()
+
+    @property
+    def synced_bytes(self) -> int:
+        """Those of files that are on their way count, too."""
+        return self._synced + self._on_their_way()
+
+    @property
+    def received_bytes(self) -> int:
+        """All that came since the start."""
+        return self._received + self._on_their_way()
+
+    def _on_their_way(self) -> int:
+        return sum(one.received for one in self._coming)
+
+    def _note(self) -> None:
+        now = time.monotonic()
+        self._lately.append((now, self.received_bytes))
+        while len(self._lately) > 1 and self._lately[1][0] < now - WINDOW:
+            self._lately.popleft()
 
     def bytes_per_second(self) -> int:
         """Over the last seconds."""
-        now = time.monotonic()
-        while self._lately and self._lately[0][0] < now - WINDOW:
-            self._lately.popleft()
-        if not self._lately:
-            return 0
-        took = max(now - self._lately[0][0], 1)
-        return round(sum(size for _, size in self._lately) / took)
+        self._note()
+        (before, had), (now, has) = self._lately[0], self._lately[-1]
+        return round((has - had) / max(now - before, 1))
 
     def end(self) -> None:
+        """What did not come will be asked for again."""
+        self._received = self.received_bytes
+        self._coming.clear()
         if self.status == "running":
             self.status = "completed"
             self.completed_at = time.time()
