@@ -108,11 +108,17 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def tagged(self, *keys: str) -> Self:
         """That have all of these tags."""
-        runs = self
-        for key in keys:
-            tagged = _related(self.model, "tags").objects.filter(key=key)
-            runs = runs.having(models.Q(pk__in=tagged.values("run")))
-        return runs
+        if not keys:
+            return self
+        tags = _related(self.model, "tags").objects
+        tagged = tags.filter(key=keys[0])
+        for key in keys[1:]:
+            tagged = tagged.filter(run__in=tags.filter(key=key).values("run"))
+        if self.walks:
+            # "id + 0" is no column that has an index: the runs are gone through in their order, and
+            # looked up among those with the tags.
+            return self.alias(each=models.F("pk") + 0).filter(each__in=tagged.values("run"))
+        return self.filter(pk__in=tagged.values("run"))
 
     def having(self, condition: models.Q) -> Self:
         """That *condition* is true of; its subqueries (``pk__in``) are asked as ``walks`` says."""
