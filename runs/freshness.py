@@ -34,11 +34,15 @@ _counts: dict[Any, int] = {}
 
 
 def answer(
-    request: HttpRequest, make: Callable[[], Any], also: Callable[[], dict[str, Any]] | None = None
+    request: HttpRequest,
+    make: Callable[[], Any],
+    also: Callable[[], dict[str, Any]] | None = None,
+    dump: Callable[[Any], bytes] = dump_json,
 ) -> HttpResponseBase:
     """The JSON of what *make* returns, under an ETag; 304 if the client has it already.
 
     *also* adds members that differ each time, such as how long it took: the tag is not of them.
+    *dump* makes the JSON.
     """
     version = _index_version()
     tag = version and _tag(request, version.encode())
@@ -46,7 +50,7 @@ def answer(
     content = None
     if tag is None:
         data = make()
-        content = dump_json(data)
+        content = dump(data)
         tag = _tag(request, content)
     known = get_conditional_response(request, etag=tag)
     if known is None:
@@ -55,7 +59,7 @@ def answer(
         if also is not None:
             data = {**data, **also()}
         if also is not None or content is None:
-            content = dump_json(data)
+            content = dump(data)
         known = HttpResponse(content, content_type="application/json")
     known["ETag"] = tag
     known["Cache-Control"] = "no-cache"

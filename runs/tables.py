@@ -228,9 +228,12 @@ kept_answers = KeptAnswers(8 * 2**20)
 
 
 def numbers_answer(data: dict[str, Any]) -> HttpResponse:
+    return HttpResponse(dump_numbers(data), content_type=JSON)
+
+
+def dump_numbers(data: dict[str, Any]) -> bytes:
     """JSON of *data*, which may hold arrays of numbers; what is not finite is null."""
-    content = orjson.dumps(data, default=_as_list, option=orjson.OPT_SERIALIZE_NUMPY)
-    return HttpResponse(content, content_type=JSON)
+    return orjson.dumps(data, default=_as_list, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _as_list(value: Any) -> Any:

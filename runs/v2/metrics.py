@@ -16,12 +16,12 @@ from rest_framework.request import Request
 from metrics import read as metrics
 from runicorn_site.rest import json_object
 
-from .. import arrow
+from .. import arrow, freshness
 from ..filters import RunFilter
 from ..models import Run
 from ..querysets import RunQuerySet
 from ..repair import repaired
-from ..tables import numbers_answer, streamed
+from ..tables import dump_numbers, numbers_answer, streamed
 from . import serializers
 from .views import V2View
 
@@ -87,16 +87,17 @@ class Statistics(ManyRunsView):
         """Mean, deviation, lowest and highest value by step, over all runs of the filters."""
         asked = self.asked(serializers.StatisticsQuery)
         runs = self.filtered()
-        found = repaired(
-            lambda: metrics.statistics(
-                runs.order_by().values("pk"),
-                asked["metric"],
-                steps=serializers.step_range(asked["step_range"]),
-                points=asked.get("points"),
-            ),
-        )
-        return numbers_answer(
-            {
+
+        def make() -> dict[str, Any]:
+            found = repaired(
+                lambda: metrics.statistics(
+                    runs.order_by().values("pk"),
+                    asked["metric"],
+                    steps=serializers.step_range(asked["step_range"]),
+                    points=asked.get("points"),
+                ),
+            )
+            return {
                 "metric": asked["metric"],
                 "runs": found.runs,
                 "steps": found.steps,
@@ -105,9 +106,9 @@ class Statistics(ManyRunsView):
                 "std": found.deviation,
                 "min": found.low,
                 "max": found.high,
-                "query_time_ms": self.took(),
             }
-        )
+
+        return freshness.answer(request, make, lambda: {"query_time_ms": self.took()}, dump_numbers)
 
 
 @extend_schema(tags=["v2-metrics"])

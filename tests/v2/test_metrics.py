@@ -208,6 +208,19 @@ def test_statistics_are_over_all_runs(api, root):
     api.get("/v2/metrics/statistics", status=400)
 
 
+def test_statistics_are_sent_again_only_when_something_changed(api, root, client):
+    run = root.run()
+    run.log({"m": 1.0, "global_step": 1})
+    root.scan()
+    path = "/api/v2/metrics/statistics?metric=m"
+    tag = client.get(path).headers["ETag"]
+    assert client.get(path, headers={"If-None-Match": tag}).status_code == 304
+    run.log({"m": 3.0, "global_step": 2})
+    root.scan()
+    answer = client.get(path, headers={"If-None-Match": tag})
+    assert (answer.status_code, answer.json()["mean"]) == (200, [1.0, 3.0])
+
+
 def damage(block: Any) -> None:
     field = "steps" if isinstance(block, EventBlock) else "values"
     data = bytearray(getattr(block, field))
