@@ -112,7 +112,8 @@ class _Terminal:
         if progress.state == "watching":
             self._done = True
             took = now - self._started
-            self._print(f"Took in {progress.found:,} runs in {took:.1f} s; watching.\n")
+            runs = "1 run" if progress.found == 1 else f"{progress.found:,} runs"
+            self._print(f"Took in {runs} in {took:.1f} s; watching.\n")
         elif now - self._shown >= (0.2 if sys.stdout.isatty() else 5):
             self._shown = now
             end = "" if sys.stdout.isatty() else "\n"
