@@ -1,9 +1,9 @@
 """Fetch many files over one connection at once.
 
-Many whole files come as one stream of the host's ``tar``, where there is a shell with one; the
-rest, and everything elsewhere, over SFTP with many requests in flight. The host is not trusted:
-only what was asked for is written, of the size that was announced, and no link is followed to
-where the root does not reach.
+Many whole files come as one stream of the host's ``tar``, and many ends of files through its
+Python (``tails``), where there is a shell with them; the rest, and everything elsewhere, over SFTP
+with many requests in flight. The host is not trusted: only what was asked for is written, of the
+size that was announced, and no link is followed to where the root does not reach.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import asyncssh
 
 from runicorn.remote_storage import Differs, Download, Incomplete
 
+from . import tails
 from .connections import Connection
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ LOST = (
 )
 """Of the errors, those that concern more than one file."""
 
-TAR = "tar -C {root} --null --no-recursion --hard-dereference -c -f - -T -"
+TAR = "tar --null --no-recursion --hard-dereference -c -f - -T -"
 
 
 @dataclass
@@ -60,6 +61,7 @@ class Source:
     root: bytes
     has_tar: bool = True
     has_find: bool = True
+    has_python: bool = True
     _busy: set[Path] = field(default_factory=set)
 
     def path(self, relative: str) -> bytes:
@@ -74,8 +76,13 @@ class Source:
             came: set[Download] = set()
             if self.has_tar and len(whole) >= MANY:
                 came = await self._fetch_by_tar(whole, done)
-            rest = iter([one for one in batch if one not in came])
-            await gather(self._fetch_in_turn(rest, done) for _ in range(IN_FLIGHT))
+            rest = [one for one in batch if one not in came]
+            if self.has_python and len(rest) >= MANY:
+                async with self._alone([one.target for one in rest]):
+                    came = await tails.fetch(self, rest, done)
+                rest = [one for one in rest if one not in came]
+            waiting_here = iter(rest)
+            await gather(self._fetch_in_turn(waiting_here, done) for _ in range(IN_FLIGHT))
 
     async def _fetch_in_turn(self, downloads: Iterable[Download], done: Done) -> None:
         for download in downloads:
@@ -168,15 +175,34 @@ class Source:
         except asyncssh.SFTPError as error:
             raise OSError(f"{path}: {error.reason}") from error
 
-    # -- tar -----------------------------------------------------------------------------------
+    # -- programs there ------------------------------------------------------------------------
+
+    async def run(self, command: str, given: bytes, take: Callable[[bytes], None]) -> int | None:
+        """Run *command* in the root there with *given* as its input, handing its output to *take*
+        as it comes. Returns what it ended with."""
+        root = shlex.quote(self.root.decode())
+        process = await patient(
+            self.connection.channel.create_process(
+                f"cd {root} && {command}", encoding=None, stderr=asyncssh.DEVNULL
+            )
+        )
+        async with process:
+            process.stdin.write(given)
+            process.stdin.write_eof()
+            while data := await patient(process.stdout.read(PIECE)):
+                take(data)
+            await patient(process.wait_closed())
+        return process.returncode
 
     async def _fetch_by_tar(self, downloads: Sequence[Download], done: Done) -> set[Download]:
         """Those that came. Without a shell, or a tar that knows the options, none."""
         stream = _TarReader(downloads, done)
-        command = TAR.format(root=shlex.quote(self.root.decode()))
+        names = b"".join(name + b"\0" for name in stream.names())
         try:
             async with self._alone([one.target for one in downloads]):
-                await self._run_tar(command, stream)
+                status = await self.run(TAR, names, stream.feed)
+                stream.end(status == 0)
+            self.has_tar = bool(stream.came) or status == 0
         except LOST:
             raise
         except (asyncssh.Error, OSError, ValueError):
@@ -184,20 +210,6 @@ class Source:
         finally:
             stream.close()
         return stream.came
-
-    async def _run_tar(self, command: str, stream: _TarReader) -> None:
-        channel = self.connection.channel
-        process = await patient(
-            channel.create_process(command, encoding=None, stderr=asyncssh.DEVNULL)
-        )
-        async with process:
-            process.stdin.write(b"".join(name + b"\0" for name in stream.names()))
-            process.stdin.write_eof()
-            while data := await patient(process.stdout.read(PIECE)):
-                stream.feed(data)
-            await patient(process.wait_closed())
-        stream.end(process.returncode == 0)
-        self.has_tar = bool(stream.came) or process.returncode == 0
 
 
 class _TarReader:

@@ -173,7 +173,8 @@ class Sync:
 
     async def _rest(self) -> None:
         if self.mode == MIRROR:
-            seconds = max(self.interval - self._took, self._took / 2)
+            # What is written just after a look has come by the end of the next.
+            seconds = max(self.interval - 2 * self._took, self._took / 2)
         elif self._opened_lately():
             seconds = FRESH_SECONDS
         else:

@@ -46,7 +46,6 @@ class Progress:
         self._synced += download.received
         self._received += download.received
         self.current_file = download.source
-        self._note()
 
     @property
     def synced_bytes(self) -> int:

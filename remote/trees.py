@@ -17,7 +17,7 @@ import asyncssh
 from runicorn import layout
 
 from . import listing
-from .fetching import PIECE, Source, patient
+from .fetching import Source
 
 MANY = 8
 """From so many folders on: a shell may read a person's profile each time that it starts."""
@@ -57,7 +57,10 @@ async def look(source: Source, depth: int, folders: Sequence[str] = ()) -> Tree 
     tree = Tree([b"./" + folder.encode() for folder in folders] or [b"."])
     tests = shlex.join(FIND if folders else NO_ARTIFACTS + FIND)
     try:
-        status = await _run(source, tree, f'exec find "$@" -maxdepth {depth} {tests}')
+        find = f'exec find "$@" -maxdepth {depth} {tests}'
+        names = b"".join(start + b"\0" for start in tree.starts)
+        status = await source.run(f"xargs -0 sh -c {shlex.quote(find)} find", names, tree.feed)
+        tree.end()
     except asyncssh.ChannelOpenError:
         return None  # too many at once; the next look may have one
     except (asyncssh.Error, OSError, ValueError):
@@ -69,22 +72,6 @@ async def look(source: Source, depth: int, folders: Sequence[str] = ()) -> Tree 
     if status == SOME_FAILED:
         tree.distrust_empty()
     return tree
-
-
-async def _run(source: Source, tree: Tree, find: str) -> int | None:
-    root = shlex.quote(source.root.decode())
-    command = f"cd {root} && xargs -0 sh -c {shlex.quote(find)} find"
-    process = await patient(
-        source.connection.channel.create_process(command, encoding=None, stderr=asyncssh.DEVNULL)
-    )
-    async with process:
-        process.stdin.write(b"".join(start + b"\0" for start in tree.starts))
-        process.stdin.write_eof()
-        while data := await patient(process.stdout.read(PIECE)):
-            tree.feed(data)
-        await patient(process.wait_closed())
-    tree.end()
-    return process.returncode
 
 
 @dataclass

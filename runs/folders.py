@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from django.conf import settings
 from django.db import IntegrityError, OperationalError, transaction
@@ -77,6 +77,40 @@ def _take_in(directory: str) -> bool:
     return change.has_more
 
 
+def take_in_known(directories: Iterable[str]) -> list[str]:
+    """Bring runs that have a row up to date, in one transaction; return those with more to read.
+
+    Raises whatever stands in the way of one of them, and has then taken in none.
+    """
+    directories = list(directories)
+    piece = _piece_of(len(directories))
+    changes = []
+    with transaction.atomic():
+        rows = Run.objects.filter(directory__in=directories).order_by("pk")
+        runs = list(rows.select_related("project").select_for_update(of=("self",)))
+        known: dict[int, dict[str, RunFile]] = {run.pk: {} for run in runs}
+        for file in RunFile.objects.filter(run__in=known).defer("content"):
+            known[file.run_id][file.name] = file
+        for run in runs:
+            path = settings.RUNICORN_STORAGE_ROOT / (run.directory or "")
+            files = _look(path)
+            if files is None:
+                run.delete()
+                continue
+            marks: dict[str, list[Any]] = {n: _mark_of(f) for n, f in known[run.pk].items()}
+            if _differ(run, marks, files):
+                changes.append(_read(run, path, files, known[run.pk], piece))
+        _write(changes)
+    more = {change.run.directory for change in changes if change.has_more}
+    here = {run.directory for run in runs}
+    return [one for one in directories if one in more or one not in here]
+
+
+def _piece_of(count: int) -> int:
+    """Bytes of each growing file that are read at once, of so many runs."""
+    return max(PIECE // 64, PIECE // 2 // max(1, count))
+
+
 def take_in_new(directories: Iterable[str]) -> list[str]:
     """Take in folders that have no row yet, in one transaction; return those with more to read.
 
@@ -84,7 +118,7 @@ def take_in_new(directories: Iterable[str]) -> list[str]:
     """
     changes = []
     directories = list(directories)
-    piece = max(PIECE // 64, PIECE // 2 // max(1, len(directories)))
+    piece = _piece_of(len(directories))
     for directory in directories:
         path = settings.RUNICORN_STORAGE_ROOT / directory
         if (files := _look(path)) is not None:
@@ -160,9 +194,12 @@ def _look(path: Path) -> dict[str, os.stat_result] | None:
 
 
 def _changed(run: Run, files: dict[str, os.stat_result]) -> bool:
-    known = {
-        name: mark for name, *mark in run.files.values_list("name", "size", "mtime_ns", "inode")
-    }
+    marks = run.files.values_list("name", "size", "mtime_ns", "inode")
+    known: dict[str, list[Any]] = {name: mark for name, *mark in marks}
+    return _differ(run, known, files)
+
+
+def _differ(run: Run, known: dict[str, list[int | str]], files: dict[str, os.stat_result]) -> bool:
     found = {name: _mark(info) for name, info in files.items() if name != "."}
     return known != found or run.directory_mtime != files["."].st_mtime
 

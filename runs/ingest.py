@@ -351,8 +351,9 @@ def _write_chunks(chunks: QuerySet[Any], run: Run, offset: int, data: bytes) -> 
     start, pending = offset, data
     last = chunks.order_by("-offset").first() if offset else None
     if last is not None and len(last.data) < CHUNK_TAIL:
-        start, pending = last.offset, bytes(last.data) + data
-        last.delete()
+        pending = bytes(last.data) + data
+        chunks.filter(pk=last.pk).update(data=pending[:CHUNK])
+        start, pending = last.offset + CHUNK, pending[CHUNK:]
     chunks.bulk_create(
         chunks.model(run=run, offset=start + at, data=pending[at : at + CHUNK])
         for at in range(0, len(pending), CHUNK)

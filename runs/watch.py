@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -30,6 +31,8 @@ logger = logging.getLogger("runicorn.intake")
 
 BATCH_RUNS = 64
 BATCH_SECONDS = 0.2
+KNOWN_AT_ONCE = 32
+"""Living runs that are taken in with the same few statements."""
 """How long one transaction may go on taking in runs: others wait that long to write."""
 
 LIVE_SECONDS = 1
@@ -222,11 +225,13 @@ class Intake(threading.Thread):
                     again += folders.take_in_new(d for d in batch if d in new)
                 except Exception:
                     new = set()  # one of them is bad: take each in for itself
-                for directory in batch:
-                    if directory in new:
-                        self._failures.pop(directory, None)
-                    elif time.monotonic() > deadline or self._take_in(directory):
-                        again.append(directory)
+                for directory in new:
+                    self._failures.pop(directory, None)
+                rest = [directory for directory in batch if directory not in new]
+                for start in range(0, len(rest), KNOWN_AT_ONCE):
+                    some = rest[start : start + KNOWN_AT_ONCE]
+                    late = time.monotonic() > deadline
+                    again += some if late else self._take_in(some)
         except Exception:
             again = batch  # nothing of it was committed
             raise
@@ -237,7 +242,19 @@ class Intake(threading.Thread):
         progress.current.failed = len(self._failures)
         self._tell()
 
-    def _take_in(self, directory: str) -> bool:
+    def _take_in(self, directories: list[str]) -> list[str]:
+        """Bring them up to date; those with more to read."""
+        is_bad = not self._failures.keys().isdisjoint(directories)
+        if len(directories) > 1 and not is_bad:
+            with suppress(Exception), transaction.atomic():
+                again = folders.take_in_known(directories)
+                if live.feeds:
+                    for directory in directories:
+                        self._tell_followers(directory)
+                return again
+        return [directory for directory in directories if self._take_in_one(directory)]
+
+    def _take_in_one(self, directory: str) -> bool:
         """One bad run never hides the others: it is named once, and read again when it changes."""
         try:
             more = folders.take_in(directory)
