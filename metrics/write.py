@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from operator import attrgetter, itemgetter
-from typing import Any
+from functools import reduce
+from operator import attrgetter, itemgetter, or_
+from typing import Any, NamedTuple
 
 import numpy as np
+from django.db.models import Q
 
 from .blocks import BLOCK, STEP_KEY, series_columns
 from .columns import (
@@ -96,7 +98,9 @@ Addition = tuple[int, int, Events]
 
 def append_many(additions: Iterable[Addition]) -> None:
     """Append events to several runs (each named once) in few statements."""
-    counted = [(*a, *_count_in(*a)) for a in additions if len(a[2])]
+    additions = [addition for addition in additions if len(addition[2])]
+    known = _known_series(additions)
+    counted = [(*a, *_count_in(*a, known.get(a[0], {}))) for a in additions]
     fresh = [s for _, first, _, _, series in counted if not first for s in series.values()]
     grown = [s for _, first, _, _, series in counted if first for s in series.values()]
     _insert_series(fresh)
@@ -106,28 +110,21 @@ def append_many(additions: Iterable[Addition]) -> None:
     outlined = _write_timelines([(run_pk, first, events) for run_pk, first, events, *_ in counted])
     event_blocks: list[tuple] = []
     series_blocks: list[tuple] = []
-    for run_pk, first, events, new, series in counted:
-        # At the growing end only the last small block is rewritten; when a full block's worth
-        # is together, its small blocks become one.
-        end = first + len(events)
-        completes_block = end // BLOCK > first // BLOCK
-        unit = BLOCK if completes_block else TAIL
-        start = first // unit * unit
+    ends = {run_pk: _end(first, events) for run_pk, first, events, *_ in counted}
+    rewritten = [one for one in counted if ends[one[0]].start < one[1]]
+    old_events = _take_events((run_pk, ends[run_pk].start) for run_pk, *_ in rewritten)
+    parts = _take_series(
+        (ends[run_pk], run_pk, [one.pk for one in series.values()])
+        for run_pk, _, _, _, series in rewritten
+    )
+    for run_pk, _, events, new, series in counted:
+        start, end, completes_block = ends[run_pk]
         bounds = list(_bounds(start, end))
-        steps, times = _with_rewritten(run_pk, start, first, events)
+        steps, times = _joined(old_events.get(run_pk, []), events)
         event_blocks += _event_blocks(run_pk, start, steps, times, bounds)
-
-        parts: dict[int, list[Column]] = {}
-        if start < first:
-            rewritten = SeriesBlock.objects.filter(series__run=run_pk, first__gte=start)
-            if not completes_block:
-                rewritten = rewritten.filter(series__in=[s.pk for s in series.values()])
-            for pk, part in series_columns(rewritten):
-                parts.setdefault(pk, []).append(part)
-            rewritten.delete()
         for key, part in new.items():
-            parts.setdefault(series[key].pk, []).append(part)
-        wholes = {pk: chain(columns) for pk, columns in parts.items()}
+            parts.setdefault(run_pk, {}).setdefault(series[key].pk, []).append(part)
+        wholes = {pk: chain(columns) for pk, columns in parts.get(run_pk, {}).items()}
         for pk, whole in wholes.items():
             series_blocks += _series_blocks(pk, whole, bounds)
         if completes_block and run_pk in outlined:
@@ -137,6 +134,35 @@ def append_many(additions: Iterable[Addition]) -> None:
             extend_outlines(rows, wholes, steps, start, end // BLOCK * BLOCK)
     insert(EventBlock, _EVENT_BLOCK, event_blocks)
     insert(SeriesBlock, _SERIES_BLOCK, series_blocks)
+
+
+class _End(NamedTuple):
+    """The growing end of a run: its events from *start* to *end* are in blocks to write."""
+
+    start: int
+    end: int
+    completes_block: bool
+
+
+def _end(first: int, events: Events) -> _End:
+    """Only the last small block is rewritten; when a full block's worth is together, its small
+    blocks become one."""
+    end = first + len(events)
+    completes_block = end // BLOCK > first // BLOCK
+    unit = BLOCK if completes_block else TAIL
+    return _End(first // unit * unit, end, completes_block)
+
+
+def _known_series(additions: Sequence[Addition]) -> dict[int, dict[str, Series]]:
+    """Of each run that grows, by key, those that it logs to now."""
+    known: dict[int, dict[str, Series]] = {}
+    grown = [(run_pk, events) for run_pk, first, events in additions if first]
+    if grown:
+        keys = {key for _, events in grown for key in events.columns}
+        runs = [run_pk for run_pk, _ in grown]
+        for series in Series.objects.filter(run__in=runs, key__in=list(keys)):
+            known.setdefault(series.run_id, {})[series.key] = series
+    return known
 
 
 def _insert_series(fresh: Sequence[Series]) -> None:
@@ -180,7 +206,9 @@ def _write_timelines(additions: Sequence[Addition]) -> dict[int, int]:
             forget_outlines(run_pk)
     insert(Timeline, _TIMELINE, map(attrgetter("run_id", *_TIMELINE[1:]), fresh))
     if old := [known[run_pk] for run_pk in grown if run_pk in known]:
-        Timeline.objects.bulk_update(old, _TIMELINE[1:])
+        Timeline.objects.bulk_create(
+            old, update_conflicts=True, unique_fields=["run"], update_fields=_TIMELINE[1:]
+        )
     return outlined
 
 
@@ -252,13 +280,11 @@ _SERIES_BLOCK = ("series", "first", "positions", "values", "kinds", "extras", "c
 
 
 def _count_in(
-    run_pk: int, first: int, events: Events
+    run_pk: int, first: int, events: Events, series_of: dict[str, Series]
 ) -> tuple[dict[str, Column], dict[str, Series]]:
     """The new values by key, and their series with statistics up to date, not saved yet."""
     new = {key: part.moved(first) for key, part in events.columns.items()}
-    known = {}
-    if first:
-        known = {s.key: s for s in Series.objects.filter(run=run_pk, key__in=list(new))}
+    known = {key: series for key, series in series_of.items() if key in new}
     for key, part in new.items():
         series = known.setdefault(key, Series(run_id=run_pk, key=key))
         series.count += len(part)
@@ -283,18 +309,47 @@ def _count_in(
     return new, known
 
 
-def _with_rewritten(run_pk: int, start: int, first: int, events: Events) -> tuple[Integers, Floats]:
-    """Steps and times from the event *start* on; the blocks that held them before are removed."""
-    if start == first:
+def _take_events(ends: Iterable[tuple[int, int]]) -> dict[int, list[list[Any]]]:
+    """By run, steps and times of the blocks from an event on; the blocks are removed."""
+    which = [Q(run=run_pk, first__gte=start) for run_pk, start in ends]
+    found: dict[int, list[list[Any]]] = {}
+    if which:
+        blocks = EventBlock.objects.filter(reduce(or_, which))
+        pks = []
+        for pk, run_pk, expected, *packed in blocks.order_by("first").values_list(
+            "pk", "run_id", "checksum", "steps", "times"
+        ):
+            verify(f"metrics.EventBlock {pk}", expected, *packed)
+            found.setdefault(run_pk, []).append(packed)
+            pks.append(pk)
+        EventBlock.objects.filter(pk__in=pks).delete()
+    return found
+
+
+def _take_series(
+    ends: Iterable[tuple[_End, int, list[int]]],
+) -> dict[int, dict[int, list[Column]]]:
+    """By run and series, the values in the blocks of the end; the blocks are removed."""
+    which: list[Q] = []
+    run_of: dict[int, int] = {}
+    for end, run_pk, series in ends:
+        if end.completes_block:  # also of what is not logged just now
+            series = list(Series.objects.filter(run=run_pk).values_list("pk", flat=True))
+        which.append(Q(series__in=series, first__gte=end.start))
+        run_of |= dict.fromkeys(series, run_pk)
+    found: dict[int, dict[int, list[Column]]] = {}
+    if which:
+        blocks = SeriesBlock.objects.filter(reduce(or_, which))
+        for pk, part in series_columns(blocks):
+            found.setdefault(run_of[pk], {}).setdefault(pk, []).append(part)
+        blocks.delete()
+    return found
+
+
+def _joined(old: list[list[Any]], events: Events) -> tuple[Integers, Floats]:
+    """Steps and times of the blocks *old* and of the events that follow."""
+    if not old:
         return events.steps, events.times
-    rewritten = EventBlock.objects.filter(run=run_pk, first__gte=start)
-    old = []
-    for pk, expected, *packed in rewritten.order_by("first").values_list(
-        "pk", "checksum", "steps", "times"
-    ):
-        verify(f"metrics.EventBlock {pk}", expected, *packed)
-        old.append(packed)
-    rewritten.delete()
     return (
         np.concatenate([*(np.frombuffer(s, "<i8") for s, _ in old), events.steps]),
         np.concatenate([*(np.frombuffer(t, "<f8") for _, t in old), events.times]),
