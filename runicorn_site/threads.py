@@ -33,7 +33,7 @@ class Handler(ASGIHandler):
         return await sync_to_async(self.get_response)(request)
 
 
-KEPT = 8
+KEPT = 4
 """Threads that wait for the next request; what a rush needed beyond that ends with it."""
 
 _idle: list[ThreadPoolExecutor] = []

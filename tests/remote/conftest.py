@@ -207,5 +207,12 @@ def files(root: Path) -> dict[str, bytes]:
     }
 
 
-def wait_until_same(there: Path, local: Path, seconds: float = 15) -> None:
-    servers.wait_until(lambda: files(there) == files(local), "is the same", seconds)
+def wait_until_same(there: Path, local: Path, seconds: float = 30) -> None:
+    def differing() -> list[str]:
+        ours, theirs = files(local), files(there)
+        return [name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)]
+
+    try:
+        servers.wait_until(lambda: not differing(), "is the same", seconds)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {differing()}") from None

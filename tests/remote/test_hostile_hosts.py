@@ -72,7 +72,7 @@ def test_files_that_grow_and_shrink_while_they_are_read(mirrored, there, local, 
                 log.write(b"x" * 50_000 + b"\n")
             (folder / "media/0.bin").write_bytes(b"y" * 10)
             (folder / "media/0.bin").write_bytes(os.urandom(300_000))
-            time.sleep(0.002)
+            time.sleep(0.01)
 
     writer = threading.Thread(target=write)
     writer.start()
