@@ -69,7 +69,9 @@ def main() -> None:
             writer = threading.Thread(target=write, args=(runs, ended))
             writer.start()
             try:
-                time.sleep(5)
+                since = time.time()
+                wait_until(lambda: all(newest(run / "events.jsonl") > since for run in local))
+                time.sleep(2)
                 measure(http, server.process.pid, local, args.seconds)
             finally:
                 ended.set()

@@ -174,7 +174,7 @@ class Sync:
     async def _rest(self) -> None:
         if self.mode == MIRROR:
             # What is written just after a look has come by the end of the next.
-            seconds = max(self.interval - 2 * self._took, self._took / 2)
+            seconds = max(self.interval - 2 * self._took, min(self._took / 2, SHORTEST_INTERVAL))
         elif self._opened_lately():
             seconds = FRESH_SECONDS
         else:
