@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 class UploadNotFound(Exception):
-    """There is no such upload: it was committed, given up, or collected after a week."""
+    """There is no such upload for this user: it was committed, given up, collected after a week, or
+    somebody else began it."""
 
 
 class UploadMismatch(Exception):

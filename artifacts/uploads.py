@@ -86,7 +86,7 @@ def start(plan: dict[str, Any], *, by: Any) -> Upload:
     One that was begun with the same ``key`` and is not finished is gone on with; one of the same
     ``attempt`` also if it is finished, so that who did not hear of its commit asks for it again.
     """
-    plan = {**plan, "created_by_user": actor(by)}
+    plan = {**plan, "created_by_user": actor(by), "owner": _owner(by)}
     if plan["key"] and (begun := _begun(plan)):
         return begun
     upload_id = uuid.uuid4().hex
@@ -126,19 +126,27 @@ def _newest(plan: dict[str, Any]) -> int:
     return max(numbers, default=0)
 
 
-def get(upload_id: str) -> Upload:
-    """Raises UploadNotFound, also for one that was committed."""
-    upload = _find(upload_id)
+def get(upload_id: str, *, by: Any) -> Upload:
+    """Raises UploadNotFound, also for one that was committed, or that somebody else began."""
+    upload = _find(upload_id, by)
     if (upload.folder / _DONE).exists():
         raise UploadNotFound(upload_id)
     return upload
 
 
-def _find(upload_id: str) -> Upload:
+def _find(upload_id: str, by: Any) -> Upload:
     folder = _home() / upload_id
     if len(upload_id) != 32 or not upload_id.isalnum() or not (folder / _PLAN).is_file():
         raise UploadNotFound(upload_id)
-    return Upload(upload_id, folder, layout.read_json(folder / _PLAN))
+    upload = Upload(upload_id, folder, layout.read_json(folder / _PLAN))
+    if upload.plan.get("owner", "") != _owner(by):
+        raise UploadNotFound(upload_id)
+    return upload
+
+
+def _owner(by: Any) -> str:
+    """Who alone may go on with an upload: not the name, which two could have after each other."""
+    return str(by.pk) if getattr(by, "is_authenticated", False) else ""
 
 
 def write_part(upload: Upload, digest: str, offset: int, read: Read) -> int:
@@ -262,7 +270,7 @@ def commit(upload_id: str, *, by: Any) -> Version:
 
     Raises UploadNotFound, ContentsMissing, and ValueError as saving does.
     """
-    upload = _find(upload_id)
+    upload = _find(upload_id, by)
     with layout.locked(upload.folder / _PLAN):
         done = layout.read_json(upload.folder / _DONE) or _saved_before(upload)
         if not done:

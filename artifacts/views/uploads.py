@@ -36,7 +36,7 @@ class Busy(APIException):
 class UploadView(APIView):
     def upload(self, upload_id: str) -> uploads.Upload:
         try:
-            return uploads.get(upload_id)
+            return uploads.get(upload_id, by=self.request.user)
         except UploadNotFound:
             raise NotFound(f"Upload not found: {upload_id}") from None
 

@@ -3,6 +3,7 @@ nginx on a sub-path."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 import sys
@@ -236,6 +237,54 @@ def test_the_admin_asks_for_a_password_and_stays_below_the_sub_path(team: Team) 
         assert entered.status_code == 200
         assert entered.url.path == f"{SUB_PATH}/admin/"
         assert {cookie.path for cookie in client.cookies.jar} == {f"{SUB_PATH}/"}
+
+
+def test_only_who_began_an_upload_goes_on_with_it(team: Team) -> None:
+    content = b"of grace"
+    digest = hashlib.sha256(content).hexdigest()
+    plan = {"name": "shared", "files": [{"path": "a", "size": len(content), "digest": digest}]}
+    plan["key"] = "the same for everybody"
+    with ExitStack() as stack:
+        grace, alan, nobody = (
+            stack.enter_context(team.client(headers=_own_page(team))) for _ in range(3)
+        )
+        _log_in(team, grace, "grace")
+        _log_in(team, alan, "alan")
+        begun = grace.post("/api/artifact-uploads", json=plan).json()["upload_id"]
+        place = f"/api/artifact-uploads/{begun}"
+        for other in (alan, nobody):
+            assert other.post("/api/artifact-uploads", json=plan).json()["upload_id"] != begun
+            for method, path in (
+                ("GET", place),
+                ("DELETE", place),
+                ("PUT", f"{place}/{digest}"),
+                ("PUT", f"{place}/pack"),
+                ("POST", f"{place}/commit"),
+            ):
+                answer = other.request(method, path, content=content)
+                assert (answer.status_code, "Upload not found" in answer.text) == (404, True)
+        assert grace.post("/api/artifact-uploads", json=plan).json()["upload_id"] == begun
+        assert grace.put(f"{place}/{digest}", content=content).json()["complete"] is True
+        assert alan.post(f"{place}/commit").status_code == 404
+        assert grace.post(f"{place}/commit").json()["created_by_user"] == "grace"
+        assert alan.post(f"{place}/commit").status_code == 404
+        assert grace.post(f"{place}/commit").json()["version"] == 1
+
+
+def _own_page(team: Team) -> dict[str, str]:
+    return {"Origin": team.url.removesuffix(SUB_PATH)}
+
+
+def _log_in(team: Team, client: httpx.Client, name: str) -> None:
+    team.manage(
+        *("createsuperuser", "--noinput", "--username", name, "--email", f"{name}@example.org"),
+        DJANGO_SUPERUSER_PASSWORD="correct horse",
+    )
+    [token] = re.findall(
+        'name="csrfmiddlewaretoken" value="(.*?)"', client.get("/admin/login/").text
+    )
+    form = {"csrfmiddlewaretoken": token, "username": name, "password": "correct horse"}
+    assert client.post("/admin/login/", data=form).status_code == 302
 
 
 def test_the_first_page_is_served(team: Team, training: Training) -> None:
