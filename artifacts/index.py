@@ -16,7 +16,7 @@ from django.db import IntegrityError, transaction
 
 from runicorn import layout
 from runicorn.artifacts import ArtifactManifest, ArtifactMetadata, ArtifactStorage
-from runicorn.artifacts.folders import MANIFEST, METADATA, VERSIONS, Location, stage_of
+from runicorn.artifacts.folders import FILES, MANIFEST, METADATA, VERSIONS, Location, stage_of
 from runicorn.artifacts.names import parse_digest
 from runs.models import moment
 
@@ -165,6 +165,7 @@ def _read_version(
     version.deleted_at = (
         moment(deleted.get("deleted_at")) or moment(folder.stat().st_mtime) if is_marked else None
     )
+    version.has_files = not manifest.files or (folder / FILES).is_dir()
     version.mark = mark
     version.save()
     if known is None:

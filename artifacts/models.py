@@ -85,6 +85,10 @@ class Version(models.Model):
     description = models.TextField(_("description"), default="", blank=True)
     stage = models.CharField(_("stage"), max_length=32, default="experimental")
     deleted_at = models.DateTimeField(_("deleted"), null=True)
+    has_files = models.BooleanField(
+        default=True,
+        help_text="Of a version that came from a host, only the documents may be here.",
+    )
     document = models.BinaryField(default=b"", help_text="metadata.json.")
     changes = models.BinaryField(default=b"", help_text="Stage, evaluations and history, as JSON.")
     mark = models.CharField(max_length=64, default="", help_text="Differs when the folder does.")

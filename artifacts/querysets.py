@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models
-from django.db.models import Count, F, Max, OuterRef, Q, Subquery, Sum
+from django.db.models import Count, Exists, F, Max, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Coalesce
 
 from runicorn.artifacts.lineage import VersionKey
@@ -50,6 +50,10 @@ class VersionQuerySet(models.QuerySet["Version"]):
     def deleted(self) -> Self:
         return self.filter(deleted_at__isnull=False)
 
+    def here(self) -> Self:
+        """Those whose files are on this machine."""
+        return self.filter(has_files=True)
+
     def called(self, key: VersionKey) -> Self:
         return self.filter(artifact__name=key.name, artifact__type=key.type, number=key.version)
 
@@ -80,12 +84,22 @@ class VersionQuerySet(models.QuerySet["Version"]):
 
 class BlobQuerySet(models.QuerySet["Blob"]):
     def stored_bytes(self) -> int:
-        """What the contents of all versions take, each counted once."""
-        return self.aggregate(total=Coalesce(Sum("size_bytes"), 0))["total"]
+        """What the contents take on this machine, each counted once."""
+        return self._here().aggregate(total=Coalesce(Sum("size_bytes"), 0))["total"]
 
     def referred_bytes(self) -> int:
         """What they would take if every version had its own."""
-        return self.aggregate(total=Coalesce(Sum("files__blob__size_bytes"), 0))["total"]
+        here = None if _all_files_are_here() else Q(files__version__has_files=True)
+        total = Coalesce(Sum("files__blob__size_bytes", filter=here), 0)
+        return self.aggregate(total=total)["total"]
+
+    def _here(self) -> Self:
+        if _all_files_are_here():
+            return self.all()
+        from .models import File
+
+        held = File.objects.filter(blob=OuterRef("pk"), version__has_files=True)
+        return self.filter(Exists(held))
 
     def visible_to(self, user: Any) -> Self:
         """The contents that *user* may see. The embedded default knows no users: everything."""
@@ -120,6 +134,13 @@ class BlobQuerySet(models.QuerySet["Blob"]):
             part = self.filter(digest__in=digests[start : start + 1000])
             found |= dict(part.values_list("digest", "pk"))
         return found
+
+
+def _all_files_are_here() -> bool:
+    """As in every store but one that is synced with a host on demand: then nothing is joined."""
+    from .models import Version
+
+    return not Version.objects.filter(has_files=False).exists()
 
 
 class UsageQuerySet(models.QuerySet["Usage"]):

@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from runicorn.artifacts.names import inside
 
+from . import elsewhere
 from .models import Artifact, File, Reference, Usage, Version
 
 
@@ -81,7 +82,7 @@ class FileItem(serializers.Serializer):
     digest = serializers.CharField()
     modified_at = serializers.FloatField(allow_null=True)
     absolute_path = serializers.CharField(allow_null=True)
-    is_remote = serializers.BooleanField()
+    is_remote = serializers.BooleanField(help_text="Whether it is on a host and not here.")
 
 
 class ReferenceItem(serializers.Serializer):
@@ -98,24 +99,25 @@ class Files(serializers.Serializer):
     total_size = serializers.IntegerField()
     total_files = serializers.IntegerField()
     total_references = serializers.IntegerField()
-    is_remote = serializers.BooleanField()
+    is_remote = serializers.BooleanField(help_text="Whether it is on a host and not here.")
 
 
 def files(version: Version) -> dict[str, Any]:
     found = version.files.select_related("blob").order_by("pk")
     references = version.references.order_by("pk")
+    is_remote = elsewhere.has(version)
     return {
         "artifact": str(version),
-        "files": [_file(version, entry) for entry in found],
+        "files": [_file(version, entry, is_remote) for entry in found],
         "references": [_reference(entry) for entry in references],
         "total_size": version.size_bytes,
         "total_files": version.num_files,
         "total_references": version.num_references,
-        "is_remote": False,
+        "is_remote": is_remote,
     }
 
 
-def _file(version: Version, entry: File) -> dict[str, Any]:
+def _file(version: Version, entry: File, is_remote: bool) -> dict[str, Any]:
     path = inside(version.files_folder, entry.path)
     return {
         "path": entry.path,
@@ -123,7 +125,7 @@ def _file(version: Version, entry: File) -> dict[str, Any]:
         "digest": f"sha256:{entry.blob.digest}",
         "modified_at": entry.modified_time,
         "absolute_path": str(path) if path and path.is_file() else None,
-        "is_remote": False,
+        "is_remote": is_remote,
     }
 
 
@@ -168,6 +170,21 @@ class Stats(serializers.Serializer):
     dedup_pool_size_bytes = serializers.IntegerField()
     space_saved_bytes = serializers.IntegerField()
     dedup_ratio = serializers.FloatField(help_text="0 to 1, higher is better.")
+    connected = serializers.BooleanField(
+        required=False, help_text="This and what follows only in remote mode."
+    )
+    last_sync = serializers.FloatField(required=False, allow_null=True)
+    cached_artifacts = serializers.IntegerField(
+        required=False, help_text="Of the host, known here."
+    )
+    cache_size_bytes = serializers.IntegerField(
+        required=False, help_text="Of the host's runs and artifacts, here; can be fetched again."
+    )
+    remote_size_bytes = serializers.IntegerField(
+        required=False, help_text="Of the host's artifacts, there."
+    )
+    sync_count = serializers.IntegerField(required=False)
+    error_count = serializers.IntegerField(required=False)
 
 
 class Deleted(serializers.Serializer):

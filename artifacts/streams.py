@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from runicorn.artifacts.names import inside
 
-from . import encodings
+from . import elsewhere, encodings
 from .models import Version
 
 BLOCK = 256 * 2**10
@@ -103,19 +103,9 @@ def _read(opened: BinaryIO, count: int) -> Iterator[bytes]:
             yield block
 
 
-before_reading: list[Callable[[Version], None]] = []
-"""Called with a version whose files somebody asks for; other apps add what fetches them."""
-
-
-def complete(version: Version) -> None:
-    """See to it that the files of *version* are here."""
-    for fetch in before_reading:
-        fetch(version)
-
-
 def archive(request: HttpRequest, version: Version) -> Pieces:
     """All files of the version as one tar, written while it is sent; as zstd if that is asked."""
-    complete(version)
+    elsewhere.complete(version)
     name = f"{version.artifact.name}-v{version.number}"
     pieces = tar(version)
     headers = {

@@ -14,9 +14,14 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
 
 from runicorn import layout
+
+if TYPE_CHECKING:
+    from artifacts.models import Version
 
 CLAIMS = "mirrors.json"
 """In the server's folder."""
@@ -174,6 +179,12 @@ class Claims:
         }
         self.set(artifact, here=bool(left), documents=left)
         self.save()
+
+
+def came_from_a_host(version: Version) -> bool:
+    """Whether an artifact's version was copied from a host, connected or not."""
+    noted = layout.read_json(settings.RUNICORN_STORAGE_ROOT / layout.SERVER_DIR / CLAIMS)
+    return version.artifact.directory in noted
 
 
 def _seconds(mtime: float | None) -> int | None:

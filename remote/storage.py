@@ -125,16 +125,33 @@ def status() -> dict[str, Any]:
         "status": state,
         "sync_progress": {**described["progress"], "errors": errors},
         "stats": {
-            "connected": is_open,
-            "last_sync": one.last_sync_at,
             "total_artifacts": one.cached_artifacts,
-            "cached_artifacts": one.cached_artifacts,
-            "cache_size_bytes": kept["cached_bytes"],
+            **_statistics(one),
             "max_cache_size_bytes": kept["max_bytes"],
             "cached_experiments": kept["cached_runs"],
-            "sync_count": one.scans,
-            "error_count": len(errors),
         },
+    }
+
+
+def artifact_statistics() -> dict[str, Any]:
+    """What ``GET /artifacts/stats`` adds in remote mode."""
+    one = current()
+    return _statistics(one) if one and _mode == "remote" else {}
+
+
+def _statistics(one: sync.Sync) -> dict[str, Any]:
+    from artifacts.models import Blob, Version
+
+    theirs = Version.objects.filter(artifact__directory__in=one.claims.artifacts())
+    here = Blob.objects.filter(files__version__in=theirs.here()).distinct()
+    return {
+        "connected": one.is_alive and one.connection.is_open,
+        "last_sync": one.last_sync_at,
+        "cached_artifacts": one.cached_artifacts,
+        "cache_size_bytes": one.describe_cache()["cached_bytes"] + here.stored_bytes(),
+        "remote_size_bytes": theirs.totals()["size_bytes"],
+        "sync_count": one.scans,
+        "error_count": int(one.last_error is not None),
     }
 
 

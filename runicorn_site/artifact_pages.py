@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
-from artifacts import index, lineage
+from artifacts import elsewhere, index, lineage
 from artifacts.comparing import compare
 from artifacts.models import Artifact, Blob, Version
 from runicorn.artifacts import LineageNode
@@ -86,6 +86,7 @@ def version(request: HttpRequest, kind: str, name: str, number: int) -> HttpResp
         "more_files": 0 if show_all else max(0, found.num_files - MOST_FILES),
         "references": found.references.order_by("pk")[:MOST_FILES],
         "history": _history(found),
+        "is_elsewhere": elsewhere.has(found),
         "lineage": graphs.lineage(graph, _address) if graph.edges else "",
         "download": f"{api}/files/",
         "archive": f"{api}/archive{query}",

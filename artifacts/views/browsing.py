@@ -15,7 +15,7 @@ from runicorn_site.rest import json_object
 from runs import folders
 from runs.models import Run
 
-from .. import actions, index, lineage, serializers
+from .. import actions, elsewhere, index, lineage, serializers
 from ..models import Artifact, Blob, Usage, Version
 from .base import TYPE, ArtifactView, boolean, integer
 
@@ -41,22 +41,24 @@ class ArtifactList(ArtifactView):
 class Stats(ArtifactView):
     @extend_schema(operation_id="get_artifact_stats", responses=serializers.Stats)
     def get(self, request: Request) -> Response:
-        """How much there is, and what storing equal contents once saves."""
+        """How much there is, and what storing equal contents once saves; in remote mode also how
+        much the host has."""
         index.refresh_all()
         versions = Version.objects.visible_to(request.user)
         totals = versions.totals()
-        size, pool = totals["size_bytes"], Blob.objects.stored_bytes()
+        size, pool = versions.here().totals()["size_bytes"], Blob.objects.stored_bytes()
         return Response(
             {
                 "total_artifacts": totals["artifacts"],
                 "total_versions": totals["versions"],
-                "total_size_bytes": size,
+                "total_size_bytes": totals["size_bytes"],
                 "total_files": totals["files"],
                 "dedup_enabled": True,
                 "by_type": versions.totals_by_type(),
                 "dedup_pool_size_bytes": pool,
                 "space_saved_bytes": max(0, size - pool),
                 "dedup_ratio": max(0.0, 1 - pool / size) if size else 0.0,
+                **elsewhere.statistics(),
             }
         )
 

@@ -14,7 +14,7 @@ from runicorn.artifacts.names import check_alias, inside
 from runicorn_site.exceptions import InvalidInput
 from runicorn_site.rest import json_object
 
-from .. import actions, index, serializers, streams
+from .. import actions, elsewhere, index, serializers, streams
 from ..comparing import compare
 from .base import TYPE, ArtifactView, integer, required
 
@@ -90,7 +90,7 @@ class FileContent(ArtifactView):
         """One file's bytes, or a range of them; a whole file also zstd-encoded."""
         found = self.version(name, version)
         entry = found.files.select_related("blob").filter(path=path).first()
-        streams.complete(found)
+        elsewhere.complete(found)
         place = inside(found.files_folder, entry.path) if entry else None
         if entry is None or place is None or not place.is_file():
             raise NotFound(f"File not found: {path} in {found}")
@@ -121,6 +121,7 @@ class Verify(ArtifactView):
     def post(self, request: Request, name: str, version: str) -> Response:
         """Read every file and compare it with its digest."""
         found = self.version(name, version)
+        elsewhere.complete(found)
         problems = index.storage().verify(found.artifact.location, found.number)
         return Response(
             {

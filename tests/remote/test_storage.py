@@ -132,6 +132,47 @@ def test_an_artifact_is_downloaded_named_and_tagged(api, stored, server, there, 
     api.post("/remote/artifacts/other/v1/tags", {"tags": ["x"]}, 400)
 
 
+def test_what_is_there_and_what_is_here_are_told_apart(api, stored, there, local, tmp_path):
+    own, theirs = ArtifactStorage(local), ArtifactStorage(there)
+    for store, name, content in ((own, "mine", b"m" * 10), (theirs, "net", b"1" * 1000)):
+        (tmp_path / name).write_bytes(content)
+        store.save(Draft(name, "model", [(tmp_path / name, "w.bin")]))
+    (tmp_path / "second").write_bytes(b"2" * 500)
+    theirs.save(Draft("net", "model", [(tmp_path / "second", "w.bin")]))
+    assert "connected" not in api.get("/artifacts/stats")
+    api.post("/remote/connect", stored)
+
+    def figures(*names):
+        found = api.get("/artifacts/stats")
+        return [found.get(name) for name in names]
+
+    def told(name):
+        answer = api.get(f"/artifacts/{name}/files")
+        (file,) = answer["files"]
+        assert file["is_remote"] == answer["is_remote"] == (file["absolute_path"] is None)
+        return file["is_remote"]
+
+    pool = ("dedup_pool_size_bytes", "space_saved_bytes")
+    members = ("cached_artifacts", "cache_size_bytes", "remote_size_bytes")
+    servers.wait_until(lambda: figures(*members) == [1, 0, 1500], "is known")
+    assert figures("connected", "error_count", "total_artifacts", *pool) == [True, 0, 2, 10, 0]
+    assert figures("total_size_bytes") == [1510]
+    assert (told("mine/v1"), told("net/v1"), told("net/v2")) == (False, True, True)
+    page = api.client.get("/artifacts/model/net/v1")
+    assert "on another host" in page.content.decode()
+
+    assert api.post("/artifacts/net/v1/verify")["ok"] is True  # it comes for that
+    assert (told("net/v1"), told("net/v2")) == (False, True)
+    assert figures(*members, *pool) == [1, 1000, 1500, 1010, 0]
+    status = api.get("/remote/status")["stats"]
+    assert [status[name] for name in members] == [1, 1000, 1500]
+
+    api.post("/remote/mode/switch", {"mode": "local"})
+    assert "connected" not in api.get("/artifacts/stats")
+    api.post("/remote/disconnect")
+    assert told("net/v2") is True
+
+
 def test_what_cannot_be_done_without_a_connection(api):
     artifact = "/remote/download/net/v1"
     for path in ("/remote/sync", "/remote/cache/clear", "/remote/cache/cleanup", artifact):
