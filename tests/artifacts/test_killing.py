@@ -54,7 +54,7 @@ for count in itertools.count():
         storage.purge([(location, location.numbers()[-1])])
     elif action == "gc":
         for path in own.iterdir():
-            stored = storage.pool.store(str(path), str(own / "loose"), is_known=False)
+            stored = storage.pool.store(str(path), str(own / "loose"), is_likely=lambda size: False)
             (own / "loose").unlink()
         storage.collect_garbage()
         (own / "unique").write_bytes(os.urandom(100_000))

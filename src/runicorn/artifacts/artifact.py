@@ -96,11 +96,12 @@ class Artifact:
         folder = folder.resolve()
         prefix = f"{names.check_path(name.rstrip('/'))}/" if name else ""
         found = 0
+        patterns = tuple(exclude_patterns or ())
         for relative in sorted(_files_below(str(folder))):
-            if any(Path(relative).match(pattern) for pattern in exclude_patterns or ()):
+            if patterns and any(Path(relative).match(pattern) for pattern in patterns):
                 continue
             target = names.check_path(prefix + relative.replace(os.sep, "/"))
-            self._files.setdefault(target, os.path.join(folder, relative))
+            self._files.setdefault(target, f"{folder}{os.sep}{relative}")
             found += 1
         if not found:
             logger.warning("Nothing to add to artifact %s in %s", self.name, path)
@@ -304,11 +305,19 @@ def _record(run_dir: Path, document: str, entry: dict[str, Any], *, once: bool =
 
 
 def _files_below(folder: str) -> Iterator[str]:
-    for path, _, files in os.walk(folder):
-        for name in files:
-            full = os.path.join(path, name)
-            if Path(full).is_file():
-                yield full[len(folder) :].lstrip(os.sep)
+    """Their paths relative to *folder*; links to files count as files."""
+    pending = [""]
+    while pending:
+        below = pending.pop()
+        try:
+            with os.scandir(f"{folder}{os.sep}{below}") as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(f"{below}{entry.name}{os.sep}")
+                    elif entry.is_file():
+                        yield below + entry.name
+        except OSError:  # not for us to read
+            continue
 
 
 @contextmanager

@@ -29,6 +29,9 @@ TYPES = tuple(kind.value for kind in ArtifactType)
 LONGEST_PATH = 240
 
 _FORBIDDEN_IN_NAMES = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff]')
+_PLAIN_PATH = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)*", re.ASCII)
+"""Most are: nothing more to check but the length."""
+
 _FORBIDDEN_IN_PATHS = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _VERSION = re.compile(r"[vV]([0-9]{1,18})")
@@ -88,6 +91,8 @@ def check_path(path: object) -> str:
     """*path* if it may be a file's inside an artifact: relative, ``/`` between its parts."""
     if not isinstance(path, str) or not path or len(path) > LONGEST_PATH:
         raise ValueError(f"An artifact path has 1 to {LONGEST_PATH} characters: {str(path)[:80]!r}")
+    if _PLAIN_PATH.fullmatch(path):
+        return path
     parts = path.split("/")
     if (
         _FORBIDDEN_IN_PATHS.search(path)

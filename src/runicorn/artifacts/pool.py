@@ -63,11 +63,11 @@ class Pool:
         except OSError:
             return False
 
-    def store(self, source: str | Path, target: str, *, is_known: bool) -> Stored:
+    def store(self, source: str | Path, target: str, *, is_likely: Callable[[int], bool]) -> Stored:
         """Make *target* (which does not exist) the content of *source*, by a link if it is known.
 
-        *is_known*: a hint that the pool has this content, so that it is worth hashing a large
-        file before it is copied.
+        *is_likely*: whether the pool is likely to have a large file of so many bytes, so that it
+        is worth hashing it before it is copied.
         """
         file = os.open(source, os.O_RDONLY | _BINARY)
         try:
@@ -75,7 +75,7 @@ class Pool:
             if not stat.S_ISREG(info.st_mode):
                 raise OSError(errno.EINVAL, "Not a regular file", str(source))
             if info.st_size > BLOCK:
-                return self._store_large(file, info, target, is_known)
+                return self._store_large(file, info, target, is_likely(info.st_size))
             data = read_all(file, info.st_size)
         finally:
             os.close(file)
@@ -265,6 +265,8 @@ def _keep_time(file: int, target: str, info: os.stat_result) -> None:
 def read_all(file: int, expected: int) -> bytes:
     """From where *file* stands to its end; *expected* bytes are likely."""
     data = os.read(file, expected + 1)
+    if len(data) == expected:
+        return data  # one more was asked for: this is the end
     while more := os.read(file, BLOCK) if data else b"":  # it grew, or a signal came between
         data += more
     return data

@@ -101,8 +101,9 @@ def find_clash(paths: Sequence[str]) -> str | None:
     seen = set(paths)
     if len(seen) < len(paths):
         return next(path for path in paths if paths.count(path) > 1)
-    for path in paths:
-        for end, character in enumerate(path):
-            if character == "/" and path[:end] in seen:
-                return path
+    folders = {path.rpartition("/")[0] for path in paths}
+    for folder in folders - {""}:
+        for end in range(len(folder) + 1):
+            if folder[end : end + 1] in ("/", "") and folder[:end] in seen:
+                return folder[:end]
     return None

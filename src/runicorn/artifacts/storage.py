@@ -21,6 +21,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -167,14 +168,18 @@ class ArtifactStorage(ArtifactFolders):
             return Location(kind, name, folder)
 
     def _store(self, location: Location) -> Callable[[str | Path, str], FileEntry]:
-        # A large file of the newest version's size is likely to be that file again.
-        numbers = location.numbers()
-        known = self.manifest(location, numbers[-1]).files if numbers else []
-        sizes = {file.size for file in known}
+        @cache
+        def sizes() -> set[int]:
+            numbers = location.numbers()
+            known = self.manifest(location, numbers[-1]).files if numbers else []
+            return {file.size for file in known}
+
+        def is_likely(size: int) -> bool:
+            """A large file of the newest version's size is likely to be that file again."""
+            return size in sizes()
 
         def store(source: str | Path, target: str) -> FileEntry:
-            is_known = bool(sizes) and Path(source).stat().st_size in sizes
-            stored = self.pool.store(source, target, is_known=is_known)
+            stored = self.pool.store(source, target, is_likely=is_likely)
             return FileEntry("", stored.size, f"sha256:{stored.digest}", stored.modified_at)
 
         return store
