@@ -125,6 +125,8 @@ class Download:
         else:
             name = f".{self.target.name[:100]}.{os.getpid()}-{next(_numbers)}.tmp"
             self._temporary = self.target.with_name(name)
+            self._at = 0  # whatever came before it was abandoned
+            self._hash = hashlib.sha256() if self.sha256 else None
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY
             self._file = self._open_in_folder(self._temporary, flags)
 
