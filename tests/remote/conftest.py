@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -200,11 +201,12 @@ def make_run(there: Path, run: str = RUN, log: bytes = b"one\n") -> Path:
 
 
 def files(root: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(root)): path.read_bytes()
-        for path in root.rglob("*")
-        if path.is_file() and ".runicorn" not in path.relative_to(root).parts
-    }
+    found = {}
+    for path in root.rglob("*"):
+        if path.is_file() and ".runicorn" not in path.relative_to(root).parts:
+            with suppress(FileNotFoundError):  # a temporary one, gone meanwhile
+                found[str(path.relative_to(root))] = path.read_bytes()
+    return found
 
 
 def wait_until_same(there: Path, local: Path, seconds: float = 30) -> None:
