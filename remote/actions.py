@@ -9,16 +9,19 @@ from django.conf import settings
 
 from . import browse, ssh, sync, viewers
 from .connections import Connection, pool
-from .exceptions import NotConnected, PathNotFound
+from .exceptions import NotConnected, PathNotFound, Unreachable
 from .loop import run
 
 
 def disconnect(host: str, port: int, username: str) -> bool:
     """Close a connection with all that runs over it; whether there was one."""
-    identifier = str(ssh.Address(host, port, username))
-    run(sync.stop_on(identifier))
-    run(viewers.stop_on(identifier))
-    return run(pool.close(host, port, username))
+    try:
+        address = ssh.find_address(host, port, username)  # as connecting to it did
+    except Unreachable:
+        return False
+    run(sync.stop_on(str(address)))
+    run(viewers.stop_on(str(address)))
+    return run(pool.close(address.host, address.port, address.username))
 
 
 def open_connection(identifier: str, *, even_if_cut: bool = False) -> Connection:

@@ -138,3 +138,19 @@ def test_an_answer_that_is_no_json_is_explained(stub) -> None:
     stub.say(200, body=b"<html>a proxy's page</html>")
     with api.connect(stub.url) as client, pytest.raises(api.ConnectionError, match="with JSON"):
         client.list_experiments()
+
+
+def test_a_host_of_two_connections_must_be_said_in_full(stub):
+    stub.say(
+        200,
+        body={
+            "sessions": [
+                {"key": f"{name}@h:22", "host": "h", "port": 22, "username": name}
+                for name in ("ada", "bob")
+            ]
+        },
+    )
+    with api.connect(stub.url) as client:
+        for call in (client.remote.disconnect, client.remote.check_remote_path):
+            with pytest.raises(api.BadRequestError, match="say which: ada@h:22, bob@h:22"):
+                call("h", **({} if call == client.remote.disconnect else {"path": "~"}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from remote import known_hosts, sync
 from remote.connections import pool
 from remote.loop import run
 from tests import servers
+from tests.runs.conftest import Root
 
 USER = getpass.getuser()
 PASSWORD = "open-sesame-47"
@@ -126,6 +128,35 @@ def as_owner(client):
 @pytest.fixture
 def api(client, db, as_owner) -> Api:
     return Api(client)
+
+
+# -- viewers there ---------------------------------------------------------------------------------
+
+ROOT = "~/it's $HOME; runs"
+
+
+@pytest.fixture(scope="module")
+def gpu(tmp_path_factory):
+    """A host whose ``python3`` has our package, and runs in its home folder."""
+    folder = tmp_path_factory.mktemp("gpu")
+    programs = folder / "home" / "bin"
+    programs.mkdir(parents=True)
+    python = programs / "python3"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    root = Root(folder / "home" / "it's $HOME; runs")
+    root.path.mkdir()
+    root.run("demo", "there").write("status.json", {"status": "finished"})
+    with servers.sshd(folder, path=f"{programs}:/usr/bin:/bin") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """A server of its own process."""
+    folder = tmp_path_factory.mktemp("real")
+    with servers.viewer(folder / "root", HOME=str(folder)) as server:
+        yield server
 
 
 # -- syncing ---------------------------------------------------------------------------------------

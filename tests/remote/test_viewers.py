@@ -20,27 +20,10 @@ from remote.loop import run
 from runicorn import layout
 from tests import servers
 from tests.packaging.test_documents import blocks
-from tests.runs.conftest import Root
 
-from .conftest import USER, Api, login_to
+from .conftest import ROOT, USER, Api, login_to
 
 pytestmark = pytest.mark.servers
-
-
-@pytest.fixture(scope="module")
-def gpu(tmp_path_factory):
-    """A host whose ``python3`` has our package, and runs in its home folder."""
-    folder = tmp_path_factory.mktemp("gpu")
-    programs = folder / "home" / "bin"
-    programs.mkdir(parents=True)
-    python = programs / "python3"
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    python.chmod(0o755)
-    root = Root(folder / "home" / "it's $HOME; runs")
-    root.path.mkdir()
-    root.run("demo", "there").write("status.json", {"status": "finished"})
-    with servers.sshd(folder, path=f"{programs}:/usr/bin:/bin") as running:
-        yield running
 
 
 @pytest.fixture
@@ -50,9 +33,6 @@ def connected(api: Api, gpu: servers.Sshd):
     yield api
     for session in viewers.sessions():
         run(viewers.stop(session.id))
-
-
-ROOT = "~/it's $HOME; runs"
 
 
 def start(api: Api, gpu: servers.Sshd, status: int = 200, /, **changes: Any) -> Any:
@@ -167,14 +147,6 @@ def test_what_a_host_has(connected, gpu):
     assert unknown["detail"].startswith("Environment 'x' not found.")
     connected.get("/remote/config", 400, connection_id="nothing")
     connected.get("/remote/conda-envs", 404, connection_id="a@b:22")
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory):
-    """A server of its own process; the last test kills it."""
-    folder = tmp_path_factory.mktemp("real")
-    with servers.viewer(folder / "root", HOME=str(folder)) as server:
-        yield server
 
 
 def test_a_hanging_host_stalls_no_other_request(real):

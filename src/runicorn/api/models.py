@@ -10,16 +10,33 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Self
 
-SESSION_NAMES = {
-    "session_id": "sessionId",
-    "local_port": "localPort",
-    "remote_port": "remotePort",
-    "remote_host": "host",
-    "remote_root": "remoteRoot",
-    "remote_pid": "remotePid",
-    "status": "status",
+_SESSION_NAMES = {
+    "session_id": ("sessionId",),
+    "local_port": ("localPort",),
+    "remote_port": ("remotePort",),
+    "remote_host": ("remoteHost", "host"),  # the latter is where the viewer listens there
+    "remote_root": ("remoteRoot",),
+    "remote_pid": ("remotePid",),
 }
-"""Members of a viewer session here, and as the server names them."""
+
+
+def session_members(session: Mapping[str, Any]) -> dict[str, Any]:
+    """A viewer session as the server tells it, with its members in snake case too.
+
+    Those are ``session_id, connection_id, local_port, remote_port, remote_host, remote_root,
+    remote_pid, status, created_at`` (Unix seconds) and ``local_url``.
+    """
+    known: dict[str, Any] = {}
+    for ours, theirs in _SESSION_NAMES.items():
+        if (name := next((name for name in (ours, *theirs) if name in session), None)) is not None:
+            known[ours] = session[name]
+    if isinstance(started := session.get("startedAt"), int | float):  # milliseconds
+        known["created_at"] = started / 1000
+    if "sshPort" in session:
+        address = f"{session.get('username')}@{known.get('remote_host')}:{session['sshPort']}"
+        known["connection_id"] = session.get("connection_id", address)
+    url = f"http://localhost:{known.get('local_port', 0)}"
+    return {"created_at": 0, "local_url": url, **session, **known}
 
 
 class _Model:
@@ -120,10 +137,7 @@ class RemoteSession(_Model):
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Also from what the server itself says, in camel case."""
-        raw = {snake: data.get(camel) for snake, camel in SESSION_NAMES.items()}
-        if data.get("startedAt"):
-            raw["created_at"] = data["startedAt"] / 1000
-        return super().from_dict({**raw, **data})
+        return super().from_dict(session_members(data))
 
     @property
     def local_url(self) -> str:

@@ -6,12 +6,18 @@ from typing import Any
 
 from . import _requests as http
 from ._calls import JSON, Client
-from ._steps import Awaiting, Blocking, Steps, awaiting, blocking
+from ._steps import Awaiting, Blocking, Request, Steps, awaiting, blocking
 from .artifacts import _Extension
-from .exceptions import NotFoundError
-from .models import SESSION_NAMES
+from .exceptions import BadRequestError, NotFoundError
+from .models import session_members
 
 _SSH_PORT = 22
+
+CONNECT_TIMEOUT_S = 60.0
+"""A server waits for a host, and for each jump host before it."""
+
+START_TIMEOUT_S = 180.0
+"""A viewer on a slow host takes its time to come up."""
 
 
 class _Remote(Client):
@@ -27,7 +33,13 @@ def connect(
     private_key_path: str | None = None,
     passphrase: str | None = None,
 ) -> Steps[JSON]:
-    """Open an SSH connection from the server to *host*; its ``connection_id``."""
+    """Open an SSH connection from the server to *host*; its ``connection_id``.
+
+    Without a password or key the server tries its owner's agent and key files. A host whose key
+    nobody has confirmed is refused with status 409: look at ``error.detail["host_key"]``, give it
+    to :func:`accept_host_key` if it is the right one, and connect again. Wrong credentials raise
+    AuthenticationError.
+    """
     given = {
         "host": host,
         "port": port,
@@ -37,7 +49,7 @@ def connect(
         "passphrase": passphrase,
     }
     body = {key: value for key, value in given.items() if value is not None}
-    answer: JSON = yield from http.post(self, "/api/remote/connect", body)
+    answer: JSON = yield from _post(self, "/api/remote/connect", body, CONNECT_TIMEOUT_S)
     # Starting a viewer asks for them again; they never leave this process otherwise.
     self.credentials[answer.get("connection_id", f"{username}@{host}:{port}")] = body
     return answer
@@ -48,8 +60,13 @@ def disconnect(
 ) -> Steps[JSON]:
     """Close a connection; *username* may be left out if only one to *host* is open."""
     if username is None:
-        username = (yield from _session(self, host, port))["username"]
-    self.credentials.pop(f"{username}@{host}:{port}", None)
+        session = yield from _session(self, host, None if port == _SSH_PORT else port)
+        username, port = session["username"], session["port"]
+    for identifier, login in list(self.credentials.items()):
+        if (login["host"], login.get("username")) == (host, username) and (
+            port == _SSH_PORT or identifier.endswith(f":{port}")  # 22 may mean a configured one
+        ):
+            del self.credentials[identifier]
     body = {"host": host, "port": port, "username": username}
     return (yield from http.expect_object(http.post(self, "/api/remote/disconnect", body)))
 
@@ -70,20 +87,24 @@ def start_viewer(
 ) -> Steps[JSON]:
     """Start a viewer on the other machine and a tunnel to it; look at its ``local_url``.
 
-    *connection_id*: ``user@host:port``, or the host of an open connection.
+    *connection_id*: ``user@host:port``, or the host of an open connection. *remote_root*: the
+    storage folder there; ``~`` is the home folder. Ports are chosen where none are given.
     """
     user, host, port = yield from _connection(self, connection_id)
+    identifier = f"{user}@{host}:{port}"
+    # An original server logs in anew; ours takes the connection that another client has opened.
+    login = self.credentials.get(identifier, {"connection_id": identifier})
     body = {
-        **self.credentials.get(f"{user}@{host}:{port}", {}),
         "host": host,
         "port": port,
         "username": user,
+        **login,
         "remote_root": remote_root,
         "local_port": local_port,
         "remote_port": remote_port,
     }
-    answer = yield from http.post(self, "/api/remote/viewer/start", body)
-    return _flat(answer["session"])
+    answer = yield from _post(self, "/api/remote/viewer/start", body, START_TIMEOUT_S)
+    return session_members({"connection_id": identifier, **answer["session"]})
 
 
 def stop_viewer(self: Client, session_id: str) -> Steps[JSON]:
@@ -98,12 +119,13 @@ def stop_viewer(self: Client, session_id: str) -> Steps[JSON]:
 def list_viewer_sessions(self: Client) -> Steps[list[JSON]]:
     """The viewers on other machines that run now."""
     answer = yield from http.get(self, "/api/remote/viewer/sessions")
-    return [_flat(session) for session in answer["sessions"]]
+    return [session_members(session) for session in answer["sessions"]]
 
 
 def list_remote_directory(self: Client, connection_id: str, path: str = "~") -> Steps[list[JSON]]:
-    """``{"name", "is_dir", "size" (bytes), "mtime"}`` of what is in a folder there."""
-    params = {"connection_id": connection_id, "path": path}
+    """``{"name", "is_dir", "size" (bytes), "mtime"}`` of what is in a folder there, hidden
+    entries too, folders first."""
+    params = {"connection_id": (yield from _identifier(self, connection_id)), "path": path}
     answer = yield from http.get(self, "/api/remote/fs/list", params)
     items: list[JSON] = answer["items"]
     return items
@@ -111,7 +133,7 @@ def list_remote_directory(self: Client, connection_id: str, path: str = "~") -> 
 
 def check_remote_path(self: Client, connection_id: str, path: str) -> Steps[bool]:
     """Whether there is such a file or folder there."""
-    params = {"connection_id": connection_id, "path": path}
+    params = {"connection_id": (yield from _identifier(self, connection_id)), "path": path}
     answer = yield from http.get(self, "/api/remote/fs/exists", params)
     return bool(answer["exists"])
 
@@ -121,7 +143,42 @@ def get_remote_status(self: Client) -> Steps[JSON]:
     return (yield from http.expect_object(http.get(self, "/api/remote/status")))
 
 
-def _connection(self: _Remote, connection_id: str) -> Steps[tuple[str, str, int]]:
+def accept_host_key(self: Client, host_key: JSON) -> Steps[JSON]:
+    """Trust a host's key from now on: the ``host_key`` of the refusal, once a person agreed."""
+    names = ("host", "port", "key_type", "public_key", "fingerprint_sha256")
+    body = {name: host_key.get(name) for name in names}
+    address = "/api/remote/known-hosts/accept"
+    return (yield from http.expect_object(http.post(self, address, body)))
+
+
+def list_host_keys(self: Client) -> Steps[list[JSON]]:
+    """The host keys that are trusted."""
+    answer = yield from http.get(self, "/api/remote/known-hosts/list")
+    entries: list[JSON] = answer["entries"]
+    return entries
+
+
+def remove_host_key(self: Client, host: str, key_type: str, port: int = _SSH_PORT) -> Steps[bool]:
+    """Trust a host's key of that type no longer; whether it was trusted."""
+    body = {"host": host, "port": port, "key_type": key_type}
+    answer = yield from http.post(self, "/api/remote/known-hosts/remove", body)
+    return bool(answer["changed"])
+
+
+def _post(self: Client, address: str, body: JSON, timeout_s: float) -> Steps[Any]:
+    """A POST that waits longer than others if the client does not."""
+    timeout_s = max(self.timeout, timeout_s)
+    return (
+        yield from http.json_answer(self, Request("POST", address, json=body, timeout_s=timeout_s))
+    )
+
+
+def _identifier(self: Client, connection_id: str) -> Steps[str]:
+    user, host, port = yield from _connection(self, connection_id)
+    return f"{user}@{host}:{port}"
+
+
+def _connection(self: Client, connection_id: str) -> Steps[tuple[str, str, int]]:
     user, at, address = connection_id.partition("@")
     if at:
         host, colon, port = address.rpartition(":")
@@ -133,26 +190,17 @@ def _connection(self: _Remote, connection_id: str) -> Steps[tuple[str, str, int]
 
 
 def _session(self: Client, host: str, port: int | None = None) -> Steps[JSON]:
-    for session in (yield from list_sessions(self)):
-        if session["host"] == host and port in (None, session["port"]):
-            return session
-    raise NotFoundError(f"Resource not found: no open connection to {host}", status_code=404)
-
-
-def _flat(session: JSON) -> JSON:
-    """*session* with its members in snake case too."""
-    flat: dict[str, Any] = {
-        snake: session[camel] for snake, camel in SESSION_NAMES.items() if camel in session
-    }
-    started = session.get("startedAt")  # milliseconds
-    address = f"{session.get('username')}@{session.get('host')}:{session.get('sshPort')}"
-    return {
-        **session,
-        **flat,
-        "connection_id": session.get("connection_id", address),
-        "created_at": started / 1000 if isinstance(started, int | float) else 0,
-        "local_url": f"http://localhost:{flat.get('local_port', 0)}",
-    }
+    found = [
+        session
+        for session in (yield from list_sessions(self))
+        if session["host"] == host and port in (None, session["port"])
+    ]
+    if not found:
+        raise NotFoundError(f"Resource not found: no open connection to {host}", status_code=404)
+    if len(found) > 1:
+        keys = ", ".join(f"{one['username']}@{one['host']}:{one['port']}" for one in found)
+        raise BadRequestError(f"Bad request: {host} is not one connection; say which: {keys}")
+    return found[0]
 
 
 class _RemoteExtension(_Extension):
@@ -175,6 +223,9 @@ class RemoteAPI(_RemoteExtension):
     list_remote_directory = blocking(list_remote_directory)
     check_remote_path = blocking(check_remote_path)
     get_remote_status = blocking(get_remote_status)
+    accept_host_key = blocking(accept_host_key)
+    list_host_keys = blocking(list_host_keys)
+    remove_host_key = blocking(remove_host_key)
 
 
 class AsyncRemoteAPI(_RemoteExtension):
@@ -191,3 +242,6 @@ class AsyncRemoteAPI(_RemoteExtension):
     list_remote_directory = awaiting(list_remote_directory)
     check_remote_path = awaiting(check_remote_path)
     get_remote_status = awaiting(get_remote_status)
+    accept_host_key = awaiting(accept_host_key)
+    list_host_keys = awaiting(list_host_keys)
+    remove_host_key = awaiting(remove_host_key)
