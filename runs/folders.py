@@ -26,7 +26,7 @@ from .models import Run, RunFile
 
 logger = logging.getLogger("runicorn.runs")
 
-PIECE = 16 * 2**20
+PIECE = 8 * 2**20
 """Bytes of a growing file that are read in one transaction."""
 
 LARGEST_DOCUMENT = 64 * 2**20
@@ -108,7 +108,7 @@ def take_in_known(directories: Iterable[str]) -> list[str]:
 
 def _piece_of(count: int) -> int:
     """Bytes of each growing file that are read at once, of so many runs."""
-    return max(PIECE // 64, PIECE // 2 // max(1, count))
+    return max(PIECE // 32, PIECE // max(1, count))
 
 
 def take_in_new(directories: Iterable[str]) -> list[str]:

@@ -61,7 +61,7 @@ DATABASES = {
             "transaction_mode": "IMMEDIATE",
             "init_command": (
                 "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY;"
-                "PRAGMA mmap_size=67108864; PRAGMA cache_size=-8000;"
+                "PRAGMA mmap_size=67108864; PRAGMA cache_size=-16000;"
             ),
         },
     }
