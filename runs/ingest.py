@@ -468,7 +468,7 @@ def write_leaves(model: Any, documents: Documents) -> None:
         [
             (run.pk, key, json.dumps(value, ensure_ascii=True), _number(value))
             for run, content in documents
-            for key, value in flatten(
+            for key, value in layout.flatten(
                 (layout.parse_json(content) if content else None) or {}
             ).items()
             if _text(key, 500) == key
@@ -481,17 +481,6 @@ document_writers: dict[str, Callable[[Documents], None]] = {
     layout.SUMMARY: partial(write_leaves, SummaryValue),
 }
 """By name of a document, what keeps rows of its content; the runs have their keys by then."""
-
-
-def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"opt": {"lr": 1}}`` as ``{"opt.lr": 1}``; lists and empty objects are leaves."""
-    leaves: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict) and value and prefix.count(".") < 20:
-            leaves |= flatten(value, f"{prefix}{key}.")
-        else:
-            leaves[f"{prefix}{key}"] = value
-    return leaves
 
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")

@@ -151,6 +151,17 @@ def split_run_dir(relative: str) -> tuple[str | None, str | None, str] | None:
 # -- JSON documents ----------------------------------------------------------------------------
 
 
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"opt": {"lr": 1}}`` as ``{"opt.lr": 1}``; lists and empty objects are leaves."""
+    leaves: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value and prefix.count(".") < 20:
+            leaves |= flatten(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves
+
+
 def parse_json(content: bytes) -> dict[str, Any] | None:
     """The object in *content*, or None. Accepts NaN, Infinity and bytes that are no UTF-8."""
     try:

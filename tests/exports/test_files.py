@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from runicorn import export
+from runicorn.experiments import ExperimentManager
 from runicorn.export import MetricsExporter
 from tests import v04
 from tests.runs.conftest import Root
@@ -159,6 +160,29 @@ def test_a_report_shows_what_was_logged_and_runs_none_of_it(tmp_path):
     assert exporter.generate_report(tmp_path / "r.pdf")
     assert (tmp_path / "r.pdf").read_bytes().startswith(b"%PDF-1")
     assert not exporter.generate_report(tmp_path / "r.doc", "doc")
+
+
+def test_parameters_tags_and_notes_are_in_reports_and_excel(tmp_path):
+    from openpyxl import load_workbook
+
+    run = Root(tmp_path / "root").run("p", "e")
+    run.write("config.json", {"optimizer": {"name": "adam", "lr": 0.1}, "宽": "长" * 9000})
+    run.log({"loss": 0.5, "global_step": 1})
+    manager = ExperimentManager(tmp_path / "root")
+    manager.tag_experiment(run.id, ["paper", "最好"])
+    manager.describe_experiment(run.id, "The run that <b>counts</b>")
+    exporter = MetricsExporter(run.path)
+    assert exporter.generate_report(tmp_path / "r.md", "markdown")
+    assert "| optimizer.lr | 0.1 |" in (tmp_path / "r.md").read_text()
+    assert exporter.generate_report(tmp_path / "r.html", "html")
+    page = (tmp_path / "r.html").read_text()
+    assert "<th>optimizer.name</th><td>adam</td>" in page
+    assert "The run that &lt;b&gt;counts" in page and "paper, 最好" in page
+    assert exporter.generate_report(tmp_path / "r.pdf")  # though one value would fill pages
+    assert exporter.to_excel(tmp_path / "r.xlsx")
+    book = load_workbook(tmp_path / "r.xlsx")
+    assert ("optimizer.lr", 0.1) in list(book["Parameters"].iter_rows(values_only=True))
+    assert ("tags", "paper, 最好") in list(book["Metadata"].iter_rows(values_only=True))
 
 
 def test_a_run_that_logged_nothing_makes_no_csv(tmp_path):

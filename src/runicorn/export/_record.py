@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from array import array
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import layout
+from ..experiments import record_from
 
 FIRST_COLUMNS = ("global_step", "step", "time", "stage")
 AXES = ("global_step", "step", "time")
@@ -34,12 +36,25 @@ class Record:
         self.meta = layout.read_json(self.path / layout.META)
         self.status = layout.read_json(self.path / layout.STATUS)
         self.summary = layout.read_json(self.path / layout.SUMMARY)
+        self.params = layout.flatten(layout.read_json(self.path / layout.CONFIG))
         self.run_id = _text(self.meta.get("id")) or self.path.name
         names = self.path.parts[-4:] if self.path.parent.name == layout.RUNS else ()
         project, name = names[:2] if len(names) == 4 else ("", "")
         self.project = _text(self.meta.get("project")) or project
         self.name = _text(self.meta.get("name")) or name
+        noted = record_from(self.run_id, self._noted())
+        self.tags, self.notes = noted.tags, (noted.description or "").strip()
         self._end: int | None = None
+
+    def _noted(self) -> dict[str, Any]:
+        """What the storage root says of the run, which is two folders above or, of old, none."""
+        above = self.path.absolute().parents
+        for depth in (3, 1):
+            if len(above) > depth:
+                record = _records(above[depth] / layout.EXPERIMENTS_METADATA).get(self.path.name)
+                if isinstance(record, dict):
+                    return record
+        return {}
 
     def events(self) -> Iterator[Event]:
         """Every metrics event that can be read, in the order of the log."""
@@ -67,6 +82,20 @@ class Record:
             keys.update(event.data)
         first = [key for key in FIRST_COLUMNS if key in keys]
         return first + sorted(keys.difference(first))
+
+
+def _records(path: Path) -> dict[str, Any]:
+    try:
+        info = path.stat()
+    except OSError:
+        return {}
+    return _read_records(path, info.st_mtime_ns, info.st_size)
+
+
+@functools.lru_cache(maxsize=2)
+def _read_records(path: Path, mtime_ns: int, size: int) -> dict[str, Any]:
+    """All records of a storage root; read once for the many runs of an export."""
+    return layout.read_json(path)
 
 
 def _event(line: bytes) -> Event | None:
@@ -107,6 +136,11 @@ def cell(value: object) -> str | int | float | bool | None:
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False)
     return value  # type: ignore[return-value]
+
+
+def shown(value: object) -> str:
+    """*value* for reading: text as it is, what is nested as JSON."""
+    return value if isinstance(value, str) else str(cell(value))
 
 
 @dataclass

@@ -12,11 +12,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ._record import Record, Series, all_series, is_finite
+from ._record import Record, Series, all_series, is_finite, shown
 from .axis import GRID, Axis, short
 
 CURVE_POINTS = 600
 MOST_CURVES = 24
+LONGEST_TEXT = 1000
+"""Characters of one value on paper."""
+
 _NAME = "Runicorn"
 
 
@@ -27,6 +30,9 @@ class Report:
     record: Record
     information: list[tuple[str, str]] = field(default_factory=list)
     status: list[tuple[str, str]] = field(default_factory=list)
+    noted: list[tuple[str, str]] = field(default_factory=list)
+    """Tags and notes. The Markdown is read by scripts of v0.4, which know none."""
+    parameters: list[tuple[str, str]] = field(default_factory=list)
     summary: list[tuple[str, str]] = field(default_factory=list)
     events: int = 0
     series: list[Series] = field(default_factory=list)
@@ -44,6 +50,10 @@ class Report:
             ("Platform", str(meta.get("platform") or "-")),
             ("Python", str(meta.get("python") or "-")),
         ]
+        if record.tags:
+            report.noted.append(("Tags", ", ".join(record.tags)))
+        if record.notes:
+            report.noted.append(("Notes", record.notes))
         started, ended = status.get("started_at"), status.get("ended_at")
         report.status = [("Status", str(status.get("status") or "finished"))]
         if is_finite(started):
@@ -52,6 +62,7 @@ class Report:
             report.status.append(("Ended", _date(ended)))
         if is_finite(started) and is_finite(ended):
             report.status.append(("Duration", f"{ended - started:.2f} seconds"))  # type: ignore
+        report.parameters = [(key, shown(value)) for key, value in record.params.items()]
         report.summary = [(str(key), str(value)) for key, value in record.summary.items()]
         report.events, report.series = all_series(record)
         return report
@@ -95,6 +106,9 @@ def markdown(report: Report) -> str:
         lines += [f"## {title}", ""]
         lines += [f"- **{label}**: {_plain(value)}" for label, value in facts]
         lines.append("")
+    if report.parameters:
+        lines += ["## Parameters", ""]
+        lines += _markdown_table(("Parameter", "Value"), report.parameters)
     if report.summary:
         lines += ["## Summary Metrics", ""]
         lines += _markdown_table(("Metric", "Value"), report.summary)
@@ -202,8 +216,10 @@ def html(report: Report) -> str:
         f"<title>{title} - {_NAME}</title><style>{_STYLE}</style></head><body>",
         f'<h1>{title}</h1><p class="soft">Experiment Report, generated '
         f"{report.generated:%Y-%m-%d %H:%M:%S}</p>",
-        f'<div class="facts">{_facts(report.information)}{_facts(report.status)}</div>',
+        f'<div class="facts">{_facts(report.information + report.noted)}{_facts(report.status)}</div>',
     ]
+    if report.parameters:
+        parts.append(f"<h2>Parameters</h2>{_facts(report.parameters, 'summary')}")
     if report.summary:
         parts.append(f"<h2>Summary Metrics</h2>{_facts(report.summary, 'summary')}")
     if report.events:
@@ -303,8 +319,10 @@ def write_pdf(report: Report, path: Path) -> None:
         Paragraph(_pdf(name), title),
         Paragraph(f"Experiment Report, generated {report.generated:%Y-%m-%d %H:%M:%S}", muted),
         Spacer(0, 8),
-        facts(report.information + report.status),
+        facts(report.information + report.noted + report.status),
     ]
+    if report.parameters:
+        story += [Paragraph("Parameters", heading), facts(report.parameters)]
     if report.summary:
         story += [Paragraph("Summary Metrics", heading), facts(report.summary)]
     if curves := report.curves():
@@ -368,5 +386,7 @@ def _drawing(curve: Curve, full: float) -> Any:
 
 def _pdf(text: str) -> str:
     """Text for a paragraph; what Latin fonts do not have is set in the Chinese one."""
-    text = "".join(c if c.isprintable() else " " for c in text)[:5000]
+    text = "".join(c if c.isprintable() else " " for c in text)
+    if len(text) > LONGEST_TEXT:  # a cell cannot be higher than a page
+        text = f"{text[:LONGEST_TEXT]}…"
     return _BEYOND_LATIN.sub(lambda m: f'<font name="{_CJK_FONT}">{m[0]}</font>', escape(text))

@@ -65,7 +65,8 @@ def _line(text: str) -> str:
 
 
 def write_excel(record: Record, path: Path, *, include_charts: bool = True) -> None:
-    """Sheets ``Metrics``, ``Metadata``, ``Statistics`` and ``Charts``. Needs openpyxl."""
+    """Sheets ``Metrics``, ``Metadata``, ``Parameters`` if there are any, ``Statistics`` and
+    ``Charts``. Needs openpyxl."""
     from openpyxl import Workbook
 
     book = Workbook(write_only=True)
@@ -83,8 +84,16 @@ def write_excel(record: Record, path: Path, *, include_charts: bool = True) -> N
 
     sheet = book.create_sheet("Metadata")
     sheet.column_dimensions["A"].width, sheet.column_dimensions["B"].width = 28, 60
-    for part in (record.meta, record.status, record.summary):
+    noted = {"tags": ", ".join(record.tags), "notes": record.notes}
+    noted = {key: text for key, text in noted.items() if text}
+    for part in (record.meta, record.status, record.summary, noted):
         for key, value in part.items():
+            sheet.append([_excel(sheet, key), _excel(sheet, value)])
+
+    if record.params:
+        sheet = book.create_sheet("Parameters")
+        sheet.column_dimensions["A"].width, sheet.column_dimensions["B"].width = 28, 60
+        for key, value in record.params.items():
             sheet.append([_excel(sheet, key), _excel(sheet, value)])
 
     sheet = book.create_sheet("Statistics")
