@@ -234,6 +234,44 @@ def test_a_hostile_member_is_left_out_and_named(guarded, what):
     assert (guarded / hostile.RUN / "meta.json").read_bytes() == b"{}"
 
 
+@pytest.mark.parametrize("what", hostile.HARMLESS)
+def test_what_looks_dangerous_comes_in_as_plain_files(guarded, what):
+    pack, files = hostile.HARMLESS[what]
+    packed = pack({f"{hostile.RUN}/{name}": content for name, content in files.items()})
+    report = archive.import_archive(io.BytesIO(packed), guarded)
+    assert (report.refused, report.new) == ([], [hostile.RUN])
+    for name, content in files.items():
+        path = guarded / hostile.RUN / name
+        assert path.read_bytes() == content
+        assert path.stat().st_mode & 0o7111 == 0
+
+
+def test_modes_and_owners_of_an_archive_count_for_nothing(guarded):
+    evil = hostile.special(f"{hostile.RUN}/evil.sh", tarfile.REGTYPE)
+    evil.mode, evil.uid, evil.gid = 0o6777, 12345, 12345
+    archive.import_archive(io.BytesIO(hostile.tar(None, evil)), guarded)
+    found = (guarded / hostile.RUN / "evil.sh").stat()
+    assert (found.st_mode & 0o7111, found.st_uid, found.st_gid) == (0, os.getuid(), os.getgid())
+
+
+def test_on_a_disk_that_cannot_tell_names_apart_the_first_one_counts(guarded, monkeypatch):
+    """Such a disk is not at hand here: the answer of the probe is replaced, and nothing else."""
+    assert not _importing.is_case_blind(guarded)
+    monkeypatch.setattr(_importing, "is_case_blind", lambda folder: True)
+    names = ["media/é.png", "media/e\u0301.png", "media/É.PNG", "Media/other.png", "media/ok.png"]
+    members = {f"{hostile.RUN}/{name}": name.encode() for name in names}
+    shouted = hostile.RUN.replace("p/e", "P/E")
+    packed = hostile.tar({**members, f"{shouted}/meta.json": b"evil"})
+    report = archive.import_archive(io.BytesIO(packed), guarded)
+    assert (report.new, report.refused_count) == ([hostile.RUN], 4)
+    assert {why for _, why in report.refused} == {
+        "this disk cannot tell its name from another's in the archive"
+    }
+    media = guarded / hostile.RUN / "media"
+    assert {path.name for path in media.iterdir()} == {"é.png", "ok.png"}
+    assert (media / "é.png").read_text() == "media/é.png"
+
+
 @pytest.mark.parametrize("what", hostile.REFUSED)
 def test_a_damaged_archive_is_refused_as_a_whole(guarded, what):
     with pytest.raises(archive.ArchiveError) as raised:

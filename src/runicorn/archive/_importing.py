@@ -25,11 +25,14 @@ from ._formats import (
     zip_members,
 )
 from ._places import (
+    ALIKE,
     FOREIGN,
     PIECE,
     TWICE,
     VERSIONS,
     Place,
+    Spellings,
+    is_case_blind,
     is_run,
     parents,
     place_of,
@@ -133,6 +136,7 @@ class _Import:
         self.indexes: dict[str, tuple[bytes, int | None]] = {}
         self.records: dict[str, dict[str, Any]] = {}
         self._refused: set[int] = set()
+        self._spellings = Spellings() if is_case_blind(self.root.absolute()) else None
         self._unpacked = 0
         self._packed = size_of(file)
         self._told = 0
@@ -143,7 +147,10 @@ class _Import:
         for number, member, place in self._members():
             reason = member.refusal or (place if isinstance(place, str) else None)
             if reason is None and isinstance(place, Place):
-                reason = self._survey(number, member, place)
+                if self._spellings and self._spellings.is_taken(str(place)):
+                    reason = ALIKE
+                else:
+                    reason = self._survey(number, member, place)
             if reason:
                 self._refused.add(number)
                 if not (member.is_dir and reason == FOREIGN):  # such as the project's folder

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from dataclasses import dataclass
+from pathlib import Path
 
 from .. import layout
 
@@ -24,6 +26,9 @@ class Place:
     directory: str
     inner: str
 
+    def __str__(self) -> str:
+        return f"{self.directory}/{self.inner}".rstrip("/")
+
     @property
     def is_record(self) -> bool:
         return self.inner == RECORD and is_run(self.directory)
@@ -40,6 +45,7 @@ def is_run(directory: str) -> bool:
 
 FOREIGN = "it belongs to no run and no artifact"
 TWICE = "it is in the archive twice"
+ALIKE = "this disk cannot tell its name from another's in the archive"
 
 
 def place_of(name: str) -> Place | str:
@@ -91,3 +97,34 @@ def parents(inner: str) -> set[str]:
     """The folders above *inner*; the first is the run's own, ``""``."""
     parts = inner.split("/") if inner else []
     return {"/".join(parts[:n]) for n in range(len(parts))}
+
+
+class Spellings:
+    """Names that a file system takes for the same, although an archive has them side by side."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+
+    def is_taken(self, path: str) -> bool:
+        """Whether *path*, or a folder above it, was written otherwise before."""
+        parts = path.split("/")
+        for depth in range(1, len(parts) + 1):
+            head = "/".join(parts[:depth])
+            folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", head).casefold())
+            if self._first.setdefault(folded, head) != head:
+                return True
+        return False
+
+
+def is_case_blind(folder: Path) -> bool:
+    """Whether the file system of *folder* takes ``a`` and ``A`` for one name.
+
+    Such a one may also take two ways to write ``é`` for one.
+    """
+    for path in (folder, *folder.parents):
+        if (other := path.name.swapcase()) != path.name and path.exists():
+            try:
+                return path.with_name(other).samefile(path)
+            except OSError:
+                return False
+    return os.name == "nt"

@@ -216,7 +216,8 @@ def html(report: Report) -> str:
         f"<title>{title} - {_NAME}</title><style>{_STYLE}</style></head><body>",
         f'<h1>{title}</h1><p class="soft">Experiment Report, generated '
         f"{report.generated:%Y-%m-%d %H:%M:%S}</p>",
-        f'<div class="facts">{_facts(report.information + report.noted)}{_facts(report.status)}</div>',
+        f'<div class="facts">{_facts(report.information + report.noted)}',
+        f"{_facts(report.status)}</div>",
     ]
     if report.parameters:
         parts.append(f"<h2>Parameters</h2>{_facts(report.parameters, 'summary')}")
