@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
 from runicorn import cli
@@ -117,7 +119,33 @@ def test_verbs_work_on_a_folder_and_on_a_server_alike(site, tmp_path, capsys):
         assert run("restore", "cli", "1", *where) == (0, "✅ Restored cli:v1\n")
         assert run("gc", *where)[0] == 0
     assert run("upload", "cli", str(tmp_path / "w.bin"))[0] == 1
-    assert run("--action", "list", *on_server)[0] == 1
+    for asked in (
+        "list",
+        "versions --name cli",
+        "info --name cli --version 1",
+        "info --name cli --version 9",
+        "info --name other --version 1",
+        "stats",
+    ):
+        here, there = (run("--action", *asked.split(), *place) for place in (where, on_server))
+        assert here == there
+
+
+def test_a_token_may_come_from_a_file_or_the_input(site, tmp_path, capsys, monkeypatch):
+    listing = ["artifacts", "--action", "list", "--server", site.url]
+    (tmp_path / "token").write_text("secret\n")
+    assert cli.main([*listing, "--token-file", str(tmp_path / "token")]) == 0
+    monkeypatch.setattr("sys.stdin", io.StringIO("secret\n"))
+    assert cli.main([*listing, "--token-file", "-"]) == 0
+    for missing in ("", "nowhere"):
+        (tmp_path / "empty").write_text("")
+        with pytest.raises(SystemExit) as stopped:
+            cli.main([*listing, "--token-file", str(tmp_path / (missing or "empty"))])
+        assert stopped.value.code == 1
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["rate-limit", "--server", site.url])
+    assert stopped.value.code == 2
+    assert "limits are set on the machine of the server" in capsys.readouterr().err
 
 
 def test_nothing_to_do_is_a_wrong_argument(capsys):

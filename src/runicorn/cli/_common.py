@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from getpass import getpass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,16 +51,39 @@ def add_storage(parser: argparse.ArgumentParser) -> None:
 
 
 def add_server(parser: argparse.ArgumentParser) -> None:
-    """``--server`` and ``--token``, for commands that can act on a server instead."""
+    """``--server`` and its token, for commands that can act on a server instead."""
     parser.add_argument(
         "--server",
         metavar="URL",
         help="act on this running server instead of a folder, such as http://127.0.0.1:23300",
     )
+    add_token(parser, default=None)
+
+
+def add_token(parser: argparse.ArgumentParser, **options: Any) -> None:
+    """How to say who one is; *options* go to each argument."""
     parser.add_argument(
         "--token",
-        help="access token for --server; RUNICORN_TOKEN keeps it out of the process list",
+        help="access token for --server; everybody on this machine can see it in the process list, "
+        "unlike RUNICORN_TOKEN and --token-file",
+        **options,
     )
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="read the token from this file; '-' asks for it, or takes a line of the input",
+        **options,
+    )
+
+
+def add_no_server(parser: argparse.ArgumentParser, why: str) -> None:
+    """``--server`` for a command that works only where the files are: it says so."""
+
+    class Refuse(argparse.Action):
+        def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+            parser.error(f"--server is not for this command: {why}")
+
+    parser.add_argument("--server", metavar="URL", action=Refuse, help=f"not here: {why}")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +94,26 @@ def client(args: argparse.Namespace) -> RunicornClient:
     """A client for ``--server``. Raises ConnectionError, or ImportError without httpx."""
     from ..api import connect
 
-    return connect(args.server, token=args.token)
+    return connect(args.server, token=_token(args))
+
+
+def _token(args: argparse.Namespace) -> str | None:
+    """What was given; None leaves it to ``RUNICORN_TOKEN``."""
+    if args.token_file is None:
+        return str(args.token) if args.token else None
+    try:
+        if args.token_file != "-":
+            with open(args.token_file, encoding="utf-8") as file:
+                token = file.read().strip()
+        elif sys.stdin.isatty():
+            token = getpass("Token: ").strip()
+        else:
+            token = sys.stdin.readline().strip()
+    except (OSError, UnicodeDecodeError, EOFError) as error:
+        raise SystemExit(fail(f"Error: the token cannot be read: {error}")) from error
+    if not token:
+        raise SystemExit(fail(f"Error: there is no token in {args.token_file}"))
+    return token
 
 
 def fail(message: str) -> int:
@@ -79,8 +122,10 @@ def fail(message: str) -> int:
     return 1
 
 
-def print_json(data: Any) -> None:
+def print_json(data: Any) -> int:
+    """Print *data*; the exit code for that."""
     print(json.dumps(data, ensure_ascii=False, indent=2))
+    return 0
 
 
 def confirm(question: str) -> bool:

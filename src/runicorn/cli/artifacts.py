@@ -1,7 +1,7 @@
 """``runicorn artifacts``: look at artifacts, name, check and remove their versions.
 
-``--action`` is v0.4's way and works on the storage folder; a server that shows it notices. What is
-new is said with verbs.
+``--action`` is v0.4's way; what is new is said with verbs. Both act on the storage folder, where a
+server that shows it notices, or on a server.
 """
 
 from __future__ import annotations
@@ -9,14 +9,20 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 from . import artifact_verbs
-from ._common import Commands, add_command, add_server, add_storage, confirm, fail
-
-if TYPE_CHECKING:
-    from ..artifacts import ArtifactStorage
-    from ..artifacts.folders import Location
+from ._common import (
+    Commands,
+    add_command,
+    add_json,
+    add_server,
+    add_storage,
+    confirm,
+    fail,
+    print_json,
+)
+from .artifact_stores import Store, opened
 
 
 def add(commands: Commands) -> None:
@@ -25,10 +31,11 @@ def add(commands: Commands) -> None:
         "artifacts",
         run,
         help="list, check, name and remove artifacts",
-        description="List, check, name and remove the artifacts of a storage folder.",
+        description="List, check, name and remove the artifacts of a storage folder or a server.",
         examples=[
             "runicorn artifacts --action list --type model",
             "runicorn artifacts --action info --name resnet --version 3",
+            "runicorn artifacts --action list --server http://127.0.0.1:23300 --json",
             "runicorn artifacts alias set resnet best v3",
             "runicorn artifacts tag resnet v3 paper final",
             "runicorn artifacts verify resnet --server http://127.0.0.1:23300",
@@ -37,163 +44,148 @@ def add(commands: Commands) -> None:
     )
     add_storage(parser)
     add_server(parser)
-    parser.add_argument("--action", choices=list(ACTIONS), help="on a storage folder, as in v0.4")
+    parser.add_argument("--action", choices=list(ACTIONS), help="as in v0.4")
     parser.add_argument("--name")
     parser.add_argument("--type", help="model, dataset, config, code, custom or another")
     parser.add_argument("--version", type=int)
     parser.add_argument("--permanent", action="store_true", help="delete: remove it for good")
+    add_json(parser)
     parser.set_defaults(parser=parser)
     artifact_verbs.add(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..artifacts import ArtifactStorage
-
     if args.action is None:
         args.parser.error("say what to do: a verb, or --action")
-    if args.server:
-        return fail("Error: --action acts on a storage folder; with --server use a verb")
     needed, action = ACTIONS[args.action]
     if any(getattr(args, name) is None for name in needed):
         *others, last = (f"--{name}" for name in needed)
         flags = f"{', '.join(others)} and {last} are" if others else f"{last} is"
         return fail(f"Error: {flags} required for '{args.action}' action")
     try:
-        return action(ArtifactStorage(args.storage), args)
+        with opened(args) as store:
+            return action(store, args)
     except (OSError, ValueError, TimeoutError) as error:
         return fail(f"Error: {error}")
 
 
-def _list(storage: ArtifactStorage, args: argparse.Namespace) -> int:
-    rows = []
-    for location in storage.locations(args.type):
-        index = storage.index(location)
-        if index.versions:
-            last = index.versions[-1]
-            rows.append((index.updated_at, location, len(index.versions), last))
-    if not rows:
+def _list(store: Store, args: argparse.Namespace) -> int:
+    found = store.artifacts()
+    if args.json:
+        return print_json(found)
+    if not found:
         print("No artifacts found.")
         return 0
-    print(f"Found {len(rows)} artifact(s):\n")
+    print(f"Found {len(found)} artifact(s):\n")
     print(f"{'Name':<30} {'Type':<10} {'Versions':<10} {'Size':<15} {'Latest':<10}")
     print("-" * 85)
-    for _, location, count, last in sorted(rows, key=lambda row: -row[0]):
-        size = f"{last.size_bytes / 2**20:10.2f} MB"
-        latest = f"v{last.version}"
-        print(f"{location.name:<30} {location.type:<10} {count:<10} {size:<15} {latest:<10}")
+    for one in found:
+        size, latest = _mib(one, 10), f"v{one['latest_version']}"
+        count = one["num_versions"]
+        print(f"{one['name']:<30} {one['type']:<10} {count:<10} {size:<15} {latest:<10}")
     return 0
 
 
-def _versions(storage: ArtifactStorage, args: argparse.Namespace) -> int:
-    location = storage.find(args.name, args.type)
-    print(f"Versions for {location.name}:\n")
+def _versions(store: Store, args: argparse.Namespace) -> int:
+    found = store.versions(args.name)
+    if args.json:
+        return print_json(found)
+    print(f"Versions for {args.name}:\n")
     print(f"{'Version':<10} {'Created':<25} {'Size':<15} {'Files':<8} Run")
     print("-" * 90)
-    for info in storage.index(location).versions:
-        created, run_id = _moment(info.created_at), info.created_by_run
+    for one in found:
+        created, run_id = _moment(one["created_at"]), one["created_by_run"] or ""
         run_id = f"{run_id[:20]}..." if len(run_id) > 20 else run_id
-        size = f"{info.size_bytes / 2**20:10.2f} MB"
-        print(f"v{info.version:<9} {created:<25} {size:<15} {info.num_files:<8} {run_id}")
+        files = one["num_files"]
+        print(f"v{one['version']:<9} {created:<25} {_mib(one, 10):<15} {files:<8} {run_id}")
     return 0
 
 
-def _info(storage: ArtifactStorage, args: argparse.Namespace) -> int:
-    location = storage.find(args.name, args.type)
-    metadata = storage.metadata(location, args.version)
-    files = storage.manifest(location, args.version).files
-    aliases = [a for a, number in storage.aliases(location).items() if number == args.version]
-    print(f"\nArtifact: {location.name}:v{args.version}")
+def _info(store: Store, args: argparse.Namespace) -> int:
+    one = store.info(args.name, args.version)
+    if args.json:
+        return print_json(one)
+    print(f"\nArtifact: {one['name']}:v{one['version']}")
     print("=" * 60)
-    print(f"Type: {metadata.type}")
-    print(f"Status: {_status(location, args.version, metadata.status)}")
-    print(f"Created: {_moment(metadata.created_at)}")
-    print(f"Created by: {metadata.created_by_run}")
-    print(f"Size: {metadata.size_bytes / 2**20:.2f} MB")
-    print(f"Files: {metadata.num_files}")
-    print(f"References: {metadata.num_references}")
+    print(f"Type: {one['type']}")
+    print(f"Status: {one['status']}")
+    print(f"Created: {_moment(one['created_at'])}")
+    print(f"Created by: {one['created_by_run']}")
+    print(f"Size: {_mib(one)}")
+    print(f"Files: {one['num_files']}")
+    print(f"References: {one['num_references']}")
     for title, value in (
-        ("Description", metadata.description),
-        ("Aliases", ", ".join(sorted(aliases))),
-        ("Tags", ", ".join(metadata.tags)),
+        ("Description", one["description"]),
+        ("Aliases", ", ".join(one["aliases"])),
+        ("Tags", ", ".join(one["tags"])),
     ):
         if value:
             print(f"{title}: {value}")
-    if metadata.metadata:
+    if one["metadata"]:
         print("\nMetadata:")
-        for key, value in metadata.metadata.items():
+        for key, value in one["metadata"].items():
             print(f"  {key}: {value}")
-    if files:
+    if files := one["files"]:
         print(f"\nFiles ({len(files)}):")
         for file in files[:10]:
-            print(f"  {file.path} ({file.size / 1024:.1f} KB)")
+            print(f"  {file['path']} ({file['size'] / 1024:.1f} KB)")
         if len(files) > 10:
             print(f"  ... and {len(files) - 10} more files")
     return 0
 
 
-def _delete(storage: ArtifactStorage, args: argparse.Namespace) -> int:
-    location = storage.find(args.name, args.type)
-    what = f"{location.name}:v{args.version}"
-    location.version(args.version)
+def _delete(store: Store, args: argparse.Namespace) -> int:
+    what = f"{args.name}:v{args.version}"
+    store.info(args.name, args.version)  # which says if there is none
     if not confirm(f"Delete {what}?"):
         print("Cancelled.")
         return 0
+    freed = store.delete(args.name, args.version, permanent=args.permanent)
+    if freed is None:
+        return fail(f"Failed to delete {what}")
     if not args.permanent:
-        storage.soft_delete(location, args.version)
         print(f"✅ Soft deleted {what}")
         return 0
-    purged = storage.purge([(location, args.version)])
-    if not purged.count:
-        return fail(f"Failed to delete {what}")
     print(f"✅ Permanently deleted {what}")
-    print(f"{purged.bytes / 2**20:.2f} MB freed")
+    print(f"{freed / 2**20:.2f} MB freed")
     return 0
 
 
-def _stats(storage: ArtifactStorage, args: argparse.Namespace) -> int:
-    by_type: dict[str, list[int]] = {}
-    files = 0
-    for location in storage.locations():
-        versions = storage.index(location).versions
-        if versions:
-            totals = by_type.setdefault(location.type, [0, 0, 0])
-            totals[0] += 1
-            totals[1] += len(versions)
-            totals[2] += sum(info.size_bytes for info in versions)
-            files += sum(info.num_files for info in versions)
-    artifacts, count, size = (sum(totals[i] for totals in by_type.values()) for i in range(3))
-    pool = sum(info.st_size for _, info in storage.pool.contents())
-    saved = max(0, size - pool)
+def _stats(store: Store, args: argparse.Namespace) -> int:
+    stats = store.stats()
+    if args.json:
+        return print_json(stats)
     print("Artifact Storage Statistics")
     print("=" * 60)
-    print(f"Total Artifacts: {artifacts}")
-    print(f"Total Versions: {count}")
-    print(f"Total Files: {files}")
-    print(f"Total Size: {size / 2**30:.2f} GB")
+    print(f"Total Artifacts: {stats['total_artifacts']}")
+    print(f"Total Versions: {stats['total_versions']}")
+    print(f"Total Files: {stats['total_files']}")
+    print(f"Total Size: {_gib(stats['total_size_bytes'])}")
     print("\nDeduplication Stats:")
-    print(f"  Pool Size: {pool / 2**30:.2f} GB")
-    print(f"  Space Saved: {saved / 2**30:.2f} GB")
-    print(f"  Dedup Ratio: {100 * saved / size if size else 0:.1f}%")
-    if by_type:
+    print(f"  Pool Size: {_gib(stats['dedup_pool_size_bytes'])}")
+    print(f"  Space Saved: {_gib(stats['space_saved_bytes'])}")
+    print(f"  Dedup Ratio: {100 * stats['dedup_ratio']:.1f}%")
+    if stats["by_type"]:
         print("\nBy Type:")
-        for kind, (number, versions_of, bytes_of) in by_type.items():
-            print(
-                f"  {kind}: {number} artifacts, {versions_of} versions, {bytes_of / 2**30:.2f} GB"
-            )
+        for kind, of in stats["by_type"].items():
+            size = _gib(of["size_bytes"])
+            print(f"  {kind}: {of['count']} artifacts, {of['versions']} versions, {size}")
     return 0
 
 
-def _status(location: Location, number: int, stored: str) -> str:
-    from ..layout import DELETED
+def _mib(shown: dict[str, Any], width: int = 0) -> str:
+    return f"{shown['size_bytes'] / 2**20:{width}.2f} MB"
 
-    return "deleted" if (location.version(number) / DELETED).exists() else stored
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**30:.2f} GB"
 
 
 def _moment(timestamp: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(timestamp))
 
 
-Action = Callable[["ArtifactStorage", argparse.Namespace], int]
+Action = Callable[[Store, argparse.Namespace], int]
 ACTIONS: dict[str, tuple[tuple[str, ...], Action]] = {
     "list": ((), _list),
     "versions": (("name",), _versions),

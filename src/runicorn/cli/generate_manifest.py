@@ -8,7 +8,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from ._common import Commands, add_command, fail
+from ._common import Commands, add_command, add_no_server, fail
 
 WIDTH = 60
 
@@ -55,6 +55,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--verbose", "-v", action="store_true", help="say more, and show the place of an error"
     )
+    add_no_server(parser, "a catalogue is written beside the runs, on the machine that has them")
 
 
 def run(args: argparse.Namespace) -> int:

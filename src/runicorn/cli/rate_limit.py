@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ._common import Commands, add_command, add_json, confirm, fail, paint, print_json
+from ._common import (
+    Commands,
+    add_command,
+    add_json,
+    add_no_server,
+    confirm,
+    fail,
+    paint,
+    print_json,
+)
 
 TOGGLES = {
     "enable_rate_limiting": ("enable", "disable"),
@@ -40,6 +49,7 @@ def add(commands: Commands) -> None:
             parser.add_argument(f"--{name.replace('_', '-')}", action="store_true")
     parser.add_argument("--yes", action="store_true", help="reset without asking")
     add_json(parser)
+    add_no_server(parser, "limits are set on the machine of the server, which follows at once")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import os
 from importlib.util import find_spec
 
 from .. import layout
-from ._common import Commands, add_command, add_storage, fail
+from ._common import Commands, add_command, add_no_server, add_storage, fail
 
 DEFAULT_PORT = 23300
 
@@ -46,6 +46,7 @@ def add(commands: Commands) -> None:
         default="INFO",
         help="what is said in remote mode (%(default)s)",
     )
+    add_no_server(parser, "it starts one; a server that runs is looked at in a browser")
 
 
 def run(args: argparse.Namespace) -> int:
