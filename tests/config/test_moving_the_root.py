@@ -90,11 +90,11 @@ def test_artifacts_and_v2_follow(server, tmp_path):
 
 @pytest.mark.slow
 def test_a_new_folder_is_created_and_kept_for_the_next_start(server, tmp_path):
-    assert _move(server, tmp_path / "new" / "root").status_code == 200
-    assert (tmp_path / "new/root/runs").is_dir()
+    assert _move(server, tmp_path / "new" / "place").status_code == 200
+    assert (tmp_path / "new/place/runs").is_dir()
     assert _ids(server) == []
     config = json.loads(Path(_get(server, "/config")["config_file"]).read_text())
-    assert config == {"user_root_dir": str(tmp_path / "new/root")}
+    assert config == {"user_root_dir": str(tmp_path / "new/place")}
 
 
 @pytest.mark.slow
