@@ -25,12 +25,12 @@ from typing import Any
 from django.conf import settings
 
 from runicorn import layout
-from runicorn.artifacts import FileEntry, ReferenceEntry
+from runicorn.artifacts import ReferenceEntry
 from runicorn.artifacts.artifact import note_created
 from runicorn.artifacts.chunking import Chunk
 from runicorn.artifacts.folders import CHANGES, Location
 from runicorn.artifacts.names import parse_digest
-from runicorn.artifacts.pool import hash_file
+from runicorn.artifacts.pool import Stored, hash_file
 from runicorn.artifacts.storage import Draft
 from runs.models import Run
 
@@ -313,14 +313,14 @@ def _save(upload: Upload) -> dict[str, Any]:
         raise ContentsMissing(f"{len(missing)} contents have not arrived yet.")
     plan, store = upload.plan, index.storage()
 
-    def place(source: str | Path, target: str) -> FileEntry:
+    def place(source: str | Path, target: str) -> Stored:
         digest, size = Path(source).name, _size(Path(source))
         try:
             os.link(source, target)
         except OSError:
             shutil.copy2(source, target)
         store.pool.enter(digest, size, target)
-        return FileEntry("", size, f"sha256:{digest}")
+        return Stored(digest, size, None)
 
     draft = Draft(
         plan["name"],

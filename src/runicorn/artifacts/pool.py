@@ -46,7 +46,7 @@ class Stored:
 
     digest: str
     size: int
-    modified_at: float
+    modified_at: float | None
 
 
 class Pool:
@@ -142,18 +142,17 @@ class Pool:
 
     def enter(self, digest: str, size: int, target: str) -> None:
         """Take the complete *target* into the pool under its digest."""
-        folder = os.path.join(self.folder, digest[:2])
-        if folder not in self._folders:
-            os.makedirs(folder, exist_ok=True)
-            self._folders.add(folder)
         name = self._name(digest)
+        if digest[:2] not in self._folders:
+            os.makedirs(os.path.dirname(name), exist_ok=True)
+            self._folders.add(digest[:2])
         try:
             os.link(target, name)
         except FileExistsError:
             if os.stat(name).st_size != size:  # cut short by another program
                 self._copy_in(target, name)
         except FileNotFoundError:  # somebody removed the folder
-            os.makedirs(folder, exist_ok=True)
+            os.makedirs(os.path.dirname(name), exist_ok=True)
             self._copy_in(target, name)
         except OSError:
             self._copy_in(target, name)

@@ -69,7 +69,7 @@ def add_version(
     content is missing.
     """
     location.folder.mkdir(parents=True, exist_ok=True)
-    with staging_folder(location.folder) as staging:
+    with staging_folder(location.folder) as (staging, _):
         if contents is not None:
             (staging / FILES).mkdir()
             for file in read_manifest(documents[MANIFEST]).files:

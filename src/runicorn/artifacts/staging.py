@@ -9,12 +9,9 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-
-from .records import FileEntry
 
 try:
     import fcntl
@@ -22,16 +19,17 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 STAGING = ".staging-"
-_MANY = 100
-_THREADS = 4
 
 
 @contextmanager
-def staging_folder(folder: Path) -> Iterator[Path]:
-    """A folder to build a version in. Renamed away or not, nothing of it remains."""
+def staging_folder(folder: Path) -> Iterator[tuple[Path, int | None]]:
+    """A folder to build a version in, and the descriptor that holds its lock, if there are locks.
+
+    Renamed away or not, nothing of it remains.
+    """
     made, lock = _new_staging(folder)
     try:
-        yield made
+        yield made, lock
     finally:
         shutil.rmtree(made, ignore_errors=True)
         if lock is not None:
@@ -69,31 +67,6 @@ def is_abandoned(staging: str) -> bool:
         return False
     finally:
         os.close(lock)
-
-
-def store_all(
-    store: Callable[[str | Path, str], FileEntry],
-    sources: Sequence[str | Path],
-    paths: Sequence[str],
-    folder: str,
-) -> list[FileEntry]:
-    """Store every file, of many several at once: most of the time is the file system's."""
-
-    def one(source: str | Path, path: str) -> FileEntry:
-        entry = store(source, f"{folder}/{path}")
-        entry.path = path
-        return entry
-
-    if len(paths) < _MANY:
-        return list(map(one, sources, paths))
-    starts = range(0, len(paths), _MANY)
-
-    def some(start: int) -> list[FileEntry]:
-        part = slice(start, start + _MANY)
-        return list(map(one, sources[part], paths[part]))
-
-    with ThreadPoolExecutor(_THREADS) as threads:
-        return [entry for part in threads.map(some, starts) for entry in part]
 
 
 def find_clash(paths: Sequence[str]) -> str | None:

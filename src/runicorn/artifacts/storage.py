@@ -21,12 +21,12 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from .. import layout
-from . import names
+from . import helper, names
 from .folders import (
     CHANGES,
     FILES,
@@ -44,7 +44,7 @@ from .folders import (
     remove_half_documents,
     stage_of,
 )
-from .pool import Progress, hash_file
+from .pool import Progress, Stored, hash_file
 from .records import (
     ArtifactIndex,
     ArtifactManifest,
@@ -52,7 +52,7 @@ from .records import (
     FileEntry,
     ReferenceEntry,
 )
-from .staging import find_clash, staging_folder, store_all
+from .staging import find_clash, staging_folder
 
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
 PRODUCTION = "production"
@@ -107,7 +107,7 @@ class ArtifactStorage(ArtifactFolders):
         *,
         created_by_run: str = "",
         created_by_user: str | None = None,
-        store: Callable[[str | Path, str], FileEntry] | None = None,
+        store: Callable[[str | Path, str], Stored] | None = None,
         modified_at: Mapping[str, float | None] | None = None,
         changes: Mapping[str, Any] | None = None,
     ) -> tuple[ArtifactMetadata, ArtifactManifest]:
@@ -125,14 +125,23 @@ class ArtifactStorage(ArtifactFolders):
         if clash := find_clash(paths):
             raise ValueError(f"Two files of the artifact cannot both be stored: {clash}")
         location = self._home(name, kind)
-        with staging_folder(location.folder) as made:
+        with staging_folder(location.folder) as (made, lock):
             files = made / FILES
             files.mkdir()
             for folder in sorted({path.rpartition("/")[0] for path in paths} - {""}):
                 (files / folder).mkdir(parents=True, exist_ok=True)
+            pairs = [
+                (source, f"{files}/{path}")
+                for (source, _), path in zip(draft.files, paths, strict=True)
+            ]
             if store is None:
-                store = self._store(location)
-            entries = store_all(store, [source for source, _ in draft.files], paths, str(files))
+                stored = helper.store_all(self.pool, pairs, self._store(location), lock)
+            else:
+                stored = [store(*pair) for pair in pairs]
+            entries = [
+                FileEntry(path, each.size, f"sha256:{each.digest}", each.modified_at)
+                for path, each in zip(paths, stored, strict=True)
+            ]
             for entry in entries if modified_at is not None else ():
                 entry.modified_at = (modified_at or {}).get(entry.path)
             manifest = ArtifactManifest.of(entries, draft.references, time.time())
@@ -167,7 +176,7 @@ class ArtifactStorage(ArtifactFolders):
             folder.mkdir(parents=True, exist_ok=True)
             return Location(kind, name, folder)
 
-    def _store(self, location: Location) -> Callable[[str | Path, str], FileEntry]:
+    def _store(self, location: Location) -> helper.One:
         @cache
         def sizes() -> set[int]:
             numbers = location.numbers()
@@ -178,11 +187,7 @@ class ArtifactStorage(ArtifactFolders):
             """A large file of the newest version's size is likely to be that file again."""
             return size in sizes()
 
-        def store(source: str | Path, target: str) -> FileEntry:
-            stored = self.pool.store(source, target, is_likely=is_likely)
-            return FileEntry("", stored.size, f"sha256:{stored.digest}", stored.modified_at)
-
-        return store
+        return partial(self.pool.store, is_likely=is_likely)
 
     def _commit(self, location: Location, staging: Path, metadata: ArtifactMetadata) -> None:
         with self._locked(location) as index:
