@@ -10,6 +10,7 @@ class RunsConfig(AppConfig):
     def ready(self) -> None:
         from django.db.models.signals import post_migrate
 
-        from . import fulltext
+        from . import fulltext, tagged
 
         post_migrate.connect(fulltext.prepare, sender=self)
+        post_migrate.connect(tagged.prepare, sender=self)

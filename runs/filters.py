@@ -14,6 +14,10 @@ from .querysets import RunQuerySet
 _TRUE, _FALSE = {"true", "1", "yes", "on", "t", "y"}, {"false", "0", "no", "off", "f", "n"}
 
 
+def tag_list(text: str) -> list[str]:
+    return [tag for part in text.split(",") if (tag := part.strip())]
+
+
 class FlagField(forms.Field):
     def to_python(self, value: Any) -> bool | None:
         word = str(value).strip().lower()
@@ -79,7 +83,7 @@ class RunFilter(filters.FilterSet):
         return runs.filter(status__in=value.split(","))
 
     def with_tags(self, runs: RunQuerySet, name: str, value: str) -> RunQuerySet:
-        return runs.tagged(*filter(None, (tag.strip() for tag in value.split(","))))
+        return runs.tagged(*tag_list(value))
 
     def containing(self, runs: RunQuerySet, name: str, value: str) -> RunQuerySet:
         return runs.containing(value)

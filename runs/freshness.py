@@ -30,7 +30,7 @@ _lock = threading.Lock()
 _path: str = ""
 _watching: sqlite3.Connection | None = None
 _version: str | None = None
-_counts: dict[Any, int] = {}
+_counts: dict[tuple[str, Any], int] = {}
 
 
 def answer(
@@ -68,20 +68,25 @@ def answer(
 
 def count(rows: QuerySet) -> int:
     """How many *rows* there are; not counted again for each page while nothing changes."""
-    version = _index_version()
     try:
-        question = (version, rows.query.sql_with_params()) if version else None
+        return known(rows.query.sql_with_params(), rows.count)
     except EmptyResultSet:
         return 0
-    if question in _counts:
-        return _counts[question]
-    total = rows.count()
-    if question:
-        with _lock:
-            if len(_counts) >= KEPT or next(iter(_counts), question)[0] != version:
-                _counts.clear()
-            _counts[question] = total
-    return total
+
+
+def known(question: Any, ask: Callable[[], int]) -> int:
+    """What *ask* returns; it is not called again for the same question while nothing changes."""
+    version = _index_version()
+    if version is None:
+        return ask()
+    if (version, question) in _counts:
+        return _counts[version, question]
+    answer = ask()
+    with _lock:
+        if len(_counts) >= KEPT or next(iter(_counts), (version,))[0] != version:
+            _counts.clear()
+        _counts[version, question] = answer
+    return answer
 
 
 def _tag(request: HttpRequest, state: bytes) -> str:

@@ -4,8 +4,9 @@
 keeps an FTS5 table of it by triggers, PostgreSQL a GIN index. Both are made, if they are not
 there, after every migration: what remakes a table in SQLite takes its triggers along.
 
-A word of one or two characters has no trigram, and one that most runs contain is not worth a list
-of them: these are looked for in the text itself, which an index has beside nothing else.
+A word of two characters, as most Chinese ones are, is looked for by the trigrams that begin with
+it; the text ends with a line break, so that its last word begins one, too. A single character, and
+a word that most runs contain, are looked for in the text itself, which an index has as well.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from django.db import DatabaseError, connections, models, transaction
 from django.db.models.expressions import RawSQL
 
+from . import freshness
+
 if TYPE_CHECKING:
     from .models import Run
 
@@ -25,7 +28,14 @@ logger = logging.getLogger("runicorn.runs")
 MANY = 10_000
 """From this many runs on, reading their text is faster than looking each of them up."""
 
+MOST_TRIGRAMS = 300
+"""A word of two characters that begins more of them is looked for in the text itself."""
+
+NOWHERE = "\U0010ffff"
+"""The last character there is, which no text has: it means nothing, by definition."""
+
 _TABLE = "runs_text"
+_TRIGRAMS = f"{_TABLE}_trigrams"
 _MATCHES = f"SELECT rowid FROM {_TABLE} WHERE {_TABLE} MATCH %s"
 _SQLITE = (
     f"CREATE VIRTUAL TABLE {_TABLE} USING fts5(search_text, content='runs_run', "
@@ -41,6 +51,7 @@ _SQLITE_ALWAYS = (
     f"CREATE TRIGGER IF NOT EXISTS runs_text_delete AFTER DELETE ON runs_run BEGIN {_REMOVE} END",
     "CREATE TRIGGER IF NOT EXISTS runs_text_update AFTER UPDATE OF search_text ON runs_run "
     f"WHEN old.search_text IS NOT new.search_text BEGIN {_REMOVE} {_ADD} END",
+    f"CREATE VIRTUAL TABLE IF NOT EXISTS {_TRIGRAMS} USING fts5vocab({_TABLE}, 'row')",
     "DROP INDEX IF EXISTS runs_text_plain",
     # In the order of the list, so that a page of runs with a short or frequent word reads no more.
     "CREATE INDEX IF NOT EXISTS runs_text_in_order"
@@ -53,9 +64,9 @@ _POSTGRESQL = (
 
 
 def text_of(run: Run) -> str:
-    """What *run* is found by: id, experiment, project and notes, one a line."""
+    """What *run* is found by: id, experiment, project and notes, each ended by a line break."""
     project = run.project.name if run.project else ""
-    return fold("\n".join((run.run_id, run.name or "", project, run.notes)))
+    return fold("".join(f"{text}\n" for text in (run.run_id, run.name or "", project, run.notes)))
 
 
 def fold(text: str) -> str:
@@ -73,17 +84,43 @@ def words(text: str) -> list[str]:
 
 def containing(text: str, using: str) -> models.Q:
     """The runs in whose text every word of *text* stands somewhere."""
-    parts = words(text)
-    long = [word for word in parts if len(word) >= 3]
+    query, others = _divided(text, using)
+    if query and _count(query, using) < MANY:
+        return models.Q(pk__in=RawSQL(_MATCHES, [query])) & _reading(others)
+    return reading(text)
+
+
+def reading(text: str) -> models.Q:
+    """The same by a look at each text: for few runs."""
+    return _reading(words(text))
+
+
+def _reading(words: list[str]) -> models.Q:
     condition = models.Q()
-    if long and connections[using].vendor == "sqlite":
-        query = " AND ".join(_phrase(word) for word in long)
-        if _is_rare(query, using):
-            condition &= models.Q(pk__in=RawSQL(_MATCHES, [query]))
-            parts = [word for word in parts if len(word) < 3]
-    for word in parts:
+    for word in words:
         condition &= models.Q(search_text__contains=word)
     return condition
+
+
+def count(text: str, using: str) -> int | None:
+    """How many runs, deleted ones too, contain every word; None if no index knows."""
+    query, others = _divided(text, using)
+    return _count(query, using) if query and not others else None
+
+
+def _divided(text: str, using: str) -> tuple[str, list[str]]:
+    """What is asked of the index of trigrams, and the words that it does not know about."""
+    if connections[using].vendor != "sqlite":
+        return "", words(text)
+    asked, others = [], []
+    for word in words(text):
+        if len(word) > 2:
+            asked.append(_phrase(word))
+        elif len(word) == 2 and len(trigrams := _beginning_with(word, using)) <= MOST_TRIGRAMS:
+            asked.append(f"({' OR '.join(map(_phrase, trigrams or [word + NOWHERE]))})")
+        else:
+            others.append(word)
+    return " AND ".join(asked), others
 
 
 def _phrase(word: str) -> str:
@@ -91,10 +128,22 @@ def _phrase(word: str) -> str:
     return f'"{doubled}"'
 
 
-def _is_rare(query: str, using: str) -> bool:
+def _beginning_with(word: str, using: str) -> list[str]:
     with connections[using].cursor() as cursor:
-        cursor.execute(f"SELECT count(*) FROM ({_MATCHES} LIMIT {MANY})", [query])
-        return cursor.fetchone()[0] < MANY
+        cursor.execute(
+            f"SELECT term FROM {_TRIGRAMS} WHERE term >= %s AND term < %s LIMIT %s",
+            [word, word + NOWHERE, MOST_TRIGRAMS + 1],
+        )
+        return [term for (term,) in cursor.fetchall()]
+
+
+def _count(query: str, using: str) -> int:
+    def ask() -> int:
+        with connections[using].cursor() as cursor:
+            cursor.execute(f"SELECT count(*) FROM {_TABLE} WHERE {_TABLE} MATCH %s", [query])
+            return cursor.fetchone()[0]
+
+    return freshness.known(("text", query), ask)
 
 
 def prepare(*, using: str, **_: Any) -> None:

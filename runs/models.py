@@ -9,7 +9,8 @@ from django.utils.translation import gettext_lazy as _
 
 from runicorn import layout
 
-from .querysets import ProjectQuerySet, RunQuerySet
+from . import tagged
+from .querysets import ProjectQuerySet, RunQuerySet, TaggedRunQuerySet
 
 
 class Project(models.Model):
@@ -137,6 +138,9 @@ class Run(models.Model):
                 name="runs_deleted",
                 condition=models.Q(deleted_at__isnull=False),
             ),
+            models.Index(
+                fields=["project", "run_id", "id", "deleted_at"], name="runs_of_project_by_id"
+            ),
             models.Index(fields=["project", "name"], name="runs_experiment"),
         ]
 
@@ -255,6 +259,24 @@ class Tag(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class TaggedRun(models.Model):
+    """A tag of a run that is not in the recycle bin; in SQLite only, see ``tagged``."""
+
+    key = models.CharField(max_length=255)
+    created_time = models.FloatField()
+    name = models.CharField(max_length=255, help_text="The run's own id.")
+    run = models.OneToOneField(Run, models.DO_NOTHING, primary_key=True, related_name="+")
+
+    objects = TaggedRunQuerySet.as_manager()
+
+    class Meta:
+        managed = False
+        db_table = tagged.TABLE
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.name}"
 
 
 class Leaf(models.Model):

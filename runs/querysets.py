@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from django.db import connection, models
@@ -11,7 +12,7 @@ from . import fulltext
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
-    from .models import Project, Run  # noqa: F401  (named as text below)
+    from .models import Project, Run, TaggedRun  # noqa: F401  (named as text below)
 
 
 def count_values() -> None:
@@ -106,6 +107,11 @@ class RunQuerySet(models.QuerySet["Run"]):
         """Whose project, experiment, notes or id contain every word of *text*, in either case."""
         return self.filter(fulltext.containing(text, self.db))
 
+    @property
+    def is_everything(self) -> bool:
+        """Whether nothing has been left out yet, so that what is known of the table holds."""
+        return not self.query.where
+
     def tagged(self, *keys: str) -> Self:
         """That have all of these tags."""
         if not keys:
@@ -137,7 +143,11 @@ class RunQuerySet(models.QuerySet["Run"]):
         In two steps: what is skipped is counted off in an index, and only the runs of the page
         are read.
         """
-        keys = list(self.values_list("pk", flat=True)[start : start + size])
+        keys = self.values_list("pk", flat=True)[start : start + size]
+        return self.rows_of(list(keys), columns)
+
+    def rows_of(self, keys: list[int], columns: tuple[str, ...]) -> list[tuple]:
+        """Some columns, the primary key first, of the runs with these keys, in their order."""
         rows = self.model.objects.filter(pk__in=keys).values_list(*columns)
         by_key = {row[0]: row for row in rows}
         return [by_key[key] for key in keys if key in by_key]
@@ -148,24 +158,29 @@ class RunQuerySet(models.QuerySet["Run"]):
         return dict(rows.order_by(column))
 
     def page_by_project(
-        self, start: int, size: int, columns: tuple[str, ...], *, descending: bool
+        self,
+        counts: Mapping[int | None, int],
+        start: int,
+        size: int,
+        columns: tuple[str, ...],
+        *,
+        descending: bool,
     ) -> list[tuple]:
         """The same, by name of project and then by id; runs without a project last.
 
-        Whole projects are counted off, so that only those on the page are sorted.
+        Whole projects are counted off (``counted_by("project")``), so that only those on the page
+        are looked into.
         """
-        counts = self.counted_by("project")
-        project = _related(self.model, "project")
-        known = project.objects.filter(pk__in=[pk for pk in counts if pk is not None])
-        order = [*known.order_by("-name" if descending else "name").values_list("pk", flat=True)]
-        rows: list[tuple] = []
-        for pk in [*order, None]:
-            count = counts.get(pk, 0)
-            if start < count and len(rows) < size:
-                runs = self.filter(project=pk).sorted_by("run_id", descending=descending)
-                rows += runs.page(start, size - len(rows), columns)
+        known = _related(self.model, "project").objects.filter(pk__in=counts)
+        order = known.order_by("-name" if descending else "name").values_list("pk", flat=True)
+        keys: list[int] = []
+        for project in [*order, None]:
+            count = counts.get(project, 0)
+            if start < count and len(keys) < size:
+                runs = self.filter(project=project).sorted_by("run_id", descending=descending)
+                keys += runs.values_list("pk", flat=True)[start : start + size - len(keys)]
             start = max(0, start - count)
-        return rows
+        return self.rows_of(keys, columns)
 
     def of_keys(self, keys: list[int]) -> list[Run]:
         """Those with one of these primary keys, asked for in portions that any database takes."""
@@ -188,3 +203,21 @@ class RunQuerySet(models.QuerySet["Run"]):
         if "\x00" in run_id:  # PostgreSQL refuses to look for it
             return None
         return self.filter(run_id=run_id).in_listing_order().first()
+
+
+class TaggedRunQuerySet(models.QuerySet["TaggedRun"]):
+    def visible_to(self, user: AbstractBaseUser | AnonymousUser | None) -> Self:
+        """Those of runs that *user* may see. The embedded default knows no users: everything."""
+        return self.all()
+
+    def of_all(self, keys: list[str]) -> Self:
+        """A row for each run that has all of these tags."""
+        found = self.filter(key__in=keys[:1])
+        for key in keys[1:]:
+            place = {name: models.OuterRef(name) for name in ("created_time", "name", "run_id")}
+            found = found.filter(models.Exists(self.filter(key=key, **place)))
+        return found
+
+    def newest_first(self) -> Self:
+        """As the V2 list does: by time, then by the run's own id, then by key."""
+        return self.order_by("-created_time", "-name", "-run")

@@ -24,13 +24,13 @@ from runicorn_site.rest import json_object
 
 from .. import actions, folders, freshness
 from ..filters import RunFilter
-from ..fulltext import MANY
-from ..models import Run
+from ..models import Run, TaggedRun
 from ..querysets import RunQuerySet
 from ..repair import repaired
 from ..tables import table_answer
 from ..views import RunView
 from . import serializers
+from .listing import Listing
 
 MOST_EXPERIMENTS = 1000
 """How many runs one request may delete."""
@@ -84,26 +84,21 @@ class ExperimentList(V2View, generics.GenericAPIView):
     def get(self, request: Request) -> HttpResponseBase:
         """One page of the runs that the filters let through, all of which ``total`` counts."""
         asked = self.asked(serializers.ListQuery)
-        runs = self.filtered(self.runs())
+        listing = Listing(
+            self.runs(),
+            TaggedRun.objects.visible_to(request.user),
+            request.query_params,
+            lambda runs: cast(RunQuerySet, self.filter_queryset(runs)),
+        )
         return freshness.answer(
-            request, lambda: self.page(runs, asked), lambda: {"query_time_ms": self.took()}
+            request, lambda: self.page(listing, asked), lambda: {"query_time_ms": self.took()}
         )
 
-    def filtered(self, runs: RunQuerySet) -> RunQuerySet:
-        return cast(RunQuerySet, self.filter_queryset(runs))
-
-    def page(self, runs: RunQuerySet, asked: dict[str, Any]) -> dict[str, Any]:
-        page, size, descending = asked["page"], asked["per_page"], asked["order_desc"]
+    def page(self, listing: Listing, asked: dict[str, Any]) -> dict[str, Any]:
+        page, size = asked["page"], asked["per_page"]
         start = (page - 1) * size
-        total = freshness.count(runs)
-        if total > MANY and not self.request.query_params.keys().isdisjoint(("q", "tags")):
-            runs = self.filtered(self.runs().walking())
-        shown: list[tuple] = []
-        if start < total and asked["order_by"] == "project":
-            shown = runs.page_by_project(start, size, serializers.SHOWN, descending=descending)
-        elif start < total:
-            runs = runs.sorted_by(serializers.ORDERS[asked["order_by"]], descending=descending)
-            shown = runs.page(start, size, serializers.SHOWN)
+        order, descending = asked["order_by"], asked["order_desc"]
+        total, shown = listing.page(start, size, order, descending=descending)
         return {
             "experiments": [serializers.experiment(row) for row in shown],
             "total": total,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+import random
 
 import pytest
 
@@ -149,11 +151,48 @@ def test_questions(api, cast, question, expected):
 
 def test_questions_of_very_many_runs(api, cast, monkeypatch):
     """Another way to ask, by which alone a page of many stays fast."""
-    monkeypatch.setattr("runs.v2.views.MANY", 0)  # in place of ten thousand
+    monkeypatch.setattr("runs.fulltext.MANY", 0)  # in place of ten thousand
     for question, expected in QUESTIONS:
         assert asked(api, question) == expected
     actions.set_tags(Run.objects.get(run_id=cast[3].id), ["x", "y"], by=None)
     assert found(api, "tags=x,y") == asked(api, "tags = x and not tags is null") == [3]
+
+
+def test_tags_alone_are_another_way_to_the_same_runs(api, root):
+    """Whatever happens to the runs: that way goes by a table of its own."""
+    dice = random.Random(0)
+    runs = []
+    for number in range(30):  # ids in no order, times that are shared, absent or both
+        run_id = f"20260101_000000_{dice.randrange(16**6):06x}"
+        created = dice.choice([1.5, 2.5, 3.5, None])
+        runs.append(root.run("ab"[number % 2], run_id=run_id, created_at=created))
+    root.scan()
+    for _ in range(60):
+        run = Run.objects.filter(run_id=dice.choice(runs).id).first()
+        if run is not None:
+            happens = dice.choice(["tags", "tags", "tags", "delete", "restore", "purge", "date"])
+            if happens == "tags":
+                keys = dice.sample(["x", "y", "夜间"], dice.randrange(4))
+                actions.set_tags(run, keys, by=None)
+            elif happens == "delete":
+                actions.soft_delete_runs([run], by=None)
+            elif happens == "restore":
+                actions.restore_runs([run], by=None)
+            elif happens == "purge":
+                actions.purge_runs([run], by=None)
+            else:
+                meta = json.loads((run.path / "meta.json").read_text())
+                meta["created_at"] = dice.choice([2.5, 4.5, None])
+                (run.path / "meta.json").write_text(json.dumps(meta))
+                root.scan()
+        for tags in ("x", "y,x", "夜间, x,y", "none", ","):
+            for page in (1, 2):
+                query = f"/v2/experiments?per_page=4&page={page}&tags={tags}"
+                answer = api.get(query)
+                other = api.get(f"{query}&include_deleted=false")
+                assert answer["total"] == other["total"], (happens, run, tags)
+                assert answer["experiments"] == other["experiments"], (happens, run, tags)
+    assert api.get("/v2/experiments?tags=x")["total"] > 3
 
 
 @pytest.mark.parametrize(
@@ -181,7 +220,7 @@ def test_a_question_that_is_none_is_told_where(api, cast, question, column):
 def test_the_list_costs_the_same_for_any_number_of_runs(api, cast, django_assert_num_queries):
     api.get("/v2/experiments")
     for size in (1, 6):
-        with django_assert_num_queries(3):
+        with django_assert_num_queries(4):  # all, those deleted, what is on the page, its runs
             api.get(f"/v2/experiments?per_page={size}")
 
 

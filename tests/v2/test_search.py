@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from runs import actions
@@ -39,6 +41,10 @@ def found(api, words: str) -> list[str]:
         ('"run baseline"', []),
         ("学习率", [1]),
         ("学", [1, 2]),  # shorter than what the index is made of
+        ("学习", [1]),
+        ("减半", [1]),  # at the very end
+        ("学完 习率", []),
+        ("un 学完", [2]),
         ("学习 vit", [1]),
         ("ÜBUNG straße", [2]),
         ('100%_ "a', [0]),
@@ -70,3 +76,30 @@ def test_a_word_of_most_runs_is_found_as_well(api, noted, monkeypatch):
     monkeypatch.setattr("runs.fulltext.MANY", 2)  # in place of ten thousand runs
     assert found(api, "vision") == noted[:2]
     assert found(api, "vision 学习率") == [noted[1]]
+
+
+def test_the_same_as_looking_into_every_text(api, root, monkeypatch):
+    """Words of any length, in runs of which some are deleted."""
+    dice = random.Random(0)
+    texts = {}
+    for _ in range(40):
+        folder = root.run(name="e")
+        texts[folder.id] = "".join(dice.choices("ab学习半 ", k=dice.randrange(9)))
+    root.scan()
+    deleted = set(dice.sample(sorted(texts), 8))
+    for run in Run.objects.filter(run_id__in=texts):
+        actions.set_notes(run, texts[run.run_id], by=None)
+        if run.run_id in deleted:
+            actions.soft_delete_runs([run], by=None)
+    for many in (10_000, 5):
+        monkeypatch.setattr("runs.fulltext.MANY", many)
+        for _ in range(150):
+            words = ["".join(dice.choices("ab学习半", k=dice.randrange(1, 5))) for _ in "12"]
+            asked = words[: dice.randrange(1, 3)]
+            expected = [
+                run_id
+                for run_id, text in sorted(texts.items())
+                if run_id not in deleted
+                and all(word in f"{run_id}\ne\np\n{text}\n" for word in asked)
+            ]
+            assert found(api, " ".join(asked)) == expected, asked
