@@ -239,6 +239,13 @@ class DeletedFilter(admin.SimpleListFilter):
         return queryset.active() if self.value() == "no" else queryset
 
 
+class ReadableEncoder(json.JSONEncoder):
+    """Metadata as people read it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "indent": 2, "ensure_ascii": False})
+
+
 class VersionForm(forms.ModelForm):
     tags = forms.CharField(
         label=_("Tags"),
@@ -247,13 +254,23 @@ class VersionForm(forms.ModelForm):
         widget=forms.TextInput(attrs={"class": "vTextField"}),
     )
 
+    metadata = forms.JSONField(
+        label=_("Metadata"),
+        required=False,
+        help_text=_("An object in JSON. What it was stays in the history."),
+        encoder=ReadableEncoder,
+        widget=forms.Textarea(attrs={"class": "vLargeTextField", "rows": 8}),
+    )
+
     class Meta:
         model = Version
         fields: ClassVar[Any] = ["description"]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.fields["tags"].initial = ", ".join(self.instance.metadata().tags)
+        kept = self.instance.metadata()
+        self.fields["tags"].initial = ", ".join(kept.tags)
+        self.fields["metadata"].initial = kept.metadata
 
     def clean_tags(self) -> list[str]:
         tags = [tag.strip() for tag in self.cleaned_data["tags"].split(",") if tag.strip()]
@@ -264,6 +281,20 @@ class VersionForm(forms.ModelForm):
             raise forms.ValidationError(
                 _("A tag has at most 255 characters; “%s…” has more.") % too_long[:40]
             ) from None
+
+    def clean_metadata(self) -> dict[str, Any]:
+        metadata = self.cleaned_data["metadata"]
+        if metadata is None:
+            return {}
+        try:
+            json.dumps(metadata, allow_nan=False)
+        except ValueError:
+            metadata = None  # NaN or infinite
+        if not isinstance(metadata, dict):
+            raise forms.ValidationError(
+                _("Metadata is an object in JSON, with numbers that are finite.")
+            )
+        return metadata
 
 
 @admin.register(Version)
@@ -289,7 +320,8 @@ class VersionAdmin(FolderAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         if not self.has_change_permission(request, obj):
             return self.facts
-        return (*self.facts[:2], "description", "tags", *self.facts[2:])
+        facts = [fact for fact in self.facts if fact != "metadata_text"]
+        return (*facts[:2], "description", "tags", "metadata", *facts[2:])
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return self.facts

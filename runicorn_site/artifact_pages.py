@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
-from artifacts import elsewhere, index, lineage
+from artifacts import elsewhere, evaluations, index, lineage
 from artifacts.comparing import compare
 from artifacts.models import Artifact, Blob, Version
 from runicorn.artifacts import LineageNode
@@ -86,6 +86,8 @@ def version(request: HttpRequest, kind: str, name: str, number: int) -> HttpResp
         "more_files": 0 if show_all else max(0, found.num_files - MOST_FILES),
         "references": found.references.order_by("pk")[:MOST_FILES],
         "history": _history(found),
+        "transitions": _transitions(found),
+        "evaluations": _evaluations(found),
         "is_elsewhere": elsewhere.has(found),
         "lineage": graphs.lineage(graph, _address) if graph.edges else "",
         "download": f"{api}/files/",
@@ -125,6 +127,32 @@ def _history(found: Version) -> list[dict[str, Any]]:
         for entry in reversed(kept if isinstance(kept, list) else [])
         if isinstance(entry, dict)
     ]
+
+
+def _transitions(found: Version) -> list[dict[str, Any]]:
+    """How the version came to its stage, the newest first."""
+    kept = found.kept_changes().get("stage_transitions")
+    return [
+        {**entry, "at": moment(entry.get("timestamp"))}
+        for entry in reversed(kept if isinstance(kept, list) else [])
+        if isinstance(entry, dict)
+    ]
+
+
+def _evaluations(found: Version) -> list[dict[str, Any]]:
+    """What was recorded of the version, the newest first, its metrics as text."""
+    return [
+        {
+            **record,
+            "at": moment(record.get("evaluation_date")),
+            "rows": [(key, _text(value)) for key, value in _items(record.get("metrics"))],
+        }
+        for record in evaluations.recorded(found.artifact.name, found.number)
+    ]
+
+
+def _items(value: Any) -> list[tuple[str, Any]]:
+    return list(value.items()) if isinstance(value, dict) else []
 
 
 def _versions(request: HttpRequest, kind: str, name: str) -> Any:

@@ -12,12 +12,11 @@ from rest_framework.response import Response
 
 from runicorn import layout
 from runicorn.artifacts import InvalidTransition
-from runicorn.artifacts.folders import EVALUATIONS
 from runicorn_site.exceptions import InvalidInput
 from runicorn_site.rest import json_object
 from runs.models import Run
 
-from .. import actions, index, serializers
+from .. import actions, evaluations, serializers
 from ..models import Version
 from .base import TYPE, ArtifactView, finite, integer, optional_texts, required
 
@@ -173,18 +172,4 @@ class Evaluations(ArtifactView):
         """The recorded evaluations of the artifact, the newest first."""
         asked = request.query_params.get("version")
         number = integer(asked, ["query", "version"]) if asked is not None else None
-        found = []
-        for path in (index.storage().root / EVALUATIONS).glob("*.json"):
-            if path.name.startswith(f"{name}_v"):
-                record = layout.read_json(path)
-                if record.get("model_name") == name and number in (
-                    None,
-                    record.get("model_version"),
-                ):
-                    found.append(record)
-        return Response(sorted(found, key=_evaluation_date, reverse=True))
-
-
-def _evaluation_date(record: dict[str, Any]) -> float:
-    date = record.get("evaluation_date")
-    return date if isinstance(date, int | float) else 0
+        return Response(evaluations.recorded(name, number))

@@ -71,6 +71,25 @@ def test_a_versions_page_shows_files_and_edits_words(browser, versions, store):
     assert browser.post(page, {"description": "", "tags": "x" * 300}).status_code == 200
 
 
+def test_a_versions_metadata_is_edited_and_its_history_kept(browser, versions):
+    page = reverse("admin:artifacts_version_change", args=[versions[0].pk])
+
+    def kept() -> Version:
+        return Version.objects.get(pk=versions[0].pk)
+
+    browser.post(page, {"description": "", "metadata": '{"准确率": 0.9, "deep": [1, null]}'})
+    assert kept().metadata().metadata == {"准确率": 0.9, "deep": [1, None]}
+    assert "&quot;准确率&quot;: 0.9" in text(browser.get(page))
+    for wrong in ("[1]", "{", '{"a": NaN}', "null and void", "3"):
+        answer = browser.post(page, {"description": "", "metadata": wrong})
+        assert answer.status_code == 200 and "errorlist" in text(answer), wrong
+    assert kept().metadata().metadata == {"准确率": 0.9, "deep": [1, None]}
+    browser.post(page, {"description": "", "metadata": ""})
+    assert kept().metadata().metadata == {}
+    fields = [entry["field"] for entry in kept().kept_changes()["history"]]
+    assert fields == ["metadata", "metadata"]
+
+
 def test_aliases_are_set_moved_and_removed(browser, versions):
     artifact = Artifact.objects.get()
     page = reverse("admin:artifacts_artifact_change", args=[artifact.pk])

@@ -58,6 +58,24 @@ def test_a_version_shows_files_references_edits_and_others(browser, store):
     assert "此版本已删除" in chinese
 
 
+def test_a_versions_stages_and_evaluations_are_told(browser, api, store):
+    store.save()
+    store.save("net_v1x")
+    page = text(browser, "/artifacts/model/net/v1")
+    assert "stages-heading" not in page and "evaluations-heading" not in page
+    for stage, notes in (("staging", "looks <good>"), ("production", None)):
+        api.post("/artifacts/net/v1/promote", {"to_stage": stage, "notes": notes})
+    facts = {"model_name": "net", "model_version": 1, "evaluation_date": 0}
+    for status, accuracy in (("failed", 0.5), ("passed", 0.9)):
+        metrics = {"metrics": {"accuracy": accuracy}, "status": status, "test_dataset": "测试集"}
+        api.post("/artifacts/net/v1/evaluate", facts | metrics)
+    page = text(browser, "/artifacts/model/net/v1")
+    assert page.index("staging → production") < page.index("experimental → staging")
+    assert "looks &lt;good&gt;" in page and "测试集" in page
+    assert page.index("accuracy = 0.9") < page.index("accuracy = 0.5")
+    assert "evaluations-heading" not in text(browser, "/artifacts/model/net_v1x/v1")
+
+
 def test_lineage_is_drawn_with_what_is_gone(browser, store, root):
     with store.run() as first:
         first.log_artifact(rn.Artifact("raw", "dataset").add_reference("s3://x"))

@@ -274,3 +274,43 @@ def test_asynchronously(site, tmp_path):
 
     asyncio.run(work())
     assert (tmp_path / "got/a").read_bytes() == content
+
+
+def test_a_versions_life_through_the_client(client, site, tmp_path):
+    for number in (1, 2):
+        client.artifacts.upload(artifact(tmp_path, "life", a=raw(number, 100), b=b"same"))
+    artifacts = client.artifacts
+    assert artifacts.set_alias("life:v1", "best")["aliases"] == ["best"]
+    assert artifacts.get_artifact("life:best")["version"] == 1
+    changed = artifacts.compare("life:best", "latest")
+    assert [entry["path"] for entry in changed["changed"]] == ["a"]
+    assert artifacts.promote("life:best", "staging", notes="good")["from_stage"] == "experimental"
+    with pytest.raises(api.BadRequestError, match="Invalid transition"):
+        artifacts.promote("life:v1", "staging")
+    artifacts.evaluate("life:v1", {"accuracy": 0.5}, status="failed", test_dataset="birds")
+    artifacts.evaluate("life:v1", {"accuracy": 0.9})
+    records = artifacts.list_evaluations("life", version=1)
+    assert [record["metrics"]["accuracy"] for record in records] == [0.9, 0.5]
+    assert artifacts.list_evaluations("life", version=2) == []
+
+    artifacts.delete_artifact("life:v1")
+    assert artifacts.get_artifact("life:v1")["status"] == "deleted"
+    artifacts.restore_artifact("life:v1")
+    assert artifacts.get_artifact("life:v1")["status"] == "ready"
+    assert artifacts.verify("life:v1") == {"artifact": "life:v1", "ok": True, "problems": []}
+    stored = site.storage.find("life", "dataset").folder / "v1/files/a"
+    stored.write_bytes(b"x" * 100)
+    assert artifacts.verify("life:v1")["problems"] == [{"path": "a", "problem": "changed"}]
+    stored.write_bytes(raw(1, 100))
+
+    artifacts.remove_alias("life", "best")
+    with pytest.raises(api.NotFoundError):
+        artifacts.remove_alias("life", "best")
+
+    async def the_same() -> None:
+        async with api.AsyncRunicornClient(site.url) as waiting:
+            await waiting.artifacts.set_alias("life:v2", "best")
+            assert (await waiting.artifacts.verify("life:best"))["ok"]
+            assert len(await waiting.artifacts.list_evaluations("life")) == 2
+
+    asyncio.run(the_same())

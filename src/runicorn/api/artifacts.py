@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,90 @@ def edit(
     return (yield from http.expect_object(http.json_answer(self, request)))
 
 
+def restore_artifact(self: Client, artifact_id: str) -> Steps[JSON]:
+    """Bring a deleted version back."""
+    return (yield from _of_version(self, artifact_id, "restore"))
+
+
+def verify(self: Client, artifact_id: str) -> Steps[JSON]:
+    """Let the server read every file of a version: ``ok``, and ``problems`` by path."""
+    return (yield from _of_version(self, artifact_id, "verify"))
+
+
+def compare(self: Client, artifact_id: str, other: str) -> Steps[JSON]:
+    """Which files differ between two versions; *other* is a version or an alias, ``v2``."""
+    name, old = yield from _resolve(self, artifact_id)
+    _, new = yield from _resolve(self, f"{name}:{other}")
+    address = path("artifacts", name, "compare")
+    return (yield from http.expect_object(http.get(self, address, {"from": old, "to": new})))
+
+
+def set_alias(self: Client, artifact_id: str, alias: str) -> Steps[JSON]:
+    """Let *alias* name this version, and no other any more. The version as it is now."""
+    name, version = yield from _resolve(self, artifact_id)
+    address = path("artifacts", name, "aliases", alias)
+    return (yield from http.expect_object(http.put(self, address, {"version": version})))
+
+
+def remove_alias(self: Client, artifact_name: str, alias: str) -> Steps[JSON]:
+    """Remove the alias; the version stays. NotFoundError if nothing is called so."""
+    address = path("artifacts", artifact_name, "aliases", alias)
+    return (yield from http.expect_object(http.delete(self, address)))
+
+
+def promote(
+    self: Client,
+    artifact_id: str,
+    stage: str,
+    *,
+    notes: str | None = None,
+    evaluator_run_id: str | None = None,
+) -> Steps[JSON]:
+    """Move a version to ``experimental``, ``staging``, ``production`` or ``archived``."""
+    body = {"to_stage": stage, "notes": notes, "evaluator_run_id": evaluator_run_id}
+    return (yield from _of_version(self, artifact_id, "promote", body))
+
+
+def evaluate(
+    self: Client,
+    artifact_id: str,
+    metrics: dict[str, float],
+    *,
+    status: str = "passed",
+    test_dataset: str | None = None,
+    notes: str | None = None,
+    evaluator_run_id: str | None = None,
+) -> Steps[JSON]:
+    """Record how a version did; *status* is ``passed``, ``failed`` or ``pending``."""
+    name, version = yield from _resolve(self, artifact_id)
+    body = {
+        "model_name": name,
+        "model_version": version,
+        "evaluation_date": time.time(),
+        "metrics": metrics,
+        "status": status,
+        "test_dataset": test_dataset,
+        "notes": notes,
+        "evaluator_run_id": evaluator_run_id,
+    }
+    return (yield from _of_version(self, f"{name}:{version}", "evaluate", body))
+
+
+def list_evaluations(
+    self: Client, artifact_name: str, version: int | None = None
+) -> Steps[list[JSON]]:
+    """What was recorded of an artifact, or of one version of it, the newest first."""
+    address = path("artifacts", artifact_name, "evaluations")
+    found: list[JSON] = yield from http.get(self, address, {"version": version})
+    return found
+
+
+def _of_version(self: Client, artifact_id: str, verb: str, body: JSON | None = None) -> Steps[JSON]:
+    name, version = yield from _resolve(self, artifact_id)
+    address = path("artifacts", name, f"v{version}", verb)
+    return (yield from http.expect_object(http.post(self, address, body)))
+
+
 def get_stats(self: Client) -> Steps[JSON]:
     """Numbers and sizes (bytes) of all that is kept."""
     return (yield from http.expect_object(http.get(self, "/api/artifacts/stats")))
@@ -168,6 +253,14 @@ class ArtifactsAPI(_Extension):
     list_experiment_artifacts = blocking(list_experiment_artifacts)
     delete_artifact = blocking(delete_artifact)
     edit = blocking(edit)
+    restore_artifact = blocking(restore_artifact)
+    verify = blocking(verify)
+    compare = blocking(compare)
+    set_alias = blocking(set_alias)
+    remove_alias = blocking(remove_alias)
+    promote = blocking(promote)
+    evaluate = blocking(evaluate)
+    list_evaluations = blocking(list_evaluations)
     get_stats = blocking(get_stats)
     download_artifact = blocking(download_artifact)
     upload = blocking(transfers.upload)
@@ -186,6 +279,14 @@ class AsyncArtifactsAPI(_Extension):
     list_experiment_artifacts = awaiting(list_experiment_artifacts)
     delete_artifact = awaiting(delete_artifact)
     edit = awaiting(edit)
+    restore_artifact = awaiting(restore_artifact)
+    verify = awaiting(verify)
+    compare = awaiting(compare)
+    set_alias = awaiting(set_alias)
+    remove_alias = awaiting(remove_alias)
+    promote = awaiting(promote)
+    evaluate = awaiting(evaluate)
+    list_evaluations = awaiting(list_evaluations)
     get_stats = awaiting(get_stats)
     download_artifact = awaiting(download_artifact)
     upload = awaiting(transfers.upload)
