@@ -365,7 +365,9 @@ class VersionAdmin(FolderAdmin):
     def run(self, version: Version) -> SafeString | str:
         if not version.created_by_run:
             return display.NOTHING
-        url = reverse("run", args=[version.created_by_run])
+        url = display.run_page(version.created_by_run)
+        if url is None:
+            return version.created_by_run
         return format_html('<a href="{}">{}</a>', url, version.created_by_run)
 
     @admin.display(description=_("created"), ordering="created_time")

@@ -15,6 +15,7 @@ from artifacts import elsewhere, evaluations, index, lineage
 from artifacts.comparing import compare
 from artifacts.models import Artifact, Blob, Version
 from runicorn.artifacts import LineageNode
+from runs.display import run_page
 from runs.models import moment
 from runs.paginator import NearbyPaginator
 
@@ -182,7 +183,7 @@ def _address(node: LineageNode) -> str | None:
     if node.metadata.get("purged"):
         return None
     if node.node_type == "run":
-        return reverse("run", args=[node.metadata["run_id"]])
+        return run_page(node.metadata["run_id"])
     name, _, number = node.node_id.rpartition(":v")
     return reverse("artifact-version-page", args=[node.metadata["type"], name, int(number)])
 

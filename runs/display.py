@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from itertools import pairwise
 
+from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -63,3 +64,11 @@ def number(value: float | None) -> str:
 def reason(text: str) -> str:
     """Why a run was deleted. The API writes one word; another client may write a sentence."""
     return _("by a user") if text == "user_deleted" else text
+
+
+def run_page(run_id: str) -> str | None:
+    """The address of the run's page; None for a text that no run can have as its id."""
+    try:
+        return reverse("run", args=[run_id])
+    except NoReverseMatch:
+        return None

@@ -8,6 +8,7 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.exceptions import APIException, NotFound
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from runicorn_site.exceptions import InvalidInput
@@ -42,8 +43,16 @@ def boolean(text: str, loc: list[str | int]) -> bool:
     return word in _TRUE
 
 
+class Busy(APIException):
+    status_code = 503
+    default_detail = "Another request works on this; ask again in a moment."
+
+
 class ArtifactView(APIView):
     """What the views of this module have in common: finding what the user may see."""
+
+    def handle_exception(self, exc: Exception) -> Response:
+        return super().handle_exception(Busy() if isinstance(exc, TimeoutError) else exc)
 
     def artifact(self, name: str) -> Artifact:
         """The artifact as its folder says now; 404 if there is none of that name and type."""

@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.exceptions import APIException, NotFound
+from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -25,12 +25,7 @@ from runicorn_site.rest import json_object
 
 from .. import encodings, serializers, uploads
 from ..exceptions import ContentsMissing, UploadMismatch, UploadNotFound, WrongOffset
-from .base import Conflict, finite, integer, optional_texts, required
-
-
-class Busy(APIException):
-    status_code = 503
-    default_detail = "Another request works on this upload; ask again in a moment."
+from .base import Busy, Conflict, finite, integer, optional_texts, required
 
 
 class UploadView(APIView):
@@ -86,6 +81,7 @@ def plan(body: dict[str, Any]) -> dict[str, Any]:
 
     required(body, {"name": str})
     optional_texts(body, "description", "created_by_run", "key", "attempt")
+    run = body.get("created_by_run") or ""
     metadata = body.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise InvalidInput("metadata must be a JSON object.", ["body", "metadata"])
@@ -134,7 +130,7 @@ def plan(body: dict[str, Any]) -> dict[str, Any]:
         "description": body.get("description") or "",
         "metadata": metadata,
         "tags": checked(check_tags, body.get("tags") or [], "tags"),
-        "created_by_run": body.get("created_by_run") or "",
+        "created_by_run": run and checked(check_name, run, "created_by_run"),
         "key": body.get("key") or "",
         "attempt": body.get("attempt") or "",
     }

@@ -105,3 +105,11 @@ def test_two_versions_are_compared(browser, store):
     assert "The files of both versions are the same." in same
     for query in ("", "?from=1&to=x", "?from=1&to=9"):
         text(browser, f"/artifacts/model/net/compare{query}", 404)
+
+
+def test_a_maker_that_is_no_run_spoils_no_page(browser, api, store):
+    store.save(run="../../etc")
+    assert "../../etc" in text(browser, "/artifacts/model/net/v1")
+    assert "../../etc" in text(browser, "/admin/artifacts/version/")
+    body = {"name": "net", "files": [], "references": [], "created_by_run": "../../etc"}
+    api.post("/artifact-uploads", body, status=400)

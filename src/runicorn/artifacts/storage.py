@@ -357,7 +357,7 @@ class ArtifactStorage(ArtifactFolders):
             layout.write_json(location.version(number) / CHANGES, changes)
             if stage == PRODUCTION:
                 self._move_alias(location, index, PRODUCTION, number)
-            elif current == PRODUCTION and index.aliases.get(PRODUCTION) == number:
+            elif current == PRODUCTION and self.aliases(location).get(PRODUCTION) == number:
                 self._move_alias(location, index, PRODUCTION, None)
         return current
 
