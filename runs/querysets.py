@@ -219,5 +219,5 @@ class TaggedRunQuerySet(models.QuerySet["TaggedRun"]):
         return found
 
     def newest_first(self) -> Self:
-        """As the V2 list does: by time, then by the run's own id, then by key."""
+        """As the V2 list does: by time, then by the run's own id, then by primary key."""
         return self.order_by("-created_time", "-name", "-run")

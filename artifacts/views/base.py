@@ -48,11 +48,15 @@ class Busy(APIException):
     default_detail = "Another request works on this; ask again in a moment."
 
 
-class ArtifactView(APIView):
-    """What the views of this module have in common: finding what the user may see."""
+class LockingView(APIView):
+    """A lock that somebody else holds for long is answered, too."""
 
     def handle_exception(self, exc: Exception) -> Response:
         return super().handle_exception(Busy() if isinstance(exc, TimeoutError) else exc)
+
+
+class ArtifactView(LockingView):
+    """What the views of this module have in common: finding what the user may see."""
 
     def artifact(self, name: str) -> Artifact:
         """The artifact as its folder says now; 404 if there is none of that name and type."""

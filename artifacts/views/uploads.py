@@ -10,7 +10,6 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from runicorn.artifacts.chunking import AVERAGE, SMALLEST_FILE, Chunk
 from runicorn.artifacts.names import (
@@ -25,18 +24,15 @@ from runicorn_site.rest import json_object
 
 from .. import encodings, serializers, uploads
 from ..exceptions import ContentsMissing, UploadMismatch, UploadNotFound, WrongOffset
-from .base import Busy, Conflict, finite, integer, optional_texts, required
+from .base import Conflict, LockingView, finite, integer, optional_texts, required
 
 
-class UploadView(APIView):
+class UploadView(LockingView):
     def upload(self, upload_id: str) -> uploads.Upload:
         try:
             return uploads.get(upload_id, by=self.request.user)
         except UploadNotFound:
             raise NotFound(f"Upload not found: {upload_id}") from None
-
-    def handle_exception(self, exc: Exception) -> Response:
-        return super().handle_exception(Busy() if isinstance(exc, TimeoutError) else exc)
 
 
 def state(upload: uploads.Upload) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from django.db import Error, connection, transaction
+from filelock import FileLock
 
 from artifacts import index
 from artifacts.models import Artifact, Blob, File, Version
@@ -156,6 +157,27 @@ def test_aliases_move(api, client, store):
     for wrong in ("latest", "v1", "a:b"):
         call(client, "put", f"/artifacts/net/aliases/{wrong}", {"version": 1}, 400)
     call(client, "put", "/artifacts/net/aliases/best", {}, 400)
+
+
+def test_what_somebody_else_is_changing_is_answered(api, store, monkeypatch):
+    store.save()
+    monkeypatch.setattr("runicorn.artifacts.folders._LOCK_SECONDS", 0.05)  # in place of 30
+    with FileLock(store.folder() / ".lock"):
+        response = api.client.delete("/api/artifacts/net/v1")
+    assert response.status_code == 503 and "ask again" in response.json()["detail"]
+    assert api.get("/artifacts/net/v1")["status"] == "ready"
+
+
+def test_leaving_production_removes_the_alias_that_v04_set(api, store):
+    """It knew the alias from the version's metadata only."""
+    store.save()
+    path = store.folder() / "v1/metadata.json"
+    data = json.loads(path.read_text())
+    data |= {"lifecycle_stage": "production", "aliases": ["latest", "production"]}
+    path.write_text(json.dumps(data))
+    assert api.get("/artifacts/net/v1")["aliases"] == ["latest", "production"]
+    api.post("/artifacts/net/v1/promote", {"to_stage": "staging"})
+    assert api.get("/artifacts/net/v1")["aliases"] == ["latest"]
 
 
 def test_the_alias_production_follows_the_stage(api, store):
