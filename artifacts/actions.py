@@ -17,7 +17,7 @@ from django.conf import settings
 
 from runicorn import layout
 from runicorn.artifacts.folders import EVALUATIONS
-from runicorn.artifacts.names import check_name, check_tags
+from runicorn.artifacts.names import check_name
 from runicorn.artifacts.storage import Purged
 
 from . import index
@@ -77,10 +77,8 @@ def remove_alias(artifact: Artifact, alias: str, *, by: Any) -> bool:
 def edit_version(version: Version, changes: dict[str, Any], *, by: Any) -> bool:
     """Replace ``description``, ``metadata`` or ``tags``; what they were is kept in the history.
 
-    Returns whether anything changed. Raises ValueError for tags that are none.
+    Returns whether anything changed. Raises ValueError for what may not be kept.
     """
-    if "tags" in changes:
-        changes = {**changes, "tags": check_tags(changes["tags"])}
     location = version.artifact.location
     changed = index.storage().edit(location, version.number, changes, by=actor(by))
     index.take_in(location)
@@ -104,9 +102,11 @@ def record_evaluation(
 ) -> str:
     """Keep an evaluation of a version (or of one not kept here); returns its id.
 
-    Raises ValueError for a name that no artifact may have.
+    Raises ValueError for a name that no artifact may have, or a number that no version has.
     """
     check_name(name)
+    if abs(number) >= 2**63:
+        raise ValueError("version has too many digits.")
     folder = settings.RUNICORN_STORAGE_ROOT / EVALUATIONS
     folder.mkdir(parents=True, exist_ok=True)
     now = time.time()

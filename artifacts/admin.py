@@ -23,8 +23,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext, pgettext
 
+from runicorn.artifacts.facts import check_metadata, check_tags
 from runicorn.artifacts.folders import LATEST
-from runicorn.artifacts.names import check_alias, check_tags
+from runicorn.artifacts.names import check_alias
 from runs import display
 from runs.admin_parts import SHOWN, LongListAdmin, confirmed_keys
 
@@ -287,14 +288,13 @@ class VersionForm(forms.ModelForm):
         if metadata is None:
             return {}
         try:
-            json.dumps(metadata, allow_nan=False)
-        except ValueError:
-            metadata = None  # NaN or infinite
-        if not isinstance(metadata, dict):
+            checked = check_metadata(metadata)
+            json.dumps(checked, allow_nan=False)
+        except ValueError:  # nested too deep, NaN or infinite
             raise forms.ValidationError(
                 _("Metadata is an object in JSON, with numbers that are finite.")
-            )
-        return metadata
+            ) from None
+        return checked
 
 
 @admin.register(Version)

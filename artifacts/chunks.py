@@ -31,14 +31,15 @@ class _Place(NamedTuple):
 
 
 class Known:
-    """The chunks of those files of the artifact's newest version that a new content may be like.
+    """The chunks of those files of the artifact's newest version *by* may see that a new content
+    may be like.
 
     Their contents are linked into *folder*, so that they stay until the upload ends.
     """
 
-    def __init__(self, folder: Path, plan: dict[str, Any], digest: str) -> None:
+    def __init__(self, folder: Path, plan: dict[str, Any], digest: str, by: Any) -> None:
         self._places: dict[str, _Place] = {}
-        for base in _bases(plan, digest):
+        for base in _bases(plan, digest, by):
             path = folder / f"{base.blob.digest}.base"
             try:
                 if not path.exists():
@@ -60,14 +61,15 @@ class Known:
             return os.pread(file.fileno(), place.length, place.offset)
 
 
-def _bases(plan: dict[str, Any], digest: str) -> list[File]:
+def _bases(plan: dict[str, Any], digest: str, by: Any) -> list[File]:
     """The newest version's large files: that of the same path first, then of the same kind."""
     store = index.storage()
     try:
         artifact = index.take_in(store.find(plan["name"], plan["type"]))
     except FileNotFoundError:
         return []
-    newest = Version.objects.filter(artifact=artifact).order_by("-number").first()
+    versions = Version.objects.visible_to(by)
+    newest = versions.filter(artifact=artifact).order_by("-number").first()
     if newest is None:
         return []
     paths = {file["path"] for file in plan["files"] if file["digest"] == digest}

@@ -22,3 +22,7 @@ class WrongOffset(Exception):
 
 class ContentsMissing(Exception):
     """An upload cannot be committed before all its contents have arrived."""
+
+
+class FilesMissing(Exception):
+    """A version's folder lacks files that the version has, so that it cannot be sent as a whole."""

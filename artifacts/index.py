@@ -135,13 +135,16 @@ def _read_version(
         if known is not None:
             _remove([known])
         return
-    sha256 = hashlib.sha256(content or b"").hexdigest()
-    if known is not None and known.manifest_sha256 != sha256:
-        logger.warning("The content of %s was changed in its folder; reading it anew", known)
-        _remove([known])
-        known = None
     data = layout.parse_json(document)
     metadata = ArtifactMetadata.from_dict(data or {}, artifact.name, artifact.type, number)
+    sha256 = hashlib.sha256(content or b"").hexdigest()
+    origin = (metadata.created_at, _storable(metadata.created_by_run)[:255])
+    if known is not None and (
+        known.manifest_sha256 != sha256 or (known.created_time, known.created_by_run) != origin
+    ):
+        logger.warning("%s was changed in its folder; reading it anew", known)
+        _remove([known])
+        known = None
     listed = layout.parse_json(content) if content else None
     manifest = ArtifactManifest.from_dict(listed or {})
     version = known or Version(
@@ -153,8 +156,7 @@ def _read_version(
         num_references=metadata.num_references,
     )
     changes = store.changes(location, number)
-    version.created_time = metadata.created_at
-    version.created_by_run = _storable(metadata.created_by_run)[:255]
+    version.created_time, version.created_by_run = origin
     is_readable = data is not None and listed is not None
     version.status = metadata.status[:32] if is_readable else "corrupted"
     version.description = _storable(metadata.description)
@@ -174,7 +176,8 @@ def _read_version(
 
 def _write_content(version: Version, manifest: ArtifactManifest) -> None:
     entries = [(parse_digest(entry.digest), entry) for entry in manifest.files]
-    keys = Blob.objects.ids({digest: entry.size for digest, entry in entries})
+    sizes = {digest: entry.size for digest, entry in entries}
+    keys = Blob.objects.ids(sizes, really=storage().pool.size)
     File.objects.bulk_create(
         (
             File(

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models
-from django.db.models import Count, Exists, F, Max, OuterRef, Q, Subquery, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import Count, Exists, F, FloatField, Max, OuterRef, Q, Subquery, Sum
+from django.db.models.functions import Cast, Coalesce
 
 from runicorn.artifacts.lineage import VersionKey
 
 if TYPE_CHECKING:
     from .models import Artifact, Blob, Usage, Version  # noqa: F401  (named as text below)
+
+
+def _sum(field: str, **options: Any) -> Coalesce:
+    """As a floating-point number, exact to 2^53: foreign manifests may claim sizes whose sum is
+    beyond what a database's integers hold, which would then be an error."""
+    return Coalesce(Sum(Cast(field, FloatField()), **options), 0.0)
 
 
 class ArtifactQuerySet(models.QuerySet["Artifact"]):
@@ -59,24 +66,25 @@ class VersionQuerySet(models.QuerySet["Version"]):
 
     def totals(self) -> dict[str, int]:
         """``artifacts``, ``versions``, ``size_bytes`` and ``files``."""
-        return self.aggregate(
+        found = self.aggregate(
             artifacts=Count("artifact", distinct=True),
             versions=Count("pk"),
-            size_bytes=Coalesce(Sum("size_bytes"), 0),
-            files=Coalesce(Sum("num_files"), 0),
+            size_bytes=_sum("size_bytes"),
+            files=_sum("num_files"),
         )
+        return {key: int(value) for key, value in found.items()}
 
     def totals_by_type(self) -> dict[str, dict[str, int]]:
         rows = self.values("artifact__type").annotate(
             count=Count("artifact", distinct=True),
             versions=Count("pk"),
-            total=Coalesce(Sum("size_bytes"), 0),
+            total=_sum("size_bytes"),
         )
         return {
             row["artifact__type"]: {
                 "count": row["count"],
                 "versions": row["versions"],
-                "size_bytes": row["total"],
+                "size_bytes": int(row["total"]),
             }
             for row in rows.order_by("artifact__type")
         }
@@ -85,13 +93,12 @@ class VersionQuerySet(models.QuerySet["Version"]):
 class BlobQuerySet(models.QuerySet["Blob"]):
     def stored_bytes(self) -> int:
         """What the contents take on this machine, each counted once."""
-        return self._here().aggregate(total=Coalesce(Sum("size_bytes"), 0))["total"]
+        return int(self._here().aggregate(total=_sum("size_bytes"))["total"])
 
     def referred_bytes(self) -> int:
         """What they would take if every version had its own."""
         here = None if _all_files_are_here() else Q(files__version__has_files=True)
-        total = Coalesce(Sum("files__blob__size_bytes", filter=here), 0)
-        return self.aggregate(total=total)["total"]
+        return int(self.aggregate(total=_sum("files__blob__size_bytes", filter=here))["total"])
 
     def _here(self) -> Self:
         if _all_files_are_here():
@@ -121,17 +128,37 @@ class BlobQuerySet(models.QuerySet["Blob"]):
     def unused(self) -> Self:
         return self.filter(files__isnull=True)
 
-    def ids(self, sizes: dict[str, int]) -> dict[str, int]:
-        """The key of each digest in *sizes*; rows that are missing are made."""
+    def known_to(self, user: Any, digests: Iterable[str]) -> set[str]:
+        """Those of *digests* that a version has which *user* may see."""
+        from .models import File, Version
+
+        visible = Version.objects.visible_to(user)
+        files = File.objects.filter(version__in=visible).order_by()
+        wanted, found = list(digests), set[str]()
+        for start in range(0, len(wanted), 1000):
+            part = files.filter(blob__digest__in=wanted[start : start + 1000])
+            found.update(part.values_list("blob__digest", flat=True))
+        return found
+
+    def ids(self, sizes: dict[str, int], *, really: Callable[[str], int | None]) -> dict[str, int]:
+        """The key of each digest in *sizes*; rows that are missing are made, with the size that
+        the content *really* has, where that is known: a manifest may say anything."""
+        found = self._keys(sizes)
+        missing = [digest for digest in sizes if digest not in found]
         self.bulk_create(
-            [self.model(digest=digest, size_bytes=size) for digest, size in sizes.items()],
+            [
+                self.model(digest=digest, size_bytes=sizes[digest] if size is None else size)
+                for digest, size in zip(missing, map(really, missing), strict=True)
+            ],
             ignore_conflicts=True,
             batch_size=1000,
         )
-        digests = list(sizes)
-        found: dict[str, int] = {}
-        for start in range(0, len(digests), 1000):
-            part = self.filter(digest__in=digests[start : start + 1000])
+        return found | self._keys(missing)
+
+    def _keys(self, digests: Iterable[str]) -> dict[str, int]:
+        wanted, found = list(digests), dict[str, int]()
+        for start in range(0, len(wanted), 1000):
+            part = self.filter(digest__in=wanted[start : start + 1000])
             found |= dict(part.values_list("digest", "pk"))
         return found
 

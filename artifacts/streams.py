@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import stat
 import tarfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,14 +14,17 @@ from urllib.parse import quote
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.utils.http import parse_etags
 
 from runicorn.artifacts.names import inside
+from runicorn.artifacts.pool import open_regular
 
 from . import elsewhere, encodings
-from .models import Version
+from .exceptions import FilesMissing
+from .models import File, Version
 
 BLOCK = 256 * 2**10
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_RANGE = re.compile(r"bytes=([0-9]{0,100})-([0-9]{0,100})")
 
 
 class Pieces(StreamingHttpResponse):
@@ -38,10 +44,11 @@ def file(request: HttpRequest, path: Path, etag: str) -> HttpResponse | Streamin
     content's digest; the content of a version never changes.
     """
     quoted = f'"{etag}"'
-    if request.headers.get("If-None-Match", "") in (quoted, f'"{etag}-zstd"'):
-        return HttpResponse(status=304, headers={"ETag": request.headers["If-None-Match"]})
-    opened = path.open("rb")
-    size = path.stat().st_size
+    if known := _known(request, quoted, f'"{etag}-zstd"'):
+        return HttpResponse(status=304, headers={"ETag": known})
+    descriptor, info = open_regular(path)
+    opened = os.fdopen(descriptor, "rb")
+    size = info.st_size
     asked = request.headers.get("Range", "")
     if request.headers.get("If-Range", quoted) != quoted:
         asked = ""
@@ -78,6 +85,15 @@ def file(request: HttpRequest, path: Path, etag: str) -> HttpResponse | Streamin
     )
 
 
+def _known(request: HttpRequest, *etags: str) -> str | None:
+    """That of *etags* which the client says it has: ``If-None-Match`` compares weakly."""
+    theirs = parse_etags(request.headers.get("If-None-Match", ""))
+    if theirs == ["*"]:
+        return etags[0]
+    plain = {etag.removeprefix("W/") for etag in theirs}
+    return next((etag for etag in etags if etag in plain), None)
+
+
 def parse_range(text: str, size: int) -> tuple[int, int] | None:
     """(start, end) of what a ``Range`` header asks for; all of it if it says nothing we know.
 
@@ -104,8 +120,12 @@ def _read(opened: BinaryIO, count: int) -> Iterator[bytes]:
 
 
 def archive(request: HttpRequest, version: Version) -> Pieces:
-    """All files of the version as one tar, written while it is sent; as zstd if that is asked."""
+    """All files of the version as one tar, written while it is sent; as zstd if that is asked.
+
+    Raises FilesMissing before anything is sent if it would not be whole.
+    """
     elsewhere.complete(version)
+    _check_files(version)
     name = f"{version.artifact.name}-v{version.number}"
     pieces = tar(version)
     headers = {
@@ -123,26 +143,46 @@ def archive(request: HttpRequest, version: Version) -> Pieces:
     return Pieces(pieces, content_type=content_type, headers=headers)
 
 
+def _entries(version: Version) -> Iterator[tuple[File, Path | None]]:
+    for entry in version.files.select_related("blob").order_by("pk").iterator():
+        yield entry, inside(version.files_folder, entry.path)
+
+
+def _check_files(version: Version) -> None:
+    lacking = [entry.path for entry, path in _entries(version) if not _is_whole(entry, path)]
+    if lacking:
+        raise FilesMissing(
+            f"{len(lacking)} files of {version} are missing or changed, the first is {lacking[0]}: "
+            "verify the version, and download the others one by one."
+        )
+
+
+def _is_whole(entry: File, path: Path | None) -> bool:
+    try:
+        info = path.stat() if path else None
+    except OSError:
+        return False
+    return info is not None and stat.S_ISREG(info.st_mode) and info.st_size == entry.blob.size_bytes
+
+
 def tar(version: Version) -> Iterator[bytes]:
-    """A file that is not there, or whose path leads outside, is left out."""
+    """Raises OSError if a file goes away meanwhile: the answer breaks off, so that nobody takes a
+    part for the whole."""
     prefix = f"{version.artifact.name}-v{version.number}"
-    for entry in version.files.order_by("pk").iterator():
-        path = inside(version.files_folder, entry.path)
-        try:
-            opened = path.open("rb") if path else None
-        except OSError:
-            continue
-        if opened is None or path is None:
-            continue
-        with opened:
-            info = tarfile.TarInfo(f"{prefix}/{entry.path}")
-            info.size = path.stat().st_size
-            info.mtime = int(entry.modified_time or 0)
-            yield info.tobuf(tarfile.PAX_FORMAT)
+    for entry, path in _entries(version):
+        if path is None:
+            raise OSError(errno.ENOENT, "Outside the version's folder", entry.path)
+        descriptor, info = open_regular(path)
+        with open(descriptor, "rb") as opened:
+            header = tarfile.TarInfo(f"{prefix}/{entry.path}")
+            header.size = info.st_size
+            header.mtime = int(entry.modified_time or 0)
+            yield header.tobuf(tarfile.PAX_FORMAT)
             sent = 0
-            for block in _read(opened, info.size):
+            for block in _read(opened, info.st_size):
                 sent += len(block)
                 yield block
-            # The header has promised so many bytes, whatever happened to the file meanwhile.
-            yield bytes(info.size - sent + -info.size % tarfile.BLOCKSIZE)
+            if sent < info.st_size:
+                raise OSError(errno.EIO, "The file was cut short", entry.path)
+            yield bytes(-sent % tarfile.BLOCKSIZE)
     yield bytes(2 * tarfile.BLOCKSIZE)

@@ -1,7 +1,9 @@
 """Upload a version over HTTP: say what it consists of, send what is missing, commit.
 
-An upload is a folder of its own below ``.runicorn/uploads``. Contents that the pool has are linked
-into it at once, so that nothing the client was told not to send can go away before the commit.
+An upload is a folder of its own below ``.runicorn/uploads``. Contents that a version has which the
+client may see are linked into it at once, so that nothing it was told not to send can go away
+before the commit; others it has to send, whether the pool has them or not: who knows a digest need
+not have seen the content.
 A content that is on its way is ``<digest>.part``: its size is the offset to continue from, after
 any interruption on either side.
 
@@ -37,7 +39,7 @@ from runs.models import Run
 from . import chunks, index
 from .actions import actor
 from .exceptions import ContentsMissing, UploadMismatch, UploadNotFound, WrongOffset
-from .models import Version
+from .models import Blob, Version
 
 LARGEST_PART = 64 * 2**20
 _STALE_SECONDS = 7 * 86400
@@ -92,10 +94,10 @@ def start(plan: dict[str, Any], *, by: Any) -> Upload:
     upload_id = uuid.uuid4().hex
     folder = _home() / upload_id
     folder.mkdir(parents=True)
-    store = index.storage()
     upload = Upload(upload_id, folder, {**plan, "after": _newest(plan)})
-    for digest, size in upload.sizes.items():
-        store.pool.link(digest, size, str(folder / digest))
+    index.refresh_all()
+    for digest in Blob.objects.known_to(by, upload.sizes):
+        index.storage().pool.link(digest, upload.sizes[digest], str(folder / digest))
     layout.write_json(folder / _PLAN, upload.plan)
     return upload
 
@@ -230,7 +232,7 @@ def _take(upload: Upload, digest: str, read: Read) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def build(upload: Upload, digest: str, recipe: list[Chunk]) -> list[Chunk]:
+def build(upload: Upload, digest: str, recipe: list[Chunk], *, by: Any) -> list[Chunk]:
     """Put the content together from chunks that arrived and those of the newest version's files.
 
     Returns the chunks that are missing for it; none: the content is there. Raises UploadMismatch.
@@ -243,7 +245,7 @@ def build(upload: Upload, digest: str, recipe: list[Chunk]) -> list[Chunk]:
         if upload._content(digest).exists():
             return []
         chunks.announce(upload.folder, recipe)
-        known = chunks.Known(upload.folder, upload.plan, digest)
+        known = chunks.Known(upload.folder, upload.plan, digest, by)
         lacking = {c.digest: c for c in recipe if not known.has(c) and not _has(upload, c)}
         if lacking:
             return list(lacking.values())
@@ -285,7 +287,7 @@ def commit(upload_id: str, *, by: Any) -> Version:
     version = artifact.versions.filter(number=done["version"]).first() if artifact else None
     if version is None:  # purged since
         raise UploadNotFound(upload_id)
-    _note(upload, version)
+    _note(upload, version, by)
     return version
 
 
@@ -313,7 +315,7 @@ def _save(upload: Upload) -> dict[str, Any]:
         raise ContentsMissing(f"{len(missing)} contents have not arrived yet.")
     plan, store = upload.plan, index.storage()
 
-    def place(source: str | Path, target: str) -> Stored:
+    def place(source: str | os.PathLike[str], target: str) -> Stored:
         digest, size = Path(source).name, _size(Path(source))
         try:
             os.link(source, target)
@@ -342,9 +344,10 @@ def _save(upload: Upload) -> dict[str, Any]:
     return _done(store.find(metadata.name, metadata.type), metadata.version)
 
 
-def _note(upload: Upload, version: Version) -> None:
+def _note(upload: Upload, version: Version, by: Any) -> None:
     """Tell the folder of the run that made it, if it is here: its record lists what it created."""
-    run = Run.objects.by_id(version.created_by_run) if version.created_by_run else None
+    made_by = version.created_by_run
+    run = Run.objects.visible_to(by).by_id(made_by) if made_by else None
     if run is not None and run.path is not None and run.path.is_dir():
         metadata = version.metadata()
         size = sum(file["size"] for file in upload.plan["files"])

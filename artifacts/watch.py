@@ -8,12 +8,15 @@ import time
 
 from django.db import close_old_connections
 
-from . import index, usage
+from . import index, uploads, usage
 
 logger = logging.getLogger("runicorn.intake")
 
 PAUSE_SECONDS = 2
 """Between looks at all artifacts; at least twenty times what a look takes."""
+
+CLEARING_SECONDS = 3600
+"""Between looks for uploads that were given up."""
 
 
 class ArtifactIntake(threading.Thread):
@@ -29,7 +32,7 @@ class ArtifactIntake(threading.Thread):
             self.join(timeout=10)
 
     def run(self) -> None:
-        is_new = True
+        is_new, next_clearing = True, 0.0
         while not self._stopping.is_set():
             start = time.monotonic()
             try:
@@ -37,6 +40,9 @@ class ArtifactIntake(threading.Thread):
                     usage.catch_up()
                     is_new = False
                 index.catch_up()
+                if start >= next_clearing:
+                    next_clearing = start + CLEARING_SECONDS
+                    uploads.collect_stale()
             except Exception:
                 logger.exception("Taking in artifacts failed; trying again")
                 close_old_connections()

@@ -32,6 +32,7 @@ SAVE = """
 import os, pathlib, sys, time
 import runicorn as rn
 root, source, again = sys.argv[1:]
+rn.Artifact  # imports what it needs: 0.4.0 has done so already
 run = (rn.Run if hasattr(rn, "Run") else rn.init)(project="p", storage=root, capture_env=False)
 for _ in range(1 + int(again)):
     os.sync()

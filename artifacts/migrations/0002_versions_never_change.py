@@ -28,28 +28,38 @@ def guard(apps, schema_editor):
             f"BEGIN RAISE EXCEPTION '{WHAT}' USING ERRCODE = 'integrity_constraint_violation'; "
             "END $$ LANGUAGE plpgsql"
         )
-    for table, columns in IMMUTABLE.items():
+    add_triggers(schema_editor, "never_changes", IMMUTABLE)
+
+
+def add_triggers(schema_editor, name, immutable):
+    """A trigger *name* on each table of *immutable* refuses changes of its columns."""
+    vendor = schema_editor.connection.vendor
+    for table, columns in immutable.items():
         distinct = "IS DISTINCT FROM" if vendor == "postgresql" else "IS NOT"
         changed = " OR ".join(f'OLD."{column}" {distinct} NEW."{column}"' for column in columns)
         if vendor == "postgresql":
             schema_editor.execute(
-                f"CREATE TRIGGER {table}_never_changes BEFORE UPDATE ON {table} FOR EACH ROW "
+                f"CREATE TRIGGER {table}_{name} BEFORE UPDATE ON {table} FOR EACH ROW "
                 f"WHEN ({changed}) EXECUTE FUNCTION artifacts_refuse_change()"
             )
         elif vendor == "sqlite":
             schema_editor.execute(
-                f"CREATE TRIGGER {table}_never_changes BEFORE UPDATE ON {table} FOR EACH ROW "
+                f"CREATE TRIGGER {table}_{name} BEFORE UPDATE ON {table} FOR EACH ROW "
                 f"WHEN {changed} BEGIN SELECT RAISE(ABORT, '{WHAT}'); END"
             )
 
 
 def unguard(apps, schema_editor):
     vendor = schema_editor.connection.vendor
-    for table in IMMUTABLE:
-        on = f" ON {table}" if vendor == "postgresql" else ""
-        schema_editor.execute(f"DROP TRIGGER IF EXISTS {table}_never_changes{on}")
+    drop_triggers(schema_editor, "never_changes", IMMUTABLE)
     if vendor == "postgresql":
         schema_editor.execute("DROP FUNCTION IF EXISTS artifacts_refuse_change()")
+
+
+def drop_triggers(schema_editor, name, immutable):
+    for table in immutable:
+        on = f" ON {table}" if schema_editor.connection.vendor == "postgresql" else ""
+        schema_editor.execute(f"DROP TRIGGER IF EXISTS {table}_{name}{on}")
 
 
 class Migration(migrations.Migration):

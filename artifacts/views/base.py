@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter
@@ -115,6 +116,14 @@ def optional_texts(body: dict[str, Any], *keys: str) -> None:
     for key in keys:
         if body.get(key) is not None and not isinstance(body[key], str):
             raise InvalidInput(f"{key} must be a JSON text.", ["body", key])
+
+
+def checked(check: Callable[[Any], Any], value: Any, *loc: str | int) -> Any:
+    """What *check* makes of *value*; its ValueError is InvalidInput at *loc*."""
+    try:
+        return check(value)
+    except ValueError as error:
+        raise InvalidInput(str(error), list(loc)) from None
 
 
 def finite(value: Any, loc: list[str | int]) -> float:

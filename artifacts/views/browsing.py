@@ -10,14 +10,14 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from runicorn_site.exceptions import InvalidInput
+from runicorn.artifacts.facts import EDITABLE
 from runicorn_site.rest import json_object
 from runs import folders
 from runs.models import Run
 
 from .. import actions, elsewhere, index, lineage, serializers
 from ..models import Artifact, Blob, Usage, Version
-from .base import TYPE, ArtifactView, boolean, integer
+from .base import TYPE, ArtifactView, boolean, checked, integer
 
 
 @extend_schema(tags=["artifacts"])
@@ -116,16 +116,12 @@ class VersionRetrieve(ArtifactView):
     def patch(self, request: Request, name: str, version: str) -> Response:
         """Replace description, metadata or tags; what they were is kept in the history."""
         body = json_object(request)
-        keys: list[str] = [key for key in ("description", "metadata", "tags") if key in body]
-        changes = {key: body[key] for key in keys}
-        for key, kind, what in (("description", str, "text"), ("metadata", dict, "object")):
-            if key in changes and not isinstance(changes[key], kind):
-                raise InvalidInput(f"{key} must be a JSON {what}.", ["body", key])
-        found = self.version(name, version)
-        try:
-            actions.edit_version(found, changes, by=request.user)
-        except ValueError as error:
-            raise InvalidInput(str(error), ["body", "tags"]) from None
+        changes = {
+            key: checked(check, body[key], "body", key)
+            for key, check in EDITABLE.items()
+            if key in body
+        }
+        actions.edit_version(self.version(name, version), changes, by=request.user)
         return Response(serializers.detail(self.version(name, version)))
 
 

@@ -16,7 +16,8 @@ from runicorn_site.rest import json_object
 
 from .. import actions, elsewhere, index, serializers, streams
 from ..comparing import compare
-from .base import TYPE, ArtifactView, integer, required
+from ..exceptions import FilesMissing
+from .base import TYPE, ArtifactView, Conflict, integer, required
 
 
 @extend_schema(tags=["artifacts"])
@@ -92,7 +93,7 @@ class FileContent(ArtifactView):
         entry = found.files.select_related("blob").filter(path=path).first()
         elsewhere.complete(found)
         place = inside(found.files_folder, entry.path) if entry else None
-        if entry is None or place is None or not place.is_file():
+        if entry is None or place is None or not place.is_file():  # nor a pipe
             raise NotFound(f"File not found: {path} in {found}")
         return streams.file(request._request, place, entry.blob.digest)
 
@@ -107,7 +108,10 @@ class Archive(ArtifactView):
     def get(self, request: Request, name: str, version: str) -> Any:
         """All files of the version as one tar; with ``Accept: application/zstd`` a tar.zst, with
         ``Accept-Encoding: zstd`` a tar that is compressed on its way."""
-        return streams.archive(request._request, self.version(name, version))
+        try:
+            return streams.archive(request._request, self.version(name, version))
+        except FilesMissing as error:
+            raise Conflict(str(error)) from None
 
 
 @extend_schema(tags=["artifacts"])

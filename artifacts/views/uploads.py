@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from django.http import HttpResponse
@@ -11,20 +12,19 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from runicorn.artifacts import ReferenceEntry
 from runicorn.artifacts.chunking import AVERAGE, SMALLEST_FILE, Chunk
-from runicorn.artifacts.names import (
-    check_name,
-    check_path,
-    check_tags,
-    check_type,
-    parse_digest,
-)
+from runicorn.artifacts.facts import EDITABLE, check_size
+from runicorn.artifacts.names import check_name, check_path, check_type, parse_digest
+from runicorn.artifacts.staging import find_clash
 from runicorn_site.exceptions import InvalidInput, TooLarge
 from runicorn_site.rest import json_object
 
 from .. import encodings, serializers, uploads
 from ..exceptions import ContentsMissing, UploadMismatch, UploadNotFound, WrongOffset
-from .base import Conflict, LockingView, finite, integer, optional_texts, required
+from .base import Conflict, LockingView, checked, finite, integer, optional_texts, required
+
+_NOTHING: dict[str, Any] = {"description": "", "metadata": {}, "tags": []}
 
 
 class UploadView(LockingView):
@@ -63,12 +63,6 @@ class UploadList(UploadView):
 def plan(body: dict[str, Any]) -> dict[str, Any]:
     """An announced version in the form that is kept. Raises InvalidInput."""
 
-    def checked(check: Any, value: Any, *loc: str | int) -> Any:
-        try:
-            return check(value)
-        except ValueError as error:
-            raise InvalidInput(str(error), ["body", *loc]) from None
-
     def listed(key: str) -> list[dict[str, Any]]:
         entries = body.get(key, [])
         if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
@@ -78,55 +72,49 @@ def plan(body: dict[str, Any]) -> dict[str, Any]:
     required(body, {"name": str})
     optional_texts(body, "description", "created_by_run", "key", "attempt")
     run = body.get("created_by_run") or ""
-    metadata = body.get("metadata") or {}
-    if not isinstance(metadata, dict):
-        raise InvalidInput("metadata must be a JSON object.", ["body", "metadata"])
     files: list[dict[str, Any]] = []
     sizes: dict[str, int] = {}
     for place, entry in enumerate(listed("files")):
-        loc = ("files", place)
-        size = entry.get("size")
-        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**63:
-            raise InvalidInput("size must be a number of bytes.", ["body", *loc, "size"])
+        loc = ("body", "files", place)
+        size = checked(check_size, entry.get("size"), *loc, "size")
         digest = checked(parse_digest, entry.get("digest"), *loc, "digest")
         if sizes.setdefault(digest, size) != size:
-            raise InvalidInput("One digest has two sizes.", ["body", *loc, "size"])
+            raise InvalidInput("One digest has two sizes.", [*loc, "size"])
         time = entry.get("modified_at")
         files.append(
             {
                 "path": checked(check_path, entry.get("path"), *loc, "path"),
                 "size": size,
                 "digest": digest,
-                "modified_at": None if time is None else finite(time, ["body", *loc]),
+                "modified_at": None if time is None else finite(time, [*loc, "modified_at"]),
             }
         )
     references = []
     for place, entry in enumerate(listed("references")):
-        if not isinstance(entry.get("uri"), str):
-            raise InvalidInput("uri must be a JSON text.", ["body", "references", place, "uri"])
-        optional_texts(entry, "checksum")
-        size, more = entry.get("size"), entry.get("metadata") or {}
-        if not (size is None or isinstance(size, int)) or not isinstance(more, dict):
-            raise InvalidInput("Not a reference.", ["body", "references", place])
-        references.append(
-            {
-                "uri": entry["uri"],
-                "checksum": entry.get("checksum"),
-                "size": size,
-                "metadata": more,
-            }
+        loc = ("body", "references", place)
+        reference = ReferenceEntry(
+            entry.get("uri", ""),
+            entry.get("checksum"),
+            entry.get("size"),
+            entry.get("metadata") or {},
         )
+        checked(ReferenceEntry.check, reference, *loc)
+        references.append(asdict(reference))
+    checked(check_size, sum(each["size"] or 0 for each in references), "body", "references")
+    if clash := find_clash([file["path"] for file in files]):
+        raise InvalidInput(f"Two files cannot both be stored: {clash}", ["body", "files"])
     if not files and not references:
         raise InvalidInput("Artifact has no files or references to save", ["body", "files"])
     return {
-        "name": checked(check_name, body["name"], "name"),
-        "type": checked(check_type, body.get("type") or "model", "type"),
+        "name": checked(check_name, body["name"], "body", "name"),
+        "type": checked(check_type, body.get("type") or "model", "body", "type"),
         "files": files,
         "references": references,
-        "description": body.get("description") or "",
-        "metadata": metadata,
-        "tags": checked(check_tags, body.get("tags") or [], "tags"),
-        "created_by_run": run and checked(check_name, run, "created_by_run"),
+        **{
+            key: checked(check, body.get(key) or _NOTHING[key], "body", key)
+            for key, check in EDITABLE.items()
+        },
+        "created_by_run": run and checked(check_name, run, "body", "created_by_run"),
         "key": body.get("key") or "",
         "attempt": body.get("attempt") or "",
     }
@@ -221,7 +209,7 @@ class UploadChunks(UploadView):
         upload = self.upload(upload_id)
         digest = content_of(upload, digest)
         try:
-            lacking = uploads.build(upload, digest, recipe(json_object(request)))
+            lacking = uploads.build(upload, digest, recipe(json_object(request)), by=request.user)
         except UploadMismatch as error:
             raise InvalidInput(str(error), ["body", "chunks"]) from None
         return Response({"missing": [chunk.digest for chunk in lacking], "complete": not lacking})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
+import os
 import tarfile
 import time
 from pathlib import Path
@@ -13,7 +15,9 @@ from django.db import Error, connection, transaction
 from filelock import FileLock
 
 from artifacts import index
-from artifacts.models import Artifact, Blob, File, Version
+from artifacts.models import Artifact, Blob, File, Reference, Version
+from runicorn.artifacts import ReferenceEntry
+from runicorn.artifacts.storage import Draft
 from runs.watch import Intake
 
 
@@ -49,12 +53,17 @@ def test_the_index_can_be_thrown_away(api, store):
 
 def test_a_version_never_changes_in_the_database_either(store):
     store.save()
+    store.storage.save(Draft("far", "dataset", references=[ReferenceEntry("s3://x", size=1)]))
     index.catch_up()
     changes = [
         (Version.objects, {"size_bytes": 1}),
         (Version.objects, {"number": 7}),
         (File.objects, {"path": "other"}),
         (Blob.objects, {"digest": "0" * 64}),
+        (Version.objects, {"created_by_run": "another"}),
+        (Version.objects, {"created_time": 1.0}),
+        (Reference.objects, {"uri": "s3://elsewhere"}),
+        (Reference.objects, {"size_bytes": 2}),
     ]
     for rows, change in changes:
         with pytest.raises(Error, match="never changes"), transaction.atomic():
@@ -244,9 +253,12 @@ def test_a_file_is_downloaded_in_whole_or_in_part(client, store):
     for asked, start, end in (("5-9", 5, 10), ("1048570-", 1048570, 1048576), ("-3", -3, None)):
         part = client.get(url, headers={"range": f"bytes={asked}"})
         assert (part.status_code, content(part)) == (206, data[start:end])
-    assert client.get(url, headers={"range": "bytes=2000000-"}).status_code == 416
+    for beyond in ("2000000-", f"{10**30}-"):
+        assert client.get(url, headers={"range": f"bytes={beyond}"}).status_code == 416
     assert content(client.get(url, headers={"range": "bytes=9-5"})) == data
-    assert client.get(url, headers={"if-none-match": whole["ETag"]}).status_code == 304
+    for known in (whole["ETag"], f'"other", {whole["ETag"]}', f"W/{whole['ETag']}", "*"):
+        assert client.get(url, headers={"if-none-match": known}).status_code == 304
+    assert content(client.get(url, headers={"if-none-match": '"other"'})) == data
     assert client.get("/api/artifacts/net/v1/files/none").status_code == 404
     assert client.get("/api/artifacts/net/v1/files/../metadata.json").status_code == 404
 
@@ -263,7 +275,44 @@ def test_a_version_is_downloaded_as_an_archive(client, store):
     }
 
 
+def test_an_archive_that_would_not_be_whole_is_refused(api, client, store):
+    store.save(a=b"one", b=b"two")
+    files = store.folder() / "v1/files"
+    (files / "b").unlink()
+    said = api.get("/artifacts/net/v1/archive", 409)["detail"]
+    assert "net:v1" in said and "the first is b" in said
+    os.mkfifo(files / "b")  # reading one would wait for ever
+    api.get("/artifacts/net/v1/archive", 409)
+    assert client.get("/api/artifacts/net/v1/files/b").status_code == 404
+    problems = api.post("/artifacts/net/v1/verify")["problems"]
+    assert problems == [{"path": "b", "problem": "missing"}]
+
+
 # -- hostile input -------------------------------------------------------------------------------
+
+
+def test_sizes_that_a_manifest_invents_spoil_nothing(api, store):
+    for number, size in enumerate((2**63 - 1, -5, 2**53 - 1, 2**53 - 1), 1):
+        store.save(a=b"content", b=b"%d" % number)
+        folder = store.folder() / f"v{number}"
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        manifest["files"][0]["size"] = manifest["total_size"] = size
+        manifest["references"] = [{"uri": "s3://x", "size": size}] * 2000
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        metadata = json.loads((folder / "metadata.json").read_bytes())
+        (folder / "metadata.json").write_text(json.dumps({**metadata, "size_bytes": size}))
+    stats = api.get("/artifacts/stats")
+    assert stats["total_versions"] == 4 and stats["dedup_pool_size_bytes"] == 7 + 4
+    for number in range(1, 5):
+        for path in ("", "/files", "/lineage"):
+            api.get(f"/artifacts/net/v{number}{path}")
+
+
+def test_an_evaluation_with_a_very_long_name_or_number_is_answered(api, store):
+    body = {"model_name": "x", "model_version": 1, "evaluation_date": 1}
+    body |= {"metrics": {}, "status": "passed"}
+    api.post(f"/artifacts/{'n' * 200}/v{2**63 - 1}/evaluate", body)
+    api.post(f"/artifacts/net/v{10**60}/evaluate", body, 400)
 
 
 @pytest.mark.parametrize("kind", ["../../x", "..", "/", "model/..", ".dedup", "x\x00"])
@@ -293,9 +342,7 @@ def test_a_hostile_manifest_reads_nothing_outside(api, client, store, tmp_path):
     for name in hostile:
         url = f"/api/artifacts/net/v1/files/{name}"
         assert client.get(url).status_code == 404
-    archive = content(client.get("/api/artifacts/net/v1/archive"))
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        assert tar.getnames() == []
+    assert "missing or changed" in api.get("/artifacts/net/v1/archive", 409)["detail"]
     problems = api.post("/artifacts/net/v1/verify")["problems"]
     assert {p["problem"] for p in problems} == {"changed", "unsafe"}
 
@@ -438,6 +485,24 @@ def test_a_purge_during_an_upload_takes_nothing_from_it(api, client, store):
     assert store.pool_size() == 6
 
 
+def test_a_digest_alone_gets_nobody_a_content(api, client, store):
+    """What no version has is to be sent, even if the pool happens to have it."""
+    store.save(a=b"secret")
+    orphan = store.folder() / "v1/files/a"
+    purged = store.root / "kept"
+    purged.hardlink_to(orphan)  # so that the purge leaves it in the pool
+    call(client, "delete", "/artifacts/net/v1?permanent=true")
+    assert store.pool_size() == 6
+    upload = announce(api, a=b"secret")
+    assert upload["missing"] == [{"digest": digest(b"secret"), "size": 6, "offset": 0}]
+    put(client, f"/artifact-uploads/{upload['upload_id']}/{digest(b'secret')}", b"secret")
+    api.post(f"/artifact-uploads/{upload['upload_id']}/commit", status=201)
+
+
+FILE = {"path": "x", "size": 1, "digest": "sha256:" + "0" * 64}
+DEEP: dict = functools.reduce(lambda inner, _: {"a": [inner]}, range(60), {})
+
+
 @pytest.mark.parametrize(
     "plan",
     [
@@ -450,6 +515,17 @@ def test_a_purge_during_an_upload_takes_nothing_from_it(api, client, store):
         {"name": "a", "files": "x"},
         {"name": "a", "references": [{"uri": 1}]},
         {"name": "a", "references": [{"uri": "s3://x"}], "tags": "x"},
+        {"name": "a", "references": [{"uri": " "}]},
+        {"name": "a", "references": [{"uri": "s3://x", "size": -1}]},
+        {"name": "a", "references": [{"uri": "s3://x", "size": 2**53}]},
+        {"name": "a", "references": [{"uri": "s3://x", "size": 2**52}] * 2},
+        {"name": "a", "references": [{"uri": "s3://x", "size": True}]},
+        {"name": "a", "references": [{"uri": "s3://x", "metadata": DEEP}]},
+        {"name": "a", "references": [{"uri": "s3://x"}], "metadata": DEEP},
+        {"name": "a", "references": [{"uri": "s3://x"}], "metadata": {"a": "\ud800"}},
+        {"name": "a", "references": [{"uri": "s3://x"}], "description": "\ud800"},
+        {"name": "a", "files": [FILE, FILE]},
+        {"name": "a", "files": [FILE, {**FILE, "path": "x/y"}]},
     ],
 )
 def test_a_hostile_announcement_is_refused(api, store, plan):

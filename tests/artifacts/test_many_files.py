@@ -54,7 +54,7 @@ def helpers() -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if any("helper.serve" in word for word in process.cmdline()):
+            if any("helping.serve" in word for word in process.cmdline()):
                 found.append(process)
     return found
 
@@ -75,7 +75,7 @@ def test_all_of_them_arrive_once(run, source):
         path = f"部分-{number % 50}/{number}.bin"
         stored = storage.find("many").folder / "v1/files" / path
         assert stored.read_bytes() == (source / path).read_bytes()
-        assert stored.stat().st_mtime == files[path].modified_at == (source / path).stat().st_mtime
+        assert files[path].modified_at == (source / path).stat().st_mtime
     same = storage.find("many").folder / "v1/files/部分-7/7.bin"
     assert same.stat().st_nlink == COUNT / 100 + 1
     assert helpers() == []

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from artifacts.streams import parse_range
 from runicorn import layout
-from runicorn.artifacts import ArtifactIndex, ArtifactManifest, ArtifactMetadata, names
+from runicorn.artifacts import ArtifactIndex, ArtifactManifest, ArtifactMetadata, facts, names
 from runicorn.artifacts.staging import find_clash
 
 pieces = st.sampled_from(["..", ".", "/", "\\", "a", "C:", "\x00", " ", "é", "\ud800", "v1", "~"])
@@ -59,10 +59,41 @@ def test_a_digest_has_two_forms(digits):
     assert names.parse_digest(f"sha256:{digits}") == names.parse_digest(digits) == digits
 
 
-@given(awkward)
+@given(awkward | st.from_regex("[0-9]{1,5}", fullmatch=True))
 def test_a_version_number_is_no_alias(text):
-    if names.parse_version(text) is not None:
+    if names.parse_version(text) is not None or text.isdecimal():
         assert not accepted(names.check_alias, text)
+
+
+@pytest.mark.parametrize("alias", ["a=b", "a,b"])
+def test_an_alias_can_be_written_in_a_list(alias):
+    assert not accepted(names.check_alias, alias)
+
+
+json_objects = st.dictionaries(st.text(), json_values)
+
+
+@given(json_objects)
+def test_metadata_that_is_taken_comes_back(metadata):
+    if accepted(facts.check_metadata, metadata):
+        written = layout.dump_json(facts.check_metadata(metadata))
+        assert repr(layout.parse_json(written)) == repr(metadata)
+    else:
+        with pytest.raises(UnicodeEncodeError):
+            json.dumps(metadata, ensure_ascii=False).encode()
+
+
+def test_metadata_is_nested_a_hundred_levels_at_most():
+    metadata: dict = {}
+    for _ in range(facts.DEEPEST - 1):
+        metadata = {"in": metadata}
+    assert facts.check_metadata(metadata) == metadata
+    with pytest.raises(ValueError, match="100 levels"):
+        facts.check_metadata({"in": metadata})
+    branching: list = []
+    branching += [branching, branching]  # must not be followed along every way
+    with pytest.raises(ValueError, match="100 levels"):
+        facts.check_metadata({"in": branching})
 
 
 documents = st.dictionaries(

@@ -57,6 +57,22 @@ def test_what_was_saved_is_what_is_downloaded(run, tmp_path):
     assert found["big.bin"] == (source / "big.bin").read_bytes()
 
 
+@pytest.mark.parametrize("size", [10, 300_000])
+def test_each_name_of_a_content_keeps_its_time(run, tmp_path, size):
+    """They are one file in the store, also if the name is as long as names may be."""
+    source = tmp_path / "source"
+    source.mkdir()
+    names = ["first", "x" * 240, "last"]
+    for number, name in enumerate(names):
+        (source / name).write_bytes(b"w" * size)
+        os.utime(source / name, (1e9, 1e9 + number))
+    run.log_artifact(rn.Artifact("data", "dataset").add_dir(source))
+    stored = folder(run, "dataset/data") / "v1/files"
+    assert {(stored / name).stat().st_nlink for name in names} == {len(names) + 1}
+    target = run.use_artifact("data:v1").download()
+    assert [(target / name).stat().st_mtime - 1e9 for name in names] == [0, 1, 2]
+
+
 def test_the_folder_is_that_of_v04(run, weights):
     artifact = rn.Artifact("net", description="d", metadata={"k": 1}).add_tags("x", "x", "y")
     artifact.add_file(weights, "m/w.bin").add_reference("s3://b/k", size=10, region="eu")
@@ -186,6 +202,44 @@ def test_adding_says_what_is_wrong(tmp_path, weights, caplog):
     with caplog.at_level(logging.WARNING):
         artifact.add_dir(tmp_path / "empty")
     assert "Nothing to add" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        lambda artifact: artifact.add_reference(""),
+        lambda artifact: artifact.add_reference("s3://x", size=-1),
+        lambda artifact: artifact.add_reference("s3://x", size=2**53),
+        lambda artifact: artifact.add_reference("s3://x", "\ud800"),
+        lambda artifact: artifact.add_tags("ok", ""),
+        lambda artifact: artifact.add_tags("x" * 256),
+        lambda artifact: artifact.add_metadata({"rate": {1, 2}}),
+        lambda artifact: artifact.add_metadata({"text": "\udc80"}),
+        lambda artifact: artifact.add_metadata({"self": artifact.metadata}),
+        lambda artifact: setattr(artifact, "description", "\ud800"),
+    ],
+)
+def test_what_others_could_not_read_is_refused(run, weights, said):
+    artifact = rn.Artifact("net").add_file(weights)
+    with pytest.raises(ValueError):
+        said(artifact)
+        run.log_artifact(artifact)
+    assert not folder(run).exists()
+
+
+def test_one_pattern_is_not_taken_for_many(tmp_path, run):
+    for name in ("a.tmp", "b.txt"):
+        (tmp_path / "data" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "data" / name).touch()
+    artifact = rn.Artifact("net").add_dir(tmp_path / "data", exclude_patterns="*.tmp")
+    run.log_artifact(artifact)
+    assert [p.name for p in (folder(run) / "v1/files").iterdir()] == ["b.txt"]
+
+
+def test_a_file_name_that_cannot_be_stored_is_named(tmp_path):
+    (tmp_path / "a\\b").touch()
+    with pytest.raises(ValueError, match="rename the file"):
+        rn.Artifact("net").add_dir(tmp_path)
 
 
 def test_a_file_that_vanished_leaves_no_version(run, weights, tmp_path):

@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .. import layout
 from . import names
+from .facts import check_tags
 from .folders import FILES, Location
 from .names import ArtifactType
-from .pool import Progress, copy_and_hash
+from .pool import copy_and_hash, open_regular
 from .records import ArtifactManifest, ArtifactMetadata, FileEntry, ReferenceEntry
 from .storage import ArtifactStorage, Draft
 
 if TYPE_CHECKING:
     from ..sdk import Run
+    from .pool import Progress
 
 logger = logging.getLogger("runicorn")
 
@@ -81,7 +83,7 @@ class Artifact:
         self,
         path: str | os.PathLike[str],
         name: str | None = None,
-        exclude_patterns: Sequence[str] | None = None,
+        exclude_patterns: Sequence[str] | str | None = None,
     ) -> Self:
         """Add every file below a folder, below *name* if given.
 
@@ -95,14 +97,16 @@ class Artifact:
             raise ValueError(f"Not a directory: {path}")
         folder = folder.resolve()
         prefix = f"{names.check_path(name.rstrip('/'))}/" if name else ""
-        found = 0
+        if isinstance(exclude_patterns, str):
+            exclude_patterns = [exclude_patterns]
         patterns = tuple(exclude_patterns or ())
-        for relative in sorted(_files_below(str(folder))):
-            if patterns and any(Path(relative).match(pattern) for pattern in patterns):
-                continue
-            target = names.check_path(prefix + relative.replace(os.sep, "/"))
-            self._files.setdefault(target, f"{folder}{os.sep}{relative}")
-            found += 1
+        found = sorted(_files_below(str(folder)))
+        if patterns:
+            found = [each for each in found if not any(map(Path(each).match, patterns))]
+        targets = names.check_paths([prefix + each.replace(os.sep, "/") for each in found])
+        base = f"{folder}{os.sep}"
+        for target, relative in zip(targets, found, strict=True):
+            self._files.setdefault(target, base + relative)
         if not found:
             logger.warning("Nothing to add to artifact %s in %s", self.name, path)
         return self
@@ -115,8 +119,13 @@ class Artifact:
         name: str | None = None,
         **metadata: Any,
     ) -> Self:
-        """Add data that stays where it is. *size* in bytes counts towards the version's size."""
-        self._references.append(ReferenceEntry(str(uri), checksum, size, metadata))
+        """Add data that stays where it is. *size* in bytes counts towards the version's size.
+
+        Raises ValueError for an empty address or what is no size.
+        """
+        reference = ReferenceEntry(str(uri), checksum, size, metadata)
+        reference.check()
+        self._references.append(reference)
         return self
 
     def add_metadata(self, metadata: Mapping[str, Any]) -> Self:
@@ -124,7 +133,8 @@ class Artifact:
         return self
 
     def add_tags(self, *tags: str) -> Self:
-        self.tags = list(dict.fromkeys([*self.tags, *tags]))
+        """Raises ValueError for an empty tag, or one of more than 255 characters."""
+        self.tags = check_tags([*self.tags, *tags])
         return self
 
     # -- looking at it -------------------------------------------------------------------------
@@ -187,14 +197,17 @@ class Artifact:
         os.close(handle)
         temporary = Path(name)
         try:
-            with open(source, "rb") as file, open(temporary, "wb") as copy:
-                digest, _ = copy_and_hash(file.fileno(), copy.fileno(), tell)
+            file, _ = open_regular(source)
+            with open(file, "rb") as original, open(temporary, "wb") as copy:
+                digest, _ = copy_and_hash(original.fileno(), copy.fileno(), tell)
             if digest != names.parse_digest(entry.digest):
                 raise DigestMismatch(
                     f"{entry.path} of {self.full_name} was changed after it was saved: "
                     f"its digest is sha256:{digest}, not {entry.digest}."
                 )
             shutil.copystat(source, temporary)
+            if entry.modified_at is not None:  # the stored file may be another version's, too
+                os.utime(temporary, (entry.modified_at, entry.modified_at))
             temporary.replace(destination)
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -29,8 +29,11 @@ TYPES = tuple(kind.value for kind in ArtifactType)
 LONGEST_PATH = 240
 
 _FORBIDDEN_IN_NAMES = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff]')
-_PLAIN_PATH = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)*", re.ASCII)
+_PLAIN = r"[\w-][\w.-]*(?:/[\w-][\w.-]*)*"
+_PLAIN_PATH = re.compile(_PLAIN, re.ASCII)
 """Most are: nothing more to check but the length."""
+
+_PLAIN_PATHS = re.compile(rf"(?:{_PLAIN})(?:\n{_PLAIN})*", re.ASCII)
 
 _FORBIDDEN_IN_PATHS = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -71,20 +74,11 @@ def check_alias(alias: object) -> str:
     """*alias* if it may name a version: no version number itself. Raises ValueError."""
     if not isinstance(alias, str) or not alias or alias != alias.strip() or len(alias) > 100:
         raise ValueError("An alias must be a text of 1 to 100 characters.")
-    if _FORBIDDEN_IN_NAMES.search(alias):
+    if _FORBIDDEN_IN_NAMES.search(alias) or "," in alias or "=" in alias:
         raise ValueError(f"Alias contains invalid characters: {alias}")
-    if parse_version(alias) is not None:
+    if alias.isdecimal() or parse_version(alias) is not None:
         raise ValueError(f"An alias must not look like a version number: {alias}")
     return alias
-
-
-def check_tags(tags: object) -> list[str]:
-    """Unique tags in their order. Raises ValueError."""
-    if not isinstance(tags, list | tuple) or not all(
-        isinstance(tag, str) and tag.strip() and len(tag) <= 255 for tag in tags
-    ):
-        raise ValueError("Tags must be texts of 1 to 255 characters.")
-    return list(dict.fromkeys(tag.strip() for tag in tags))
 
 
 def check_path(path: object) -> str:
@@ -93,14 +87,25 @@ def check_path(path: object) -> str:
         raise ValueError(f"An artifact path has 1 to {LONGEST_PATH} characters: {str(path)[:80]!r}")
     if _PLAIN_PATH.fullmatch(path):
         return path
-    parts = path.split("/")
-    if (
-        _FORBIDDEN_IN_PATHS.search(path)
-        or _DRIVE.match(path)
-        or any(part in ("", ".", "..") or len(part.encode()) > 255 for part in parts)
-    ):
+    if _DRIVE.match(path) or any(part in ("", ".", "..") for part in re.split(r"[/\\]", path)):
         raise ValueError(f"Invalid file path (path traversal detected): {path}")
+    if _FORBIDDEN_IN_PATHS.search(path):
+        raise ValueError(
+            f"Invalid file path (a backslash, a control character or bytes that are no UTF-8 "
+            f"cannot be stored everywhere; rename the file): {path!r}"
+        )
+    if any(len(part.encode()) > 255 for part in path.split("/")):
+        raise ValueError(f"Invalid file path (a part of it is longer than 255 bytes): {path}")
     return path
+
+
+def check_paths(paths: list[str]) -> list[str]:
+    """The same for many, most of which are plain."""
+    if max(map(len, paths), default=0) > LONGEST_PATH or not _PLAIN_PATHS.fullmatch(
+        "\n".join(paths)
+    ):
+        return [check_path(path) for path in paths]
+    return paths
 
 
 def stored_path(path: object) -> str | None:

@@ -9,6 +9,9 @@ it is complete, and leaves it only when no version links to it, so:
 
 Where a file system has no hard links, versions hold copies and the pool is only a cache of them.
 Contents are not flushed to the disk one by one: they survive a killed process, not a power cut.
+
+A second process loads this file for its share of many small ones (``helper.py``), and is to be at
+work before the first has done them alone. So it imports only what is there within milliseconds.
 """
 
 from __future__ import annotations
@@ -16,52 +19,54 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
 import stat
-import threading
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    Progress = Callable[[int], None]
+    """Told how many bytes have been read since it was last told."""
 
 BLOCK = 256 << 10
 """Bytes read at once: of larger blocks each would be fresh memory from the system, page by page."""
 
-_PIECE = 32 << 20
-_HASHED = 1 << 20
-"""Bytes hashed at once beside other threads: between two blocks it may wait for them."""
-
 _ASIDE = ".aside-"
 _COPY = ".copy-"
 
-Progress = Callable[[int], None]
-"""Told how many bytes have been read since it was last told."""
 
-
-@dataclass
 class Stored:
     """What became of a file that was saved."""
 
-    digest: str
-    size: int
-    modified_at: float | None
+    __slots__ = ("digest", "modified_at", "size")
+
+    def __init__(self, digest: str, size: int, modified_at: float | None) -> None:
+        self.digest, self.size, self.modified_at = digest, size, modified_at
 
 
 class Pool:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._base = str(folder)
         self._folders: set[str] = set()
+        self._is_new = False
+        """Whether the last content was: the next is likely to be what the last was, and then it
+        is not looked for first."""
 
     def path(self, digest: str) -> Path:
         return self.folder / digest[:2] / digest
 
-    def has(self, digest: str, size: int) -> bool:
+    def size(self, digest: str) -> int | None:
+        """Of the content, in bytes; None if it is not here."""
         try:
-            return os.stat(self._name(digest)).st_size == size
+            return os.stat(self._name(digest)).st_size
         except OSError:
-            return False
+            return None
+
+    def has(self, digest: str, size: int) -> bool:
+        return self.size(digest) == size
 
     def store(self, source: str | Path, target: str, *, is_likely: Callable[[int], bool]) -> Stored:
         """Make *target* (which does not exist) the content of *source*, by a link if it is known.
@@ -69,25 +74,24 @@ class Pool:
         *is_likely*: whether the pool is likely to have a large file of so many bytes, so that it
         is worth hashing it before it is copied.
         """
-        file = os.open(source, os.O_RDONLY | _BINARY)
+        file, info = open_regular(source)
         try:
-            info = os.fstat(file)
-            if not stat.S_ISREG(info.st_mode):
-                raise OSError(errno.EINVAL, "Not a regular file", str(source))
-            if info.st_size > BLOCK:
-                return self._store_large(file, info, target, is_likely(info.st_size))
-            data = read_all(file, info.st_size)
+            expected = info.st_size
+            if expected > BLOCK:
+                return self._store_large(file, info, target, is_likely(expected))
+            data = os.read(file, expected + 1)
+            if len(data) != expected:  # one more was asked for, and this is not the end
+                data = _read_on(file, data)
         finally:
             os.close(file)
         digest, size = hashlib.sha256(data).hexdigest(), len(data)
-        if not self.link(digest, size, target):
+        if self._is_new or not self.link(digest, size, target):
             copy = _create(target, info)
             try:
                 write_all(copy, data)
-                _keep_time(copy, target, info)
             finally:
                 os.close(copy)
-            self.enter(digest, size, target)
+            self._is_new = self.enter(digest, size, target)
         return Stored(digest, size, info.st_mtime)
 
     def _store_large(self, file: int, info: os.stat_result, target: str, is_known: bool) -> Stored:
@@ -96,19 +100,13 @@ class Pool:
             if self.link(digest, size, target):
                 return Stored(digest, size, info.st_mtime)
             os.lseek(file, 0, os.SEEK_SET)
+        from .copying import copy_hashed
+
         copy = _create(target, info)
         try:
             digest, size = copy_hashed(file, copy, target)
-            _keep_time(copy, target, info)
         finally:
             os.close(copy)
-        if self.has(digest, size):
-            spare = f"{target}{_COPY}"
-            os.rename(target, spare)
-            if self.link(digest, size, target):
-                os.unlink(spare)
-                return Stored(digest, size, info.st_mtime)
-            os.rename(spare, target)  # it was released this moment
         self.enter(digest, size, target)
         return Stored(digest, size, info.st_mtime)
 
@@ -122,8 +120,10 @@ class Pool:
         except FileExistsError:
             raise
         except OSError:  # too many links, or a file system without any
+            from shutil import copy2
+
             try:
-                shutil.copy2(name, target)
+                copy2(name, target)
             except FileNotFoundError:
                 return False
         if os.stat(target).st_size == size:
@@ -131,17 +131,11 @@ class Pool:
         os.unlink(target)  # cut short by another program that was killed: replaced by enter
         return False
 
-    def share(self, digest: str, size: int, target: str) -> None:
-        """Let *target*, which has this content, be the pool's file, or become it."""
-        if self.has(digest, size):
-            spare = f"{target}{_COPY}"
-            if self.link(digest, size, spare):
-                os.replace(spare, target)
-                return
-        self.enter(digest, size, target)
+    def enter(self, digest: str, size: int, target: str) -> bool:
+        """Take the complete *target* into the pool, or let it be the pool's file of this content.
 
-    def enter(self, digest: str, size: int, target: str) -> None:
-        """Take the complete *target* into the pool under its digest."""
+        Returns whether the content is new there.
+        """
         name = self._name(digest)
         if digest[:2] not in self._folders:
             os.makedirs(os.path.dirname(name), exist_ok=True)
@@ -149,24 +143,44 @@ class Pool:
         try:
             os.link(target, name)
         except FileExistsError:
-            if os.stat(name).st_size != size:  # cut short by another program
-                self._copy_in(target, name)
+            if self._give_way(digest, size, target):
+                return False
+            self._copy_in(target, name)  # it was cut short by another program, or is gone again
         except FileNotFoundError:  # somebody removed the folder
             os.makedirs(os.path.dirname(name), exist_ok=True)
             self._copy_in(target, name)
         except OSError:
             self._copy_in(target, name)
+        return True
+
+    def _give_way(self, digest: str, size: int, target: str) -> bool:
+        """Let *target* be the pool's file of the same content; False if that is not whole."""
+        name = self._name(digest)
+        try:
+            kept = os.stat(name)
+        except FileNotFoundError:
+            return False
+        if kept.st_size != size:
+            return False
+        if not os.path.samestat(kept, os.stat(target)):
+            spare = _temporary(name)
+            if not self.link(digest, size, spare):
+                return False
+            os.replace(spare, target)
+        return True
 
     def _copy_in(self, target: str, name: str) -> None:
-        temporary = os.path.join(os.path.dirname(name), _COPY + uuid.uuid4().hex)
+        temporary = _temporary(name)
         try:
             try:
                 os.link(target, temporary)
             except OSError:
-                shutil.copy2(target, temporary)
+                from shutil import copy2
+
+                copy2(target, temporary)
             os.replace(temporary, name)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            _unlink(temporary)
             raise
 
     # -- letting go ----------------------------------------------------------------------------
@@ -215,7 +229,7 @@ class Pool:
                 for copy in _entries(entry.path):
                     if copy.name.startswith(_COPY) and _is_old(copy):
                         freed += copy.stat().st_size
-                        Path(copy.path).unlink(missing_ok=True)
+                        _unlink(copy.path)
         return freed
 
     def contents(self) -> Iterator[tuple[str, os.stat_result]]:
@@ -230,7 +244,7 @@ class Pool:
                             continue
 
     def _name(self, digest: str) -> str:
-        return f"{self.folder}/{digest[:2]}/{digest}"
+        return f"{self._base}/{digest[:2]}/{digest}"
 
 
 def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
@@ -241,6 +255,18 @@ def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
         return []
 
 
+def _temporary(name: str) -> str:
+    """Beside *name*, for what is collected if it is left there."""
+    return os.path.join(os.path.dirname(name), _COPY + os.urandom(16).hex())
+
+
+def _unlink(name: str) -> None:
+    try:
+        os.unlink(name)
+    except FileNotFoundError:
+        pass
+
+
 def _is_old(entry: os.DirEntry[str]) -> bool:
     return time.time() - entry.stat(follow_symlinks=False).st_ctime > 3600
 
@@ -248,6 +274,20 @@ def _is_old(entry: os.DirEntry[str]) -> bool:
 # -- reading, writing and hashing, by file descriptor ------------------------------------------
 
 _BINARY: int = getattr(os, "O_BINARY", 0)
+_READ: int = os.O_RDONLY | _BINARY | getattr(os, "O_NONBLOCK", 0)
+
+
+def open_regular(path: str | os.PathLike[str]) -> tuple[int, os.stat_result]:
+    """A descriptor to read *path* with, and what the file system says of it.
+
+    Raises OSError, also for what is no regular file: a pipe would be waited at for ever.
+    """
+    file = os.open(path, _READ)
+    info = os.fstat(file)
+    if not stat.S_ISREG(info.st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+    return file, info
 
 
 def _create(target: str, info: os.stat_result) -> int:
@@ -256,17 +296,9 @@ def _create(target: str, info: os.stat_result) -> int:
     return os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, mode)
 
 
-def _keep_time(file: int, target: str, info: os.stat_result) -> None:
-    where = file if os.utime in os.supports_fd else target
-    os.utime(where, ns=(info.st_atime_ns, info.st_mtime_ns))
-
-
-def read_all(file: int, expected: int) -> bytes:
-    """From where *file* stands to its end; *expected* bytes are likely."""
-    data = os.read(file, expected + 1)
-    if len(data) == expected:
-        return data  # one more was asked for: this is the end
-    while more := os.read(file, BLOCK) if data else b"":  # it grew, or a signal came between
+def _read_on(file: int, data: bytes) -> bytes:
+    """*data* and what comes after it: the file grew, or a signal came between."""
+    while more := os.read(file, BLOCK) if data else b"":
         data += more
     return data
 
@@ -277,76 +309,6 @@ def write_all(file: int, data: bytes | memoryview) -> None:
         view = memoryview(data)[written:]
         while view:
             view = view[os.write(file, view) :]
-
-
-def copy_hashed(file: int, copy: int, target: str) -> tuple[str, int]:
-    """Copy all of one open file to another, *target*, which is empty; (sha256, bytes) of the copy.
-
-    Of the copy, which nobody else writes to: the source may change at any time. A second thread
-    hashes what has been copied while the kernel copies on.
-    """
-    copied = _Copied()
-    with ThreadPoolExecutor(1) as thread:
-        hashed = thread.submit(_hash_behind, target, copied)
-        try:
-            while _copy_piece(file, copy):
-                copied.reached(os.lseek(copy, 0, os.SEEK_CUR))
-        finally:
-            copied.ended()
-        return hashed.result()
-
-
-class _Copied:
-    """How far a copy is, for whoever waits to read it."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._bytes = 0
-        self._is_over = False
-
-    def reached(self, count: int) -> None:
-        with self._changed:
-            self._bytes = count
-            self._changed.notify()
-
-    def ended(self) -> None:
-        with self._changed:
-            self._is_over = True
-            self._changed.notify()
-
-    def beyond(self, count: int) -> int:
-        """Waits until there is more than *count*; then all there is. *count* at the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._bytes > count or self._is_over)
-            return self._bytes
-
-
-def _hash_behind(target: str, copied: _Copied) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
-    block = memoryview(bytearray(_HASHED))
-    with open(target, "rb", buffering=0) as written:
-        while (end := copied.beyond(size)) > size:
-            while size < end:
-                if not (count := written.readinto(block[: end - size])):
-                    raise OSError(errno.EIO, "The copy was cut short", target)
-                digest.update(block[:count])
-                size += count
-    return digest.hexdigest(), size
-
-
-def _copy_piece(file: int, copy: int) -> bool:
-    """Copy a piece from where both files stand; False at the end."""
-    if hasattr(os, "copy_file_range"):
-        try:
-            if os.copy_file_range(file, copy, _PIECE):
-                return True
-        except OSError:  # two file systems, or one that cannot
-            pass
-    count = 0
-    while count < _PIECE and (block := os.read(file, BLOCK)):
-        write_all(copy, block)
-        count += len(block)
-    return count > 0
 
 
 def hash_file(file: int, progress: Progress | None = None) -> tuple[str, int]:

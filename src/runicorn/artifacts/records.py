@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from .. import layout
+from .facts import LARGEST_SIZE, check_metadata, check_size, check_text, check_uri
 from .names import canonical_type, parse_digest, stored_path
 
 
@@ -45,6 +46,15 @@ class ReferenceEntry:
     size: int | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
 
+    def check(self) -> None:
+        """Raises ValueError for what may not be kept."""
+        check_uri(self.uri)
+        check_metadata(self.metadata)
+        if self.size is not None:
+            check_size(self.size)
+        if self.checksum is not None:
+            check_text(self.checksum, "checksum")
+
 
 @dataclass
 class ArtifactManifest:
@@ -68,7 +78,7 @@ class ArtifactManifest:
         files = [
             FileEntry(
                 _path(entry["path"]),
-                _integer(entry.get("size")) or 0,
+                _size(entry.get("size")) or 0,
                 entry["digest"],
                 _number(entry.get("modified_at")),
             )
@@ -79,14 +89,15 @@ class ArtifactManifest:
             ReferenceEntry(
                 entry["uri"],
                 _text(entry.get("checksum")),
-                _integer(entry.get("size")),
+                _size(entry.get("size")),
                 _object(entry.get("metadata")),
             )
             for entry in _objects(data.get("references"))
             if isinstance(entry.get("uri"), str)
         ]
         made = cls.of(files, references, _number(data.get("created_at")) or 0)
-        made.total_size = _either(_integer(data.get("total_size")), made.total_size)
+        total = _either(_size(data.get("total_size")), made.total_size)
+        made.total_size = min(total, LARGEST_SIZE)
         return made
 
     def dump(self) -> bytes:
@@ -114,7 +125,7 @@ class ArtifactVersionInfo:
             data["version"],
             _number(data.get("created_at")) or 0,
             _text(data.get("created_by_run")) or "",
-            _integer(data.get("size_bytes")) or 0,
+            _size(data.get("size_bytes")) or 0,
             _integer(data.get("num_files")) or 0,
             _text(data.get("status")) or "ready",
             _texts(data.get("aliases")),
@@ -196,7 +207,7 @@ class ArtifactMetadata:
             _either(_number(data.get("updated_at")), created),
             _text(data.get("created_by_run")) or "",
             _text(data.get("created_by_user")),
-            _integer(data.get("size_bytes")) or 0,
+            _size(data.get("size_bytes")) or 0,
             _integer(data.get("num_files")) or 0,
             _integer(data.get("num_references")) or 0,
             _text(data.get("status")) or "ready",
@@ -244,6 +255,12 @@ def _integer(value: object) -> int | None:
     if not isinstance(value, int) or isinstance(value, bool):
         return None
     return value if abs(value) < 2**63 else None
+
+
+def _size(value: object) -> int | None:
+    """Bytes; None for what no size can be."""
+    size = _integer(value)
+    return size if size is not None and 0 <= size <= LARGEST_SIZE else None
 
 
 def _number(value: object) -> float | None:

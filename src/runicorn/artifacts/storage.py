@@ -19,14 +19,14 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import layout
-from . import helper, names
+from . import facts, helpers, names
 from .folders import (
     CHANGES,
     FILES,
@@ -44,7 +44,7 @@ from .folders import (
     remove_half_documents,
     stage_of,
 )
-from .pool import Progress, Stored, hash_file
+from .pool import hash_file, open_regular
 from .records import (
     ArtifactIndex,
     ArtifactManifest,
@@ -53,6 +53,9 @@ from .records import (
     ReferenceEntry,
 )
 from .staging import find_clash, staging_folder
+
+if TYPE_CHECKING:
+    from .pool import Progress
 
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
 PRODUCTION = "production"
@@ -77,6 +80,15 @@ class Draft:
     description: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
     tags: list[str] = field(default_factory=list)
+
+    def checked(self) -> Draft:
+        """The same, fit to be kept. Raises ValueError."""
+        for reference in self.references:
+            reference.check()
+        facts.check_size(sum(reference.size or 0 for reference in self.references))
+        return replace(
+            self, **{key: check(getattr(self, key)) for key, check in facts.EDITABLE.items()}
+        )
 
 
 @dataclass
@@ -107,7 +119,7 @@ class ArtifactStorage(ArtifactFolders):
         *,
         created_by_run: str = "",
         created_by_user: str | None = None,
-        store: Callable[[str | Path, str], Stored] | None = None,
+        store: helpers.One | None = None,
         modified_at: Mapping[str, float | None] | None = None,
         changes: Mapping[str, Any] | None = None,
     ) -> tuple[ArtifactMetadata, ArtifactManifest]:
@@ -121,23 +133,22 @@ class ArtifactStorage(ArtifactFolders):
         if not draft.files and not draft.references:
             raise ValueError("Artifact has no files or references to save")
         kind, name = names.check_type(draft.type), names.check_name(draft.name)
-        paths = [names.check_path(path) for _, path in draft.files]
+        draft = draft.checked()
+        paths = names.check_paths([path for _, path in draft.files])
         if clash := find_clash(paths):
             raise ValueError(f"Two files of the artifact cannot both be stored: {clash}")
         location = self._home(name, kind)
-        with staging_folder(location.folder) as (made, lock):
-            files = made / FILES
-            files.mkdir()
-            for folder in sorted({path.rpartition("/")[0] for path in paths} - {""}):
-                (files / folder).mkdir(parents=True, exist_ok=True)
-            pairs = [
-                (source, f"{files}/{path}")
-                for (source, _), path in zip(draft.files, paths, strict=True)
-            ]
-            if store is None:
-                stored = helper.store_all(self.pool, pairs, self._store(location), lock)
-            else:
-                stored = [store(*pair) for pair in pairs]
+        many = len(paths) if store is None else 0
+        with (
+            staging_folder(location.folder) as (made, lock),
+            helpers.at_hand(self.pool, many, made, lock) as hands,
+        ):
+            files = f"{made / FILES}/"
+            for folder in sorted({path.rpartition("/")[0] for path in paths} | {""}):
+                Path(files + folder).mkdir(parents=True, exist_ok=True)
+            pairs = [(source, files + path) for source, path in draft.files]
+            one: helpers.One = store or self._store(location)
+            stored = hands.store_all(pairs, one) if hands else [one(*pair) for pair in pairs]
             entries = [
                 FileEntry(path, each.size, f"sha256:{each.digest}", each.modified_at)
                 for path, each in zip(paths, stored, strict=True)
@@ -176,7 +187,7 @@ class ArtifactStorage(ArtifactFolders):
             folder.mkdir(parents=True, exist_ok=True)
             return Location(kind, name, folder)
 
-    def _store(self, location: Location) -> helper.One:
+    def _store(self, location: Location) -> helpers.One:
         @cache
         def sizes() -> set[int]:
             numbers = location.numbers()
@@ -309,8 +320,10 @@ class ArtifactStorage(ArtifactFolders):
     def edit(self, location: Location, number: int, changes: dict[str, Any], *, by: str) -> bool:
         """Replace ``description``, ``metadata`` or ``tags``; what they were goes to the history.
 
-        Returns whether anything changed. The content of a version never changes.
+        Returns whether anything changed. The content of a version never changes. Raises
+        ValueError for what may not be kept.
         """
+        changes = {key: facts.EDITABLE[key](value) for key, value in changes.items()}
         with self._locked(location):
             folder = location.version(number)
             data = read_document(folder / METADATA, f"{location.name}:v{number}")
@@ -416,7 +429,7 @@ class ArtifactStorage(ArtifactFolders):
         for entry in manifest.files:
             if not _check(folder / FILES, entry, None):
                 path = names.inside(folder / FILES, entry.path)
-                self.pool.share(names.parse_digest(entry.digest), entry.size, str(path))
+                self.pool.enter(names.parse_digest(entry.digest), entry.size, str(path))
 
     def collect_garbage(self) -> Purged:
         """Remove what no version needs: contents, and what killed processes left."""
@@ -447,10 +460,13 @@ def _check(folder: Path, entry: FileEntry, progress: Progress | None) -> str | N
     if path is None:
         return "unsafe"
     try:
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size != entry.size:
+        file, info = open_regular(path)
+        try:
+            if info.st_size != entry.size:
                 return "changed"
-            digest, _ = hash_file(file.fileno(), progress)
+            digest, _ = hash_file(file, progress)
+        finally:
+            os.close(file)
     except OSError:
         return "missing"
     return None if digest == names.parse_digest(entry.digest) else "changed"

@@ -136,10 +136,8 @@ class Folder:
         return self._storage.remove_alias(self._storage.find(name, self._kind), alias)
 
     def tag(self, name: str, version: str, tags: list[str]) -> int:
-        from ..artifacts.names import check_tags
-
         location, number = self._find(name, version)
-        self._storage.edit(location, number, {"tags": check_tags(tags)}, by="user")
+        self._storage.edit(location, number, {"tags": tags}, by="user")
         return number
 
     def restore(self, name: str, version: str) -> int:
