@@ -15,7 +15,7 @@ viewer: $(VENV)/viewer.installed
 	$(BIN)/runicorn viewer $(ARGS)
 
 test: $(VENV)/test.installed
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadscope $(ARGS)
 
 check: $(VENV)/test.installed
 	$(BIN)/ruff check .

@@ -6,6 +6,8 @@ import hashlib
 import json
 import logging
 import os
+import pty
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -313,6 +315,33 @@ for _ in range(5):
     assert [v.version for v in storage.index(location).versions] == list(range(1, 21))
     assert all(not storage.verify(location, number) for number in location.numbers())
     assert len(list(storage.pool.contents())) == 20
+
+
+def test_a_name_whose_first_saving_was_killed_hides_no_other(run, weights):
+    """What was made for it is a folder without versions, of a type that is looked at first."""
+    run.log_artifact(rn.Artifact("net", "dataset").add_file(weights))
+    folder(run).mkdir(parents=True)
+    assert run.use_artifact("net:latest").type == "dataset"
+    assert run.log_artifact(rn.Artifact("net").add_file(weights)) == 1
+    assert run.use_artifact("net:latest").type == "model"
+
+
+def test_a_large_download_shows_how_far_it_is(run, tmp_path):
+    """On a terminal; elsewhere nothing is written."""
+    (tmp_path / "large").write_bytes(os.urandom(65 << 20))
+    run.log_artifact(rn.Artifact("net").add_file(tmp_path / "large"))
+    code = "import sys, runicorn as rn; run = rn.Run('p', sys.argv[1], capture_env=False)"
+    code += "; run.use_artifact('net:latest').download(sys.argv[2])"
+    command = [sys.executable, "-c", code, run.storage_root, tmp_path / "target"]
+    terminal, its_end = pty.openpty()
+    subprocess.run(command, stderr=its_end, check=True)
+    os.close(its_end)
+    shown = os.read(terminal, 100_000).decode()
+    os.close(terminal)
+    assert re.fullmatch(r"(\rnet:v1 \[#* *\] \d+ of 65 MiB)+\r\n", shown)
+    assert shown.endswith(f"[{'#' * 30}] 65 of 65 MiB\r\n")
+    command[-1] = tmp_path / "again"
+    assert subprocess.run(command, stderr=subprocess.PIPE, check=True).stderr == b""
 
 
 # -- what Runicorn 0.4.0 wrote -------------------------------------------------------------------

@@ -89,11 +89,17 @@ class ArtifactFolders:
     def find(self, name: str, kind: str | None = None) -> Location:
         """The artifact of that name; without a type the first that has it. Raises
         FileNotFoundError; a name or type that none may have is not found either."""
+        empty = None
         if _is_valid(names.check_name, name):
             for folder in self._type_folders(kind):
                 path = Path(folder.path) / name
                 if path.is_dir() and not path.is_symlink():
-                    return Location(names.canonical_type(folder.name), name, path)
+                    location = Location(names.canonical_type(folder.name), name, path)
+                    if location.numbers():
+                        return location
+                    empty = empty or location  # of a first saving that was killed, or all purged
+        if empty:
+            return empty
         suffix = f" (type={kind})" if kind else ""
         raise FileNotFoundError(f"Artifact not found: {name}{suffix}")
 
@@ -158,14 +164,16 @@ class ArtifactFolders:
 
     def aliases(self, location: Location) -> dict[str, int]:
         """What the index says, and below it what 0.4.0 wrote to a version's metadata alone."""
-        index = self.index(location)
+        index, numbers = self.index(location), location.numbers()
         found: dict[str, int] = {}
-        for number in location.numbers():
+        for number in numbers:
             data = layout.read_json(location.folder / f"v{number}" / METADATA)
             theirs = data.get("aliases")
             for alias in theirs if isinstance(theirs, list) else []:
                 if isinstance(alias, str) and alias != LATEST and alias not in index.aliases:
                     found[alias] = number
+        listed = {info.version for info in index.versions}
+        self._drop(index, {*listed, *index.aliases.values()} - set(numbers))
         return {**index.aliases, **found}
 
     def _highest(self, location: Location, index: ArtifactIndex) -> int:

@@ -335,7 +335,10 @@ class ArtifactStorage(ArtifactFolders):
             ]
             if history:
                 kept = layout.read_json(folder / CHANGES)
-                kept["history"] = [*_list_in(kept, "history"), *history]
+                entries = _list_in(kept, "history")
+                # whoever was killed between the two documents noted it already
+                done = [{**e, "at": now} for e in entries[-len(history) :] if isinstance(e, dict)]
+                kept["history"] = entries if done == history else [*entries, *history]
                 layout.write_json(folder / CHANGES, kept)
                 layout.write_json(folder / METADATA, {**data, **changes, "updated_at": now})
         return bool(history)
@@ -367,11 +370,12 @@ class ArtifactStorage(ArtifactFolders):
             changes["lifecycle_stage"] = stage
             changes["lifecycle_updated_at"] = transition["timestamp"]
             changes["stage_transitions"] = [*_list_in(changes, "stage_transitions"), transition]
-            layout.write_json(location.version(number) / CHANGES, changes)
+            # The stage last: whoever is stopped in between can do it again.
             if stage == PRODUCTION:
                 self._move_alias(location, index, PRODUCTION, number)
             elif current == PRODUCTION and self.aliases(location).get(PRODUCTION) == number:
                 self._move_alias(location, index, PRODUCTION, None)
+            layout.write_json(location.version(number) / CHANGES, changes)
         return current
 
     def note_evaluation(self, location: Location, number: int, record: dict[str, Any]) -> None:
