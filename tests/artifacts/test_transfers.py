@@ -74,6 +74,21 @@ def test_many_small_files_take_few_requests(client, site, tmp_path):
     site.verify("many", 1)
 
 
+def test_one_announcement_names_very_many_files(site):
+    content = b"the same in all"
+    digest = hashlib.sha256(content).hexdigest()
+    entry = {"digest": digest, "size": len(content)}
+    files = [{"path": f"{n // 1000:04}/{n:08}.txt", **entry} for n in range(30_000)]
+    with httpx.Client(base_url=f"{site.url}/api", trust_env=False, timeout=60) as web:
+        begun = web.post("/artifact-uploads", json={"name": "very-many", "files": files})
+        assert begun.status_code == 201
+        address = f"/artifact-uploads/{begun.json()['upload_id']}"
+        assert web.put(f"{address}/{digest}", content=content).json()["complete"]
+        assert web.post(f"{address}/commit").json()["num_files"] == 30_000
+        refused = web.post("/artifact-uploads", content=b" " * (65 << 20))
+        assert (refused.status_code, list(refused.json())) == (413, ["detail"])
+
+
 def test_the_run_that_made_it_is_told(client, site, tmp_path):
     run = rn.Run("p", site.storage.root, name="e", capture_env=False)
     run.finish()
