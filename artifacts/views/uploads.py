@@ -25,7 +25,6 @@ from .. import encodings, serializers, uploads
 from ..exceptions import ContentsMissing, UploadMismatch, UploadNotFound, WrongOffset
 from .base import Conflict, LockingView, checked, finite, integer, optional_texts, required
 
-_BLOCK = 1 << 20
 _NOTHING: dict[str, Any] = {"description": "", "metadata": {}, "tags": []}
 
 
@@ -40,7 +39,7 @@ class UploadView(LockingView):
 def document(request: Request) -> dict[str, Any]:
     """The body, which may be larger than others: it names each of very many files, or chunks."""
     read = encodings.reader(request._request, uploads.LARGEST_PART)
-    content = b"".join(iter(partial(read, _BLOCK), b""))
+    content = b"".join(iter(partial(read, 1 << 20), b""))
     return load_json_object(content, request.META.get("CONTENT_TYPE", ""))
 
 

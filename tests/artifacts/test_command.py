@@ -103,6 +103,7 @@ def test_verbs_work_on_a_folder_and_on_a_server_alike(site, tmp_path, capsys):
     on_server = ("--server", site.url)
     made = run("upload", "cli", str(tmp_path / "w.bin"), "--type", "dataset", *on_server)
     assert made == (0, "✅ Uploaded cli:v1\n")
+    assert run("upload", "cli-net", str(tmp_path / "w.bin"), *on_server)[0] == 0  # another type
     for where in (on_server, ("--storage", str(site.storage.root))):
         assert run("alias", "set", "cli", "best", "1", *where) == (0, "✅ cli:best is v1\n")
         assert run("tag", "cli", "best", "x,y", *where)[1] == "✅ Tags of cli:v1: x, y\n"

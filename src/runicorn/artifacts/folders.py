@@ -89,17 +89,15 @@ class ArtifactFolders:
     def find(self, name: str, kind: str | None = None) -> Location:
         """The artifact of that name; without a type the first that has it. Raises
         FileNotFoundError; a name or type that none may have is not found either."""
-        empty = None
+        found = []
         if _is_valid(names.check_name, name):
             for folder in self._type_folders(kind):
                 path = Path(folder.path) / name
                 if path.is_dir() and not path.is_symlink():
-                    location = Location(names.canonical_type(folder.name), name, path)
-                    if location.numbers():
-                        return location
-                    empty = empty or location  # of a first saving that was killed, or all purged
-        if empty:
-            return empty
+                    found.append(Location(names.canonical_type(folder.name), name, path))
+        # One without versions, of a first saving that was killed, hides no other.
+        if found:
+            return next((location for location in found if location.numbers()), found[0])
         suffix = f" (type={kind})" if kind else ""
         raise FileNotFoundError(f"Artifact not found: {name}{suffix}")
 
@@ -165,6 +163,7 @@ class ArtifactFolders:
     def aliases(self, location: Location) -> dict[str, int]:
         """What the index says, and below it what 0.4.0 wrote to a version's metadata alone."""
         index, numbers = self.index(location), location.numbers()
+        self._keep(index, numbers)
         found: dict[str, int] = {}
         for number in numbers:
             data = layout.read_json(location.folder / f"v{number}" / METADATA)
@@ -172,8 +171,6 @@ class ArtifactFolders:
             for alias in theirs if isinstance(theirs, list) else []:
                 if isinstance(alias, str) and alias != LATEST and alias not in index.aliases:
                     found[alias] = number
-        listed = {info.version for info in index.versions}
-        self._drop(index, {*listed, *index.aliases.values()} - set(numbers))
         return {**index.aliases, **found}
 
     def _highest(self, location: Location, index: ArtifactIndex) -> int:
@@ -240,13 +237,15 @@ class ArtifactFolders:
                 self._list(index, metadata)
                 index.aliases[LATEST] = max(latest, number)
         index.versions.sort(key=lambda info: info.version)
-        self._drop(index, listed - set(there))
+        self._keep(index, there)
         return True
 
     @staticmethod
-    def _drop(index: ArtifactIndex, gone: set[int]) -> None:
-        index.versions = [info for info in index.versions if info.version not in gone]
-        index.aliases = {alias: n for alias, n in index.aliases.items() if n not in gone}
+    def _keep(index: ArtifactIndex, numbers: list[int]) -> None:
+        """Forget the versions, and the aliases of versions, that are not there."""
+        there = set(numbers)
+        index.versions = [info for info in index.versions if info.version in there]
+        index.aliases = {alias: n for alias, n in index.aliases.items() if n in there}
         if LATEST not in index.aliases and index.versions:
             index.aliases[LATEST] = index.versions[-1].version
 

@@ -121,6 +121,5 @@ def set_index(store: ArtifactStorage, location: Location, content: bytes) -> Non
         return
     with store._locked(location):
         index = ArtifactIndex.from_dict(data, location.name, location.type)
-        gone = {info.version for info in index.versions} - set(location.numbers())
-        store._drop(index, gone)
+        store._keep(index, location.numbers())
         store._write_index(location, index)

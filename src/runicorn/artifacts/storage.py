@@ -249,7 +249,7 @@ class ArtifactStorage(ArtifactFolders):
                 layout.write_bytes(location.folder / HIGHEST, highest)
                 aside = location.folder / f"{TRASH}{uuid.uuid4().hex}"
                 folder.rename(aside)
-                self._drop(index, {number})
+                self._keep(index, location.numbers())
                 self._write_index(location, index)
                 purged.count += 1
                 purged.bytes += _own_bytes(aside / FILES)

@@ -167,7 +167,7 @@ def _stats(store: Store, args: argparse.Namespace) -> int:
     print(f"  Dedup Ratio: {100 * stats['dedup_ratio']:.1f}%")
     if stats["by_type"]:
         print("\nBy Type:")
-        for kind, of in stats["by_type"].items():
+        for kind, of in sorted(stats["by_type"].items()):
             size = _gib(of["size_bytes"])
             print(f"  {kind}: {of['count']} artifacts, {of['versions']} versions, {size}")
     return 0
