@@ -57,8 +57,12 @@ def test_a_viewer_from_start_to_stop(connected, gpu):
     assert session["remoteRoot"] == ROOT and session["sshPort"] == gpu.port
     assert 8080 <= session["remotePort"] <= 8999 and is_alive(session["remotePid"])
 
-    there = httpx.get(f"{session['url']}/api/runs", trust_env=False).json()
-    assert [one["name"] for one in there] == ["there"]
+    def names() -> list[str]:
+        runs = httpx.get(f"{session['url']}/api/runs", trust_env=False).json()
+        return [one["name"] for one in runs]
+
+    # It is ready when it answers; what is there is taken in after that.
+    servers.wait_until(lambda: names() == ["there"], "the run over there")
     assert (gpu.home / "it's $HOME; runs" / layout.SERVER_DIR).is_dir()
 
     (listed,) = connected.get("/remote/viewer/sessions")["sessions"]
