@@ -38,14 +38,16 @@ def start(tmp_path: Path) -> Callable[..., rn.Run]:
 
 
 @pytest.fixture
-def script(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+def script(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start a training script; it finds ``rn`` and the storage root in ``root``."""
+    started: list[subprocess.Popen[str]] = []
 
     def popen(body: str, **kwargs: Any) -> subprocess.Popen[str]:
         code = f"import runicorn as rn\nroot = {str(tmp_path)!r}\n" + textwrap.dedent(body)
-        path = tmp_path / "train.py"
+        # A file of its own: the one started before may not have read its own yet.
+        path = tmp_path / f"train-{len(started)}.py"
         path.write_text(code)
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, str(path)],
             **{
                 "stdout": subprocess.PIPE,
@@ -55,8 +57,14 @@ def script(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
                 **kwargs,
             },
         )
+        started.append(process)
+        return process
 
-    return popen
+    yield popen
+    for process in started:
+        process.kill()
+        with process:  # closes its pipes, so that no later test is told of them
+            pass
 
 
 @pytest.fixture
