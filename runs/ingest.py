@@ -9,7 +9,6 @@ is lost and nothing is there twice.
 from __future__ import annotations
 
 import gc
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,6 +38,7 @@ from .models import (
     RunFile,
     SummaryValue,
     SystemChunk,
+    as_json,
     moment,
 )
 
@@ -466,7 +466,7 @@ def write_leaves(model: Any, documents: Documents) -> None:
         model,
         ("run", "key", "value", "number"),
         [
-            (run.pk, key, json.dumps(value, ensure_ascii=True), _number(value))
+            (run.pk, key, as_json(value), _number(value))
             for run, content in documents
             for key, value in layout.flatten(
                 (layout.parse_json(content) if content else None) or {}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -277,6 +279,18 @@ class TaggedRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.key}: {self.name}"
+
+
+_UNPAIRED = re.compile("[\ud800-\udfff]")
+
+
+def as_json(value: object) -> str:
+    """*value* as ``Leaf.value`` has it: letters as they are, so that parts of text are found.
+
+    Half a surrogate pair, which no database stores, stays escaped.
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    return json.dumps(value) if _UNPAIRED.search(text) else text
 
 
 class Leaf(models.Model):

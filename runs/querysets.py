@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,6 +24,16 @@ def count_values() -> None:
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE")
+
+
+def contains(column: str, text: str) -> models.Q:
+    """That *text* stands somewhere in *column*, in either case.
+
+    SQLite's LIKE knows the cases of ASCII only; a regular expression, slower, knows all.
+    """
+    has_more_cases = any(not c.isascii() and c.lower() != c.upper() for c in text)
+    lookup, asked = ("iregex", re.escape(text)) if has_more_cases else ("icontains", text)
+    return models.Q(**{f"{column}__{lookup}": asked})
 
 
 def _of_each(condition: models.Q) -> models.Q:
@@ -93,13 +104,13 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def matching(self, text: str) -> Self:
         """Whose id, experiment, project or a tag contains each word of *text*."""
-        runs = self.all()
+        runs, tags = self.all(), _related(self.model, "tags").objects
         for word in text.replace("\x00", "").split():
             runs = runs.filter(
-                models.Q(run_id__icontains=word)
-                | models.Q(name__icontains=word)
-                | models.Q(project__name__icontains=word)
-                | models.Q(pk__in=self.model.objects.filter(tags__key__icontains=word).values("pk"))
+                contains("run_id", word)
+                | contains("name", word)
+                | contains("project__name", word)
+                | models.Q(pk__in=tags.filter(contains("key", word)).values("run"))
             )
         return runs
 

@@ -6,7 +6,6 @@ Nothing a user writes reaches SQL other than as a parameter.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable
@@ -18,12 +17,14 @@ from django.db.models import Model, Q
 from metrics.models import Series
 from runicorn_site.exceptions import InvalidInput
 
-from .models import Param, SummaryValue, Tag
+from .models import Param, SummaryValue, Tag, as_json
 from .query import And, Comparison, Not, Or, QueryError, Question, Value, parse
-from .querysets import RunQuerySet
+from .querysets import RunQuerySet, contains
 
 STATISTICS = ("first", "last", "min", "max", "count", "best")
 _BOUNDS = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
+_FAR = 1e15
+"""More than there is of anything, and exact as a number of either kind."""
 
 
 def matching(runs: RunQuerySet, text: str) -> RunQuerySet:
@@ -67,7 +68,7 @@ def _text(question: Comparison, column: str) -> Q:
         return Q(**{f"{column}__isnull": True}) | Q(**{column: ""})
     values = [_plain(value) for value in question.values]
     if question.operator == "~":
-        return Q(**{f"{column}__icontains": values[0]})
+        return contains(column, values[0])
     if question.operator in _BOUNDS:
         return Q(**{f"{column}__{_BOUNDS[question.operator]}": values[0]})
     return _equal(question, column, values)
@@ -77,38 +78,59 @@ def _number(question: Comparison, column: str) -> Q:
     return _ordered(question, column, _to_number)
 
 
+def _count(question: Comparison, column: str) -> Q:
+    """A number beside a column of whole ones, where no count that there is comes near a bound."""
+    if question.operator in ("null", "~"):
+        return _number(question, column)
+    numbers = [max(-_FAR, min(_to_number(value), _FAR)) for value in question.values]
+    if question.operator in _BOUNDS:
+        turn = math.ceil if question.operator in ("<", ">=") else math.floor
+        return Q(**{f"{column}__{_BOUNDS[question.operator]}": turn(numbers[0])})
+    whole = [int(number) for number in numbers if number.is_integer()]
+    return _negated(question, Q(**{f"{column}__in": whole}))
+
+
 def _duration(question: Comparison, column: str) -> Q:
     return _ordered(question, column, _to_seconds)
 
 
 def _date(question: Comparison, column: str) -> Q:
-    """A date without a time is the whole day."""
-    if question.operator in ("=", "!=") and _is_day(question.values[0]):
-        day = _to_timestamp(question.values[0])
-        within = Q(**{f"{column}__gte": day, f"{column}__lt": day + 86_400})
-        return within if question.operator == "=" else ~within
-    if question.operator in ("<=", ">") and _is_day(question.values[0]):
-        end = _to_timestamp(question.values[0]) + 86_400
-        return Q(**{f"{column}__{'lt' if question.operator == '<=' else 'gte'}": end})
-    return _ordered(question, column, _to_timestamp)
+    """In a column of Unix seconds."""
+    return _when(question, column, float)
 
 
 def _moment(question: Comparison, column: str) -> Q:
-    """A date in a column that holds moments, not Unix seconds."""
-    return _converted(_date(question, column))
+    """In a column of moments."""
+    return _when(question, column, _as_moment)
 
 
-def _converted(node: Q) -> Q:
-    """The same condition with numbers of seconds as moments."""
-    children: list[Any] = []
-    for child in node.children:
-        if isinstance(child, Q):
-            children.append(_converted(child))
-        else:
-            name, value = child  # type: ignore[misc]
-            is_seconds = isinstance(value, float)
-            children.append((name, datetime.fromtimestamp(value, UTC) if is_seconds else value))
-    return Q(*children, _connector=node.connector, _negated=node.negated)
+def _when(question: Comparison, column: str, bound: Callable[[float], Any]) -> Q:
+    """A date without a time is the whole day; *bound* is what the column compares seconds by."""
+    if question.operator in ("null", "~"):
+        return _number(question, column)
+    found = Q()
+    for value in question.values:
+        start = _to_timestamp(value)
+        end = start + 86_400 if _is_day(value) else None
+        found |= _within(question.operator, column, bound(start), end and bound(end))
+    return _negated(question, found)
+
+
+def _within(operator: str, column: str, start: Any, end: Any) -> Q:
+    """Before, in or after what lasts from *start* until just before *end*; None: no time at all."""
+    if end is None:
+        return Q(**{f"{column}__{_BOUNDS.get(operator, 'exact')}": start})
+    before, after = Q(**{f"{column}__lt": end}), Q(**{f"{column}__gte": start})
+    match operator:
+        case "<":
+            return Q(**{f"{column}__lt": start})
+        case "<=":
+            return before
+        case ">":
+            return Q(**{f"{column}__gte": end})
+        case ">=":
+            return after
+    return after & before
 
 
 def _tag(question: Comparison, column: str) -> Q:
@@ -132,11 +154,12 @@ def _metric(question: Comparison, path: tuple[str, ...]) -> Q:
         if question.operator == "null":
             return ~(named & Q(best_metric_value__isnull=False))
         return _negated(question, named & _number(_positive(question), "best_metric_value"))
-    column = "number_count" if statistic == "count" else f"{statistic}_value"
+    is_count = statistic == "count"
+    column, compare = ("number_count", _count) if is_count else (f"{statistic}_value", _number)
     series = Series.objects.filter(key=key)
     if question.operator == "null":
         return ~Q(pk__in=series.filter(number_count__gt=0).values("run"))
-    found = series.filter(_number(_positive(question), column))
+    found = series.filter(compare(_positive(question), column))
     return _negated(question, Q(pk__in=found.values("run")))
 
 
@@ -147,7 +170,7 @@ def _leaf(model: type[Model], question: Comparison, key: str) -> Q:
         return ~Q(pk__in=leaves.exclude(value="null").values("run"))
     values = question.values
     if question.operator == "~":
-        found = Q(value__icontains=json.dumps(values[0].text)[1:-1])
+        found = contains("value", as_json(values[0].text)[1:-1])
     elif question.operator in _BOUNDS:
         found = _number(question, "number")
     else:
@@ -160,7 +183,7 @@ def _leaf(model: type[Model], question: Comparison, key: str) -> Q:
             elif not value.quoted and word in ("true", "false"):
                 found |= Q(value=word)
             else:
-                found |= Q(value=json.dumps(value.text))
+                found |= Q(value=as_json(value.text))
     return _negated(question, Q(pk__in=leaves.filter(found).values("run")))
 
 
@@ -182,7 +205,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Comparison, str], Q]]] = {
     "duration": ("duration", _duration),
     "best": ("best_metric_value", _number),
     "best_metric": ("best_metric_name", _text),
-    "events": ("event_count", _number),
+    "events": ("event_count", _count),
 }
 
 # -- comparing -----------------------------------------------------------------------------------
@@ -250,6 +273,14 @@ def _to_seconds(value: Value) -> float:
             f"“{value.text}” is not a duration: write seconds, or 90s, 5m, 2h, 1d", value.column
         )
     return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+_LATEST = datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp()
+
+
+def _as_moment(seconds: float) -> datetime:
+    """The day after the last one that a date can say begins with the last second of it."""
+    return datetime.fromtimestamp(min(seconds, _LATEST), UTC)
 
 
 def _is_day(value: Value) -> bool:
