@@ -11,11 +11,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 
@@ -31,6 +32,16 @@ class Handler(ASGIHandler):
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
         return await sync_to_async(self.get_response)(request)
+
+    async def send_response(self, response: HttpResponseBase, send: Any) -> None:
+        """Forgets what was sent: it may be megabytes.
+
+        Django keeps the response in a circle with the news that the client is gone, which comes
+        after every answer, until the garbage is collected.
+        """
+        await super().send_response(response, send)
+        if isinstance(response, HttpResponse):
+            response.content = b""
 
 
 KEPT = 4

@@ -12,6 +12,7 @@ from runicorn import layout
 
 from . import experiments
 from .models import Run
+from .tables import ARROW, COLUMNS, JSON, PARQUET
 
 LONGEST_NOTES = 100_000
 
@@ -197,9 +198,9 @@ class StatusChecked(serializers.Serializer):
 
 
 TABLES = {
-    (200, "application/json"): MetricTable,
-    (200, "application/vnd.runicorn.columns+json"): OpenApiTypes.OBJECT,
-    (200, "application/vnd.apache.arrow.stream"): OpenApiTypes.BINARY,
-    (200, "application/vnd.apache.parquet"): OpenApiTypes.BINARY,
+    (200, JSON): MetricTable,
+    (200, COLUMNS): OpenApiTypes.OBJECT,
+    (200, ARROW): OpenApiTypes.BINARY,
+    (200, PARQUET): OpenApiTypes.BINARY,
 }
 """A table in any of the forms that ``Accept`` may ask for."""

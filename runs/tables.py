@@ -24,7 +24,6 @@ from metrics import read as metrics
 from runicorn_site.compression import gzipped, wants_gzip
 from runicorn_site.rest import dump_json
 
-from . import arrow
 from .models import Run
 from .repair import mended, repaired
 
@@ -35,6 +34,8 @@ KEPT_ROWS = 5000
 """A table of up to this many rows is kept for the next one who asks."""
 
 JSON = "application/json"
+ARROW = "application/vnd.apache.arrow.stream"
+PARQUET = "application/vnd.apache.parquet"
 COLUMNS = "application/vnd.runicorn.columns+json"
 """``{"columns": […], "data": [[…], …]}``: one list of cells a column."""
 
@@ -127,6 +128,8 @@ def _answer(
         chunks = itertools.chain(body, (_ending(more(tables)) for _ in "1"))
         answer: HttpResponseBase = streamed(request, chunks, content_type=form)
     else:
+        from . import arrow
+
         whole = replace(tables, pieces=mended(lambda: again().pieces))
         answer = streamed(request, arrow.table(whole, form), content_type=form)
     return _counted(answer, tables)
@@ -179,7 +182,7 @@ def _form(request: HttpRequest) -> str:
     """The first media type of ``Accept`` that we write; JSON, as in v0.4, for any other."""
     for wanted in request.headers.get("Accept", "").split(","):
         name = wanted.partition(";")[0].strip().lower()
-        if name in (JSON, COLUMNS, arrow.STREAM, arrow.PARQUET):
+        if name in (JSON, COLUMNS, ARROW, PARQUET):
             return name
     return JSON
 

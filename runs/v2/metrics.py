@@ -16,12 +16,12 @@ from rest_framework.request import Request
 from metrics import read as metrics
 from runicorn_site.rest import json_object
 
-from .. import arrow, freshness
+from .. import freshness
 from ..filters import RunFilter
 from ..models import Run
 from ..querysets import RunQuerySet
 from ..repair import repaired
-from ..tables import dump_numbers, numbers_answer, streamed
+from ..tables import ARROW, PARQUET, dump_numbers, numbers_answer, streamed
 from . import serializers
 from .views import V2View
 
@@ -117,8 +117,8 @@ class Export(ManyRunsView):
         operation_id="export_metrics",
         parameters=[serializers.ExportQuery],
         responses={
-            (200, arrow.STREAM): OpenApiTypes.BINARY,
-            (200, arrow.PARQUET): OpenApiTypes.BINARY,
+            (200, ARROW): OpenApiTypes.BINARY,
+            (200, PARQUET): OpenApiTypes.BINARY,
         },
     )
     def get(self, request: Request) -> HttpResponseBase:
@@ -129,8 +129,10 @@ class Export(ManyRunsView):
         """
         asked = self.asked(serializers.ExportQuery)
         names = asked["metric_names"].split(",") if asked["metric_names"] else None
-        wants_parquet = arrow.PARQUET in request.headers.get("Accept", "")
-        form = arrow.PARQUET if wants_parquet else arrow.STREAM
+        wants_parquet = PARQUET in request.headers.get("Accept", "")
+        form = PARQUET if wants_parquet else ARROW
+        from .. import arrow
+
         series = _series(self.filtered().newest_first(), names)
         return streamed(request, arrow.points(series, form), content_type=form)
 

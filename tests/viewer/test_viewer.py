@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import subprocess
 import sys
 import time
 
 import httpx
+import psutil
 import pytest
 
 from tests.runs.conftest import Root, event
@@ -144,6 +146,25 @@ def test_lists_are_sent_again_only_when_something_has_changed(root):
             assert isinstance(data, list) or data["total"] == len(data["experiments"])
         others = client.get("/api/runs", headers={"If-None-Match": tag, "Cookie": "who=else"})
         assert others.status_code == 200
+
+
+def test_answers_that_were_sent_are_not_kept(root):
+    run = root.run()
+    run.log(*({"global_step": step, "loss": math.sin(step)} for step in range(1, 50_001)))
+    question = {"run_ids": [run.id], "points": 50_000}
+    with viewer(root.path) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+
+        def ask() -> int:
+            return len(client.post("/api/v2/metrics/query", json=question).raise_for_status().text)
+
+        process = psutil.Process(server.process.pid)
+        size = max(ask() for _ in range(3))
+        before = process.memory_info().rss
+        peaks = []
+        for _ in range(6):
+            ask()
+            peaks.append(process.memory_info().rss)
+        assert max(peaks) - before < 2 * size
 
 
 def test_one_run_that_cannot_be_read_is_named_and_hides_no_other(root):
