@@ -170,7 +170,7 @@ def _leaf(model: type[Model], question: Comparison, key: str) -> Q:
         return ~Q(pk__in=leaves.exclude(value="null").values("run"))
     values = question.values
     if question.operator == "~":
-        found = contains("value", as_json(values[0].text)[1:-1])
+        found = _has_text(as_json(values[0].text)[1:-1])
     elif question.operator in _BOUNDS:
         found = _number(question, "number")
     else:
@@ -185,6 +185,18 @@ def _leaf(model: type[Model], question: Comparison, key: str) -> Q:
             else:
                 found |= Q(value=as_json(value.text))
     return _negated(question, Q(pk__in=leaves.filter(found).values("run")))
+
+
+_CHARACTERS = r"^(?:[^\\]|\\[^u]|\\u[0-9a-f]{4})*?"
+"""Any number of whole characters of text in JSON."""
+
+
+def _has_text(escaped: str) -> Q:
+    """*escaped* in a value of JSON; where that has escapes, not from the middle of one."""
+    is_plain = ~Q(value__contains="\\")
+    return contains("value", escaped) & (
+        is_plain | Q(value__iregex=_CHARACTERS + re.escape(escaped))
+    )
 
 
 _FIELDS: dict[str, tuple[str, Callable[[Comparison, str], Q]]] = {

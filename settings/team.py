@@ -9,10 +9,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
-from psycopg.conninfo import conninfo_to_dict
 
 from .base import *
 from .env import env_bool, env_list, env_str
+from .postgresql import postgresql
 
 if not env_bool("RUNICORN_ALLOW_REMOTE", False):
     raise ImproperlyConfigured(
@@ -49,19 +49,8 @@ if _public.scheme == "http":
 
 # -- What the processes share ------------------------------------------------------------------
 
-_database = conninfo_to_dict(env_str("RUNICORN_DATABASE_URL"))
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": _database.pop("dbname", ""),
-        "USER": _database.pop("user", ""),
-        "PASSWORD": _database.pop("password", ""),
-        "HOST": _database.pop("host", ""),
-        "PORT": _database.pop("port", ""),
-        # Connections are shared, not kept by threads.
-        "OPTIONS": {**_database, "pool": True},
-    }
-}
+DATABASES = {"default": postgresql(env_str("RUNICORN_DATABASE_URL"))}
+DATABASES["default"]["OPTIONS"]["pool"] = True  # connections are shared, not kept by threads
 
 _redis = env_str("RUNICORN_REDIS_URL")
 CHANNEL_LAYERS = {

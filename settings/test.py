@@ -1,4 +1,7 @@
-"""The suite's settings: the embedded default on a storage root of its own."""
+"""The suite's settings: the embedded default on a storage root of its own.
+
+``RUNICORN_TEST_DATABASE_URL`` names a PostgreSQL to use in place of SQLite.
+"""
 
 from __future__ import annotations
 
@@ -12,3 +15,8 @@ from .local import *
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 DATABASES["default"]["TEST"] = {"NAME": RUNICORN_STORAGE_ROOT / ".runicorn" / "test.sqlite3"}
+
+if _connection := os.environ.get("RUNICORN_TEST_DATABASE_URL"):
+    from .postgresql import postgresql
+
+    DATABASES["default"] = postgresql(_connection)

@@ -22,7 +22,7 @@ TEXTS = {
     ("notes",): ["", "x", "Note 1", "note", "笔记"],
     ("best_metric",): ["acc", "ACC", ""],
     ("config", "opt", "name"): ["adam", "sgd", "a", "1"],
-    ("config", "task"): ["Übung 学习", "ÜBUNG", "学习", "b6", "u", '"', "\\"],
+    ("config", "task"): ["Übung 学习", "ÜBUNG", "学习", "b6", "n", "u", "\n", "1", '"', "\\"],
     ("summary", "note"): ["x y", "x"],
 }
 NUMBERS = {
@@ -128,7 +128,7 @@ def cast(root):
         best = {"best_metric_name": "acc", "best_metric_value": number / 10}
         run.write("summary.json", best | {"note": "x y"} if number else {})
         name = "adam" if number else "sgd"
-        task = ["Übung 学习", "学 \\", 'a "b"'][number % 3]
+        task = ["Übung 学习\n", "学 \\", 'a "b"\x01'][number % 3]
         run.write("config.json", {"lr": 0.1 * number, "opt": {"name": name}, "task": task})
         run.log({"global_step": 1, "acc": number / 10}, {"global_step": 2, "acc": -number})
         known[run.id] = {
