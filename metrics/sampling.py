@@ -14,21 +14,13 @@ import numpy as np
 from .columns import Floats, Integers
 
 
-def outline(values: Floats, size: int) -> Integers:
-    """Indexes of the first, lowest, highest and last finite value of every *size* values.
-
-    Ascending, each once. Values that are no finite numbers are passed over; a stretch of nothing
-    else has no index. The outline of an outline is that of the values themselves, for any larger
-    *size* that the smaller one divides: coarser levels are built from finer ones without loss.
-    """
-    at = np.flatnonzero(np.isfinite(values))
-    return at[outline_at(at, values[at], size)]
-
-
 def outline_at(places: Integers, values: Floats, size: int) -> Integers:
-    """The same of finite *values* that have gaps between them: which of them to keep.
+    """Indexes of the first, lowest, highest and last of every *size* values; ascending, each once.
 
-    *places*, ascending, say where each lies; a stretch begins at every multiple of *size*.
+    The *values* are finite and may have gaps between them: *places*, ascending, say where each
+    lies; a stretch begins at every multiple of *size*. The outline of an outline is that of the
+    values themselves, for any larger *size* that the smaller one divides: coarser levels are built
+    from finer ones without loss.
     """
     if not len(places):
         return np.empty(0, np.int64)
@@ -116,11 +108,3 @@ def _extremes_of(stretches: Floats) -> Integers:
     low = np.where(finite, stretches, np.inf).argmin(axis=1)
     high = np.where(finite, stretches, -np.inf).argmax(axis=1)
     return _ascending(size, filled, low, high)
-
-
-def _stretches(values: Floats, size: int) -> Floats:
-    """*values* as rows of *size*; the last is filled up with NaN."""
-    missing = -len(values) % size
-    if missing:
-        values = np.concatenate([values, np.full(missing, np.nan)])
-    return values.reshape(-1, size)

@@ -31,6 +31,8 @@ _path: str = ""
 _watching: sqlite3.Connection | None = None
 _version: str | None = None
 _counts: dict[tuple[str, Any], int] = {}
+_asked = {True: 0, False: 0}
+"""How often an answer was known, and how often not."""
 
 
 def answer(
@@ -79,7 +81,9 @@ def known(question: Any, ask: Callable[[], int]) -> int:
     version = _index_version()
     if version is None:
         return ask()
-    if (version, question) in _counts:
+    is_known = (version, question) in _counts
+    _asked[is_known] += 1
+    if is_known:
         return _counts[version, question]
     answer = ask()
     with _lock:
@@ -87,6 +91,11 @@ def known(question: Any, ask: Callable[[], int]) -> int:
             _counts.clear()
         _counts[version, question] = answer
     return answer
+
+
+def hit_rate() -> float:
+    """Which part of the questions since the process began was answered without asking."""
+    return _asked[True] / max(1, sum(_asked.values()))
 
 
 def _tag(request: HttpRequest, state: bytes) -> str:

@@ -16,6 +16,7 @@ from rest_framework.response import Response
 from metrics import read as metrics
 from metrics.sampling import thin
 
+from .. import freshness
 from ..models import Project
 from ..querysets import RunQuerySet
 from . import serializers
@@ -27,6 +28,14 @@ LARGE_DATABASE_MB = 1000
 
 
 class AnalyticsView(V2View):
+    def performance(self) -> dict[str, float]:
+        """Of this process: how long V2 takes on average, and how often it knew the answer."""
+        times = [*self.times, self.took()]
+        return {
+            "avg_query_time_ms": round(sum(times) / len(times), 2),
+            "cache_hit_rate": round(freshness.hit_rate(), 4),
+        }
+
     def counts(self) -> dict[str, Any]:
         """How many runs there are, of each kind, and how long they take."""
         runs = self.runs()
@@ -70,7 +79,7 @@ class Overview(AnalyticsView):
         points = metrics.count_values(self.runs().values("pk"))
         size = database_bytes()
         megabytes = size / 2**20
-        performance = {"avg_query_time_ms": self.took(), "cache_hit_rate": 0.0}
+        performance = self.performance()
         numbers = ("total_experiments", "active_experiments", "deleted_experiments")
         return Response(
             {
@@ -216,8 +225,7 @@ class Health(AnalyticsView):
                 "issues": issues,
                 "performance": {
                     "test_query_time_ms": probe,
-                    "avg_query_time_ms": probe,
-                    "cache_hit_rate": 0.0,
+                    **self.performance(),
                 },
                 "storage": {
                     "backend_type": "Django",

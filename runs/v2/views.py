@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django.db import DatabaseError
 from django.http.response import HttpResponseBase
@@ -39,9 +40,18 @@ MOST_EXPERIMENTS = 1000
 class V2View(RunView):
     """What the views of V2 have in common: they tell how long they took, and why they failed."""
 
+    times: ClassVar[deque[float]] = deque(maxlen=1000)
+    """Milliseconds that the last requests of this process took."""
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         self.started = time.perf_counter()
         super().initial(request, *args, **kwargs)
+
+    def finalize_response(
+        self, request: Request, response: Response, *args: Any, **kwargs: Any
+    ) -> Response:
+        self.times.append(self.took())
+        return super().finalize_response(request, response, *args, **kwargs)
 
     def took(self) -> float:
         """Milliseconds since the request came in."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from metrics.sampling import outline, thin, thin_rows
+from metrics.sampling import outline_at, thin, thin_rows
 
 VALUES = arrays(np.float64, st.integers(0, 300), elements=st.floats(width=32))
 
@@ -40,6 +40,12 @@ def test_thinning_rows_keeps_the_extremes_of_each_column(columns, points):
     assert kept[0] == 0 and (points == 1 or kept[-1] == 199)
     if points >= 2 + 2 * len(columns):
         assert all(bounds(column[kept]) == bounds(column) for column in columns)
+
+
+def outline(values, size):
+    """Of *values* of which some are no finite numbers."""
+    at = np.flatnonzero(np.isfinite(values))
+    return at[outline_at(at, values[at], size)]
 
 
 @given(VALUES, st.sampled_from([2, 4, 8]), st.sampled_from([2, 3, 16]))

@@ -148,6 +148,20 @@ def test_lists_are_sent_again_only_when_something_has_changed(root):
         assert others.status_code == 200
 
 
+def test_the_overview_tells_how_the_server_does(root):
+    root.run()
+
+    def performance(client: httpx.Client) -> dict[str, float]:
+        return client.get("/api/v2/analytics/overview").json()["overview"]["query_performance"]
+
+    with viewer(root.path) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+        assert performance(client)["cache_hit_rate"] == 0.0
+        for page in range(1, 21):
+            client.get("/api/v2/experiments", params={"page": page}).raise_for_status()
+        assert 0.5 < performance(client)["cache_hit_rate"] < 1.0
+        assert performance(client)["avg_query_time_ms"] > 0.0
+
+
 def test_answers_that_were_sent_are_not_kept(root):
     run = root.run()
     run.log(*({"global_step": step, "loss": math.sin(step)} for step in range(1, 50_001)))
