@@ -130,6 +130,19 @@ def test_verbs_work_on_a_folder_and_on_a_server_alike(site, tmp_path, capsys):
     ):
         here, there = (run("--action", *asked.split(), *place) for place in (where, on_server))
         assert here == there
+    for asked in (
+        "verify cli v9",
+        "verify other",
+        "alias set cli best v9",
+        "alias set cli best nobody",
+        "alias remove cli nobody",
+        "alias set cli latest v1",
+        "tag other v1 x",
+        "restore cli v9",
+        "download cli v9 never",
+    ):
+        here, there = (run(*asked.split(), *place) for place in (where, on_server))
+        assert here == there and here[0] == 1 and here[1].startswith("Error: ")
 
 
 def test_a_token_may_come_from_a_file_or_the_input(site, tmp_path, capsys, monkeypatch):

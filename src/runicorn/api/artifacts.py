@@ -234,10 +234,15 @@ def _resolve(self: Client, artifact_id: str) -> Steps[tuple[str, int]]:
         )
     if number := re.fullmatch(r"v?([0-9]+)", version):
         return name, int(number[1])
+    detail = f"Artifact not found: {name}"
     for artifact in (yield from list_artifacts(self)):
-        if artifact["name"] == name and version in artifact.get("aliases", {}):
-            return name, int(artifact["aliases"][version])
-    raise NotFoundError(f"Resource not found: {artifact_id}", status_code=404, detail=None)
+        if artifact["name"] == name:
+            aliases = artifact.get("aliases", {})
+            if version in aliases:
+                return name, int(aliases[version])
+            detail = f"Alias not found: {version} for artifact {name}. Available aliases: "
+            detail += str([*aliases])
+    raise NotFoundError(f"Resource not found: {artifact_id}", status_code=404, detail=detail)
 
 
 class ArtifactsAPI(_Extension):

@@ -65,7 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         api = sys.modules.get("runicorn.api")  # loaded by whoever used it
         if api is None or not isinstance(error, api.RunicornAPIError):
             raise
-        return fail(f"Error: {error}")
+        said = error.detail if isinstance(error, api.NotFoundError | api.BadRequestError) else None
+        is_sentence = isinstance(said, str) and said.isprintable()
+        return fail(f"Error: {said if said and is_sentence else error}")
 
 
 def _parser() -> argparse.ArgumentParser:

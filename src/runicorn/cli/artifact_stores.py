@@ -191,12 +191,12 @@ class Server:
         return self._client.artifacts.list_artifacts(type=self._kind)
 
     def versions(self, name: str) -> list[Shown]:
-        found: list[Shown] = self._get(name, "versions")
+        found: list[Shown] = self._client.get(self._address(name, "versions"))
         return found
 
     def info(self, name: str, number: int) -> Shown:
-        files = self._get(name, f"v{number}", "files")["files"]
-        return {**self._get(name, f"v{number}"), "files": files}
+        files = self._client.get(self._address(name, f"v{number}", "files"))["files"]
+        return {**self._client.get(self._address(name, f"v{number}")), "files": files}
 
     def delete(self, name: str, number: int, *, permanent: bool) -> int | None:
         address = self._address(name, f"v{number}")
@@ -206,15 +206,6 @@ class Server:
 
     def stats(self) -> Shown:
         return self._client.artifacts.get_stats()
-
-    def _get(self, *parts: str) -> Any:
-        """As on a folder, what is not there is named by the sentence about it."""
-        from ..api import NotFoundError
-
-        try:
-            return self._client.get(self._address(*parts))
-        except NotFoundError as error:
-            raise FileNotFoundError(str(error.detail or error)) from error
 
     def set_alias(self, name: str, alias: str, version: str) -> int:
         number = self._number(name, version)
