@@ -43,7 +43,7 @@ clean:
 
 # The checkout itself is installed (-e): only new dependencies ask for another installation.
 $(VENV)/viewer.installed: pyproject.toml | $(VENV)/bin/python
-	$(PIP) -e '.[viewer]'
+	$(PIP) -e '.[viewer,image]'
 	touch $@
 
 $(VENV)/test.installed: pyproject.toml | $(VENV)/bin/python

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -59,8 +61,12 @@ def light(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def full(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with the viewer."""
-    return virtual_environment(tmp_path_factory.mktemp("full"), f"{built[0]}[viewer]")
+    """The same with what the README installs for the viewer and the examples."""
+    extras = re.search(
+        r"pip install '\.(\[.*\])' && runicorn viewer", (servers.ROOT / "README.md").read_text()
+    )
+    assert extras
+    return virtual_environment(tmp_path_factory.mktemp("full"), f"{built[0]}{extras[1]}")
 
 
 def test_the_wheel_holds_the_package_and_the_server_within_it(built: tuple[Path, Path]) -> None:
@@ -122,6 +128,15 @@ def test_the_viewer_starts_beside_files_of_the_same_names(
         for page in ("/", "/admin/", "/docs", "/static/admin/css/base.css"):
             response = httpx.get(viewer.url + page, follow_redirects=True, trust_env=False)
             assert response.status_code == 200, page
+
+
+@pytest.mark.parametrize("example", ["quickstart_demo.py", "create_test_run.py"])
+def test_the_examples_run_with_what_the_readme_installs(
+    full: Path, tmp_path: Path, example: str
+) -> None:
+    run(full / "python", servers.ROOT / "examples" / example, cwd=tmp_path)
+    [status] = tmp_path.glob(".runicorn/*/*/runs/*/status.json")
+    assert json.loads(status.read_text())["status"] == "finished"
 
 
 def _train(programs: Path, folder: Path) -> None:
