@@ -28,6 +28,9 @@ logger = logging.getLogger("runicorn.runs")
 MANY = 10_000
 """From this many runs on, reading their text is faster than looking each of them up."""
 
+FEW = 500
+"""Up to this many, looking them up is always fast."""
+
 MOST_TRIGRAMS = 300
 """A word of two characters that begins more of them is looked for in the text itself."""
 
@@ -85,9 +88,21 @@ def words(text: str) -> list[str]:
 def containing(text: str, using: str) -> models.Q:
     """The runs in whose text every word of *text* stands somewhere."""
     query, others = _divided(text, using)
-    if query and _count(query, using) < MANY:
+    if query and _are_few(_count(query, using), using):
         return models.Q(pk__in=RawSQL(_MATCHES, [query])) & _reading(others)
     return reading(text)
+
+
+def _are_few(count: int, using: str) -> bool:
+    """Whether to look up so many runs, rather than to read through the text of all in their order.
+
+    A page among most of a few thousand runs is soon filled by reading, and needs no sorting.
+    """
+    if not FEW <= count < MANY:
+        return count < FEW
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT max(id) FROM runs_run")  # about how many there are, at once
+        return count * 3 < cursor.fetchone()[0]
 
 
 def reading(text: str) -> models.Q:
