@@ -100,6 +100,22 @@ def viewer(root: Path) -> Any:
     return server(command)
 
 
+@contextmanager
+def mlflow(folder: Path, runs: int) -> Iterator[httpx.Client | None]:
+    """A client of MLflow with *runs* runs in a database in *folder*; None if it cannot be had."""
+    if (python := peer("mlflow")) is None:
+        yield None
+        return
+    script = Path(__file__).with_name("mlflow_runs.py")
+    command = [python, script, folder / "mlflow.sqlite3", str(runs), "{port}"]
+    headers = {"Accept-Encoding": "identity"}
+    with (
+        server(command, "/health") as running,
+        httpx.Client(base_url=running.url, headers=headers, timeout=300) as client,
+    ):
+        yield client
+
+
 def _answers(url: str) -> bool:
     try:
         return httpx.get(url, timeout=60).status_code == 200

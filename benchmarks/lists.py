@@ -28,7 +28,7 @@ from urllib.parse import urlencode
 
 import httpx
 import orjson
-from common import median_ms, peer, server, table, viewer, wait_until
+from common import median_ms, mlflow, table, viewer, wait_until
 
 NOW = time.time()
 MONTH = 30 * 86_400
@@ -217,16 +217,10 @@ def percentile(index: sqlite3.Connection, ask: Callable[[], object], repeat: int
 
 def measure_mlflow(folder: Path, runs: int) -> dict[str, str]:
     """Milliseconds for page 1 and page 150 of its search, by name of the row."""
-    python = peer("mlflow")
-    if python is None:
-        return {}
-    script = Path(__file__).with_name("mlflow_runs.py")
-    command = [python, script, folder / "mlflow.sqlite3", str(runs), "{port}"]
-    found = {}
-    with (
-        server(command, "/health") as running,
-        httpx.Client(base_url=running.url, timeout=300) as client,
-    ):
+    found: dict[str, str] = {}
+    with mlflow(folder, runs) as client:
+        if client is None:
+            return found
         for name, question in MLFLOW.items():
             times = []
             for page in (1, FAR):

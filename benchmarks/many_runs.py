@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 import orjson
-from common import median_ms, peer, server, table, viewer, wait_until, write_runs
+from common import median_ms, mlflow, peer, server, table, viewer, wait_until, write_runs
 
 HEADERS = {"Accept-Encoding": "identity"}
 MEMBERS = (
@@ -113,17 +113,13 @@ def measure_peer(requirement: str, root: Path) -> dict[str, float]:
 
 
 def measure_mlflow(folder: Path, runs: int) -> dict[str, float]:
-    python = peer("mlflow")
-    if python is None:
-        return {}
-    script = Path(__file__).with_name("mlflow_runs.py")
-    command = [python, script, folder / "mlflow.sqlite3", str(runs), "{port}"]
-    with server(command, "/health") as running, httpx.Client(base_url=running.url) as client:
-        search = "/api/2.0/mlflow/runs/search"
+    with mlflow(folder, runs) as client:
+        if client is None:
+            return {}
         everything = {"experiment_ids": ["0"], "max_results": runs}
 
         def ask() -> Any:
-            answer = client.post(search, json=everything, headers=HEADERS, timeout=120)
+            answer = client.post("/api/2.0/mlflow/runs/search", json=everything)
             return answer.raise_for_status().json()
 
         found = ask()["runs"]

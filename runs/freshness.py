@@ -81,10 +81,10 @@ def known(question: Any, ask: Callable[[], int]) -> int:
     version = _index_version()
     if version is None:
         return ask()
-    is_known = (version, question) in _counts
-    _asked[is_known] += 1
-    if is_known:
-        return _counts[version, question]
+    answer = _counts.get((version, question))
+    _asked[answer is not None] += 1
+    if answer is not None:
+        return answer
     answer = ask()
     with _lock:
         if len(_counts) >= KEPT or next(iter(_counts), (version,))[0] != version:

@@ -111,8 +111,8 @@ def _when(question: Comparison, column: str, bound: Callable[[float], Any]) -> Q
     found = Q()
     for value in question.values:
         start = _to_timestamp(value)
-        end = start + 86_400 if _is_day(value) else None
-        found |= _within(question.operator, column, bound(start), end and bound(end))
+        end = bound(start + 86_400) if _is_day(value) else None
+        found |= _within(question.operator, column, bound(start), end)
     return _negated(question, found)
 
 
@@ -120,17 +120,11 @@ def _within(operator: str, column: str, start: Any, end: Any) -> Q:
     """Before, in or after what lasts from *start* until just before *end*; None: no time at all."""
     if end is None:
         return Q(**{f"{column}__{_BOUNDS.get(operator, 'exact')}": start})
-    before, after = Q(**{f"{column}__lt": end}), Q(**{f"{column}__gte": start})
-    match operator:
-        case "<":
-            return Q(**{f"{column}__lt": start})
-        case "<=":
-            return before
-        case ">":
-            return Q(**{f"{column}__gte": end})
-        case ">=":
-            return after
-    return after & before
+    edges = {"<": ("lt", start), "<=": ("lt", end), ">": ("gte", end), ">=": ("gte", start)}
+    if operator in edges:
+        lookup, edge = edges[operator]
+        return Q(**{f"{column}__{lookup}": edge})
+    return Q(**{f"{column}__gte": start, f"{column}__lt": end})
 
 
 def _tag(question: Comparison, column: str) -> Q:

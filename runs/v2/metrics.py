@@ -127,12 +127,12 @@ class Export(ManyRunsView):
         One row a point: ``run_id``, ``metric``, ``step``, ``value``. Parquet if ``Accept`` asks
         for it, else an Arrow stream; one series is in memory at a time.
         """
+        from .. import arrow
+
         asked = self.asked(serializers.ExportQuery)
         names = asked["metric_names"].split(",") if asked["metric_names"] else None
         wants_parquet = PARQUET in request.headers.get("Accept", "")
         form = PARQUET if wants_parquet else ARROW
-        from .. import arrow
-
         series = _series(self.filtered().newest_first(), names)
         return streamed(request, arrow.points(series, form), content_type=form)
 

@@ -240,8 +240,8 @@ def _resolve(self: Client, artifact_id: str) -> Steps[tuple[str, int]]:
             aliases = artifact.get("aliases", {})
             if version in aliases:
                 return name, int(aliases[version])
-            detail = f"Alias not found: {version} for artifact {name}. Available aliases: "
-            detail += str([*aliases])
+            known = f"Available aliases: {[*aliases]}"
+            detail = f"Alias not found: {version} for artifact {name}. {known}"
     raise NotFoundError(f"Resource not found: {artifact_id}", status_code=404, detail=detail)
 
 
