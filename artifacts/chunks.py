@@ -100,7 +100,7 @@ def remember(digest: str, found: Iterable[Chunk]) -> None:
 
 def forget_lost() -> None:
     """Forget how contents were cut that are no longer here."""
-    pool = index.storage().pool
+    pool = index.storage().blobs
     for path in _home().glob("*"):
         if not pool.path(path.name).exists():
             path.unlink(missing_ok=True)

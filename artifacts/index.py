@@ -177,7 +177,7 @@ def _read_version(
 def _write_content(version: Version, manifest: ArtifactManifest) -> None:
     entries = [(parse_digest(entry.digest), entry) for entry in manifest.files]
     sizes = {digest: entry.size for digest, entry in entries}
-    keys = Blob.objects.ids(sizes, really=storage().pool.size)
+    keys = Blob.objects.ids(sizes, really=storage().blobs.size)
     File.objects.bulk_create(
         (
             File(

@@ -321,8 +321,8 @@ class LackingChunks(serializers.Serializer):
     complete = serializers.BooleanField()
 
 
-class PackTaken(serializers.Serializer):
-    taken = serializers.IntegerField()
+class PackReceived(serializers.Serializer):
+    received = serializers.IntegerField()
 
 
 class MissingContent(serializers.Serializer):

@@ -16,8 +16,8 @@ from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.utils.http import parse_etags
 
+from runicorn.artifacts.blobs import open_regular
 from runicorn.artifacts.names import inside
-from runicorn.artifacts.pool import open_regular
 
 from . import elsewhere, encodings
 from .exceptions import FilesMissing

@@ -29,10 +29,10 @@ from django.conf import settings
 from runicorn import layout
 from runicorn.artifacts import ReferenceEntry
 from runicorn.artifacts.artifact import note_created
+from runicorn.artifacts.blobs import Stored, hash_file
 from runicorn.artifacts.chunking import Chunk
 from runicorn.artifacts.folders import CHANGES, Location
 from runicorn.artifacts.names import parse_digest
-from runicorn.artifacts.pool import Stored, hash_file
 from runicorn.artifacts.storage import Draft
 from runs.models import Run
 
@@ -97,7 +97,7 @@ def start(plan: dict[str, Any], *, by: Any) -> Upload:
     upload = Upload(upload_id, folder, {**plan, "after": _newest(plan)})
     index.refresh_all()
     for digest in Blob.objects.known_to(by, upload.sizes):
-        index.storage().pool.link(digest, upload.sizes[digest], str(folder / digest))
+        index.storage().blobs.link(digest, upload.sizes[digest], str(folder / digest))
     layout.write_json(folder / _PLAN, upload.plan)
     return upload
 
@@ -191,12 +191,12 @@ class _Readable:
 
 
 def write_pack(upload: Upload, read: Read) -> int:
-    """Take in the whole contents and chunks in a tar, each a file named by its digest.
+    """Receive the whole contents and chunks in a tar, each a file named by its digest.
 
-    Returns how many. What has arrived is kept, even if the tar ends early. Raises UploadMismatch.
+    Return how many. What has arrived is kept, even if the tar ends early. Raises UploadMismatch.
     """
     wanted = {**upload.sizes, **chunks.announced(upload.folder)}
-    taken = 0
+    received = 0
     try:
         with tarfile.open(fileobj=_Readable(read), mode="r|") as tar:  # type: ignore[call-overload]
             for member in tar:
@@ -209,14 +209,14 @@ def write_pack(upload: Upload, read: Read) -> int:
                     raise UploadMismatch(f"sha256:{digest} was not announced so.")
                 content = tar.extractfile(member)
                 assert content is not None
-                _take(upload, digest, content.read)
-                taken += 1
+                _receive(upload, digest, content.read)
+                received += 1
     except tarfile.TarError as error:
         raise UploadMismatch(f"Not a tar archive: {error}") from None
-    return taken
+    return received
 
 
-def _take(upload: Upload, digest: str, read: Read) -> None:
+def _receive(upload: Upload, digest: str, read: Read) -> None:
     target = upload._content(digest) if digest in upload.sizes else upload._chunk(digest)
     temporary = upload.folder / f".{uuid.uuid4().hex}.tmp"
     try:
@@ -321,7 +321,7 @@ def _save(upload: Upload) -> dict[str, Any]:
             os.link(source, target)
         except OSError:
             shutil.copy2(source, target)
-        store.pool.enter(digest, size, target)
+        store.blobs.enter(digest, size, target)
         return Stored(digest, size, None)
 
     draft = Draft(

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from runicorn.artifacts import ArtifactStorage
-from runicorn.artifacts.facts import check_tags
 from runicorn.artifacts.folders import FILES, Location
 from runicorn.artifacts.names import check_alias
+from runicorn.artifacts.validation import check_tags
 
 from . import environments, storage, sync
 from .exceptions import PathNotFound, RemoteError

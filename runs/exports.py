@@ -44,10 +44,10 @@ class NotInstalled(APIException):
 
 
 def download(
-    request: Request, pieces: Iterator[bytes], name: str, content_type: str
+    request: Request, parts: Iterator[bytes], name: str, content_type: str
 ) -> StreamingHttpResponse:
     """A file made while it is sent."""
-    response = streamed(request, pieces, content_type=content_type)
+    response = streamed(request, parts, content_type=content_type)
     response["Content-Disposition"] = f"attachment; filename={name}"
     return response
 
@@ -72,8 +72,8 @@ class ExportView(RunView):
 
 def _pieces_of(file: Any) -> Iterator[bytes]:
     with file:
-        while piece := file.read(export.PIECE):
-            yield piece
+        while data := file.read(export.READ_BYTES):
+            yield data
 
 
 @extend_schema(tags=["export"])
@@ -93,13 +93,13 @@ class ExportRun(ExportView):
         name = f"{run_id}_{SUFFIXES[kind]}"
         if kind != "csv":
             return self.answer(run_dir, kind, name)
-        pieces = export.csv_pieces(export.Record(run_dir))
-        first = next(pieces, None)
+        parts = export.csv_text(export.Record(run_dir))
+        first = next(parts, None)
         if first is None:
             raise NotFound("No metrics to export")
         return download(
             request,
-            (piece.encode("utf-8", "replace") for piece in itertools.chain([first], pieces)),
+            (data.encode("utf-8", "replace") for data in itertools.chain([first], parts)),
             name,
             export.FORMATS["csv"][1],
         )
@@ -148,8 +148,8 @@ class ExportMany(ExportView):
         root = settings.RUNICORN_STORAGE_ROOT
         if format == ARCHIVE:
             wanted = query.get("artifacts", "").lower() in ("1", "true", "yes", "on")
-            pieces = archive.export_runs(root, directories, artifacts=wanted)
-            return download(request, pieces, archive.default_name(), "application/gzip")
+            parts = archive.export_runs(root, directories, artifacts=wanted)
+            return download(request, parts, archive.default_name(), "application/gzip")
         return download(
             request,
             export.zip_runs([root / directory for directory in directories], format),

@@ -10,7 +10,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from runicorn.artifacts.facts import EDITABLE
+from runicorn.artifacts.validation import EDITABLE
 from runicorn_site.rest import json_object
 from runs import folders
 from runs.models import Run

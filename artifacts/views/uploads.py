@@ -15,9 +15,9 @@ from rest_framework.response import Response
 
 from runicorn.artifacts import ReferenceEntry
 from runicorn.artifacts.chunking import AVERAGE, SMALLEST_FILE, Chunk
-from runicorn.artifacts.facts import EDITABLE, check_size
 from runicorn.artifacts.names import check_name, check_path, check_type, parse_digest
 from runicorn.artifacts.staging import find_clash
+from runicorn.artifacts.validation import EDITABLE, check_size
 from runicorn_site.exceptions import InvalidInput, TooLarge
 from runicorn_site.rest import load_json_object
 
@@ -189,17 +189,17 @@ class UploadPack(UploadView):
     @extend_schema(
         operation_id="upload_artifact_pack",
         request={"application/x-tar": OpenApiTypes.BINARY},
-        responses=serializers.PackTaken,
+        responses=serializers.PackReceived,
     )
     def put(self, request: Request, upload_id: str) -> Response:
         """Many small contents at once: a tar of files named by their digests, at most 64 MiB,
         also zstd-encoded. What has arrived is kept, even if the rest does not."""
         upload = self.upload(upload_id)
         try:
-            taken = uploads.write_pack(upload, body_reader(request))
+            received = uploads.write_pack(upload, body_reader(request))
         except UploadMismatch as error:
             raise InvalidInput(str(error), ["body"]) from None
-        return Response({"taken": taken})
+        return Response({"received": received})
 
 
 @extend_schema(tags=["artifacts"])

@@ -19,11 +19,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, Protocol
 from weakref import WeakSet
 
-if TYPE_CHECKING:
-    from .sdk import Run
+
+class Run(Protocol):
+    """The part of a run that the end of its process concerns."""
+
+    def finish(self, status: str) -> None: ...
+    def interrupt(self) -> None: ...
+    def close(self) -> None: ...
+    def after_fork(self) -> None: ...
+
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 

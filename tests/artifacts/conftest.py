@@ -42,7 +42,7 @@ class Store:
         return self.storage.find(name).folder
 
     def pool_size(self) -> int:
-        return sum(info.st_size for _, info in self.storage.pool.contents())
+        return sum(info.st_size for _, info in self.storage.blobs.contents())
 
     def run(self, project: str = "p") -> rn.Run:
         return rn.Run(project, self.root, name="e", capture_env=False)

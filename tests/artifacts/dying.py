@@ -54,7 +54,7 @@ def purge(storage: ArtifactStorage, *versions: tuple[str, int]) -> None:
 
 def litter(storage: ArtifactStorage) -> None:
     """What killed processes may leave."""
-    pool, net = storage.pool, storage.find("net")
+    pool, net = storage.blobs, storage.find("net")
     loose = storage.root / "loose"
     for path in sorted((storage.root / "sources").iterdir()):
         pool.store(str(path), str(loose), is_likely=lambda size: False)

@@ -143,7 +143,7 @@ def test_a_version_of_copies_keeps_its_content_in_the_pool(client, store):
 
 def test_orphans_are_collected(client, store):
     store.save()
-    orphan = store.storage.pool.path("ab" + "0" * 62)
+    orphan = store.storage.blobs.path("ab" + "0" * 62)
     orphan.parent.mkdir(exist_ok=True)
     orphan.write_bytes(b"o" * 10)
     (store.folder() / ".staging-left").mkdir()

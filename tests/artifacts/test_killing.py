@@ -54,7 +54,8 @@ for count in itertools.count():
         storage.purge([(location, location.numbers()[-1])])
     elif action == "gc":
         for path in own.iterdir():
-            stored = storage.pool.store(str(path), str(own / "loose"), is_likely=lambda size: False)
+            loose = str(own / "loose")
+            stored = storage.blobs.store(str(path), loose, is_likely=lambda size: False)
             (own / "loose").unlink()
         storage.collect_garbage()
         (own / "unique").write_bytes(os.urandom(100_000))
@@ -109,8 +110,8 @@ def check(storage: ArtifactStorage) -> None:
             needed |= {f.digest[7:] for f in storage.manifest(location, number).files}
         left = {p.name for p in location.folder.iterdir() if not p.name.startswith("v")}
         assert left <= {".lock", ".highest"}
-    assert {digest for digest, _ in storage.pool.contents()} == needed
-    aside = [p for p in storage.pool.folder.rglob("*") if p.name.startswith(".")]
+    assert {digest for digest, _ in storage.blobs.contents()} == needed
+    aside = [p for p in storage.blobs.folder.rglob("*") if p.name.startswith(".")]
     assert aside == []
 
 

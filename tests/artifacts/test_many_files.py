@@ -54,7 +54,7 @@ def helpers() -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if any("helping.serve" in word for word in process.cmdline()):
+            if any("copy_worker.serve" in word for word in process.cmdline()):
                 found.append(process)
     return found
 
@@ -125,7 +125,7 @@ def test_what_cannot_be_read_is_named_and_nothing_remains(run, source, tmp_path)
         run.log_artifact(artifact)
     storage = ArtifactStorage(run.storage_root)
     storage.collect_garbage()
-    assert list(storage.pool.contents()) == []
+    assert list(storage.blobs.contents()) == []
     assert list((run.storage_root / "artifacts").rglob(".staging-*")) == []
     assert helpers() == []
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from artifacts.streams import parse_range
 from runicorn import layout
-from runicorn.artifacts import ArtifactIndex, ArtifactManifest, ArtifactMetadata, facts, names
+from runicorn.artifacts import ArtifactIndex, ArtifactManifest, ArtifactMetadata, names, validation
 from runicorn.artifacts.staging import find_clash
 
 pieces = st.sampled_from(["..", ".", "/", "\\", "a", "C:", "\x00", " ", "é", "\ud800", "v1", "~"])
@@ -75,8 +75,8 @@ json_objects = st.dictionaries(st.text(), json_values)
 
 @given(json_objects)
 def test_metadata_that_is_taken_comes_back(metadata):
-    if accepted(facts.check_metadata, metadata):
-        written = layout.dump_json(facts.check_metadata(metadata))
+    if accepted(validation.check_metadata, metadata):
+        written = layout.dump_json(validation.check_metadata(metadata))
         assert repr(layout.parse_json(written)) == repr(metadata)
     else:
         with pytest.raises(UnicodeEncodeError):
@@ -85,15 +85,15 @@ def test_metadata_that_is_taken_comes_back(metadata):
 
 def test_metadata_is_nested_a_hundred_levels_at_most():
     metadata: dict = {}
-    for _ in range(facts.DEEPEST - 1):
+    for _ in range(validation.DEEPEST - 1):
         metadata = {"in": metadata}
-    assert facts.check_metadata(metadata) == metadata
+    assert validation.check_metadata(metadata) == metadata
     with pytest.raises(ValueError, match="100 levels"):
-        facts.check_metadata({"in": metadata})
+        validation.check_metadata({"in": metadata})
     branching: list = []
     branching += [branching, branching]  # must not be followed along every way
     with pytest.raises(ValueError, match="100 levels"):
-        facts.check_metadata({"in": branching})
+        validation.check_metadata({"in": branching})
 
 
 documents = st.dictionaries(

@@ -314,7 +314,7 @@ for _ in range(5):
     assert location.numbers() == list(range(1, 21))
     assert [v.version for v in storage.index(location).versions] == list(range(1, 21))
     assert all(not storage.verify(location, number) for number in location.numbers())
-    assert len(list(storage.pool.contents())) == 20
+    assert len(list(storage.blobs.contents())) == 20
 
 
 def test_a_name_whose_first_saving_was_killed_hides_no_other(run, weights):

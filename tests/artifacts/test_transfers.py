@@ -170,9 +170,8 @@ def test_chunks_that_lie_are_refused(site, tmp_path):
         for wrong in ("x", [1], [["../../x", 5]], [["0" * 64, -1]], [["0" * 64, 1]]):
             say(wrong, 400)
         assert say(chunks)["missing"] == [chunk[0] for chunk in chunks]
-        web.put(
-            f"{place}/pack", content=packed({c[0]: p for c, p in zip(chunks, pieces, strict=True)})
-        )
+        pack = packed({c[0]: p for c, p in zip(chunks, pieces, strict=True)})
+        assert web.put(f"{place}/pack", content=pack).json() == {"received": len(chunks)}
         say(chunks[::-1], 400)  # they make something else
         assert say(chunks) == {"missing": [], "complete": True}
         assert web.post(f"{place}/commit").status_code == 201

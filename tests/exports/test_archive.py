@@ -195,13 +195,13 @@ def test_an_index_of_versions_learns_only_what_came_in(recorded, target):
 def test_contents_that_come_in_are_stored_once(recorded, target):
     archive.import_archive(io.BytesIO(exported(recorded, artifacts=True)), target)
     storage = ArtifactStorage(target)
-    pooled = {digest for digest, _ in storage.pool.contents()}
+    pooled = {digest for digest, _ in storage.blobs.contents()}
     count = 0
     for location in storage.locations():
         for number in location.numbers():
             for file in storage.manifest(location, number).files:
                 stored = location.version(number) / "files" / file.path
-                assert stored.samefile(storage.pool.path(file.digest[7:]))
+                assert stored.samefile(storage.blobs.path(file.digest[7:]))
                 pooled.discard(file.digest[7:])
                 count += 1
     assert count and not pooled

@@ -195,13 +195,13 @@ def test_a_run_that_logged_nothing_makes_no_csv(tmp_path):
 def test_a_run_that_goes_on_is_exported_as_long_as_it_was(tmp_path):
     run = Root(tmp_path).run()
     run.log(*({"a": n} for n in range(3)))
-    pieces = export.csv_pieces(export.Record(run.path), include_metadata=False)
-    first = next(pieces)
+    parts = export.csv_text(export.Record(run.path), include_metadata=False)
+    first = next(parts)
     record = export.Record(run.path)
     assert record.columns() == ["a"]
     run.log({"b": 1})
     assert [event.data for event in record.events()] == [{"a": 0}, {"a": 1}, {"a": 2}]
-    assert list(csv.reader(io.StringIO(first + "".join(pieces)))) == [["a"], ["0"], ["1"], ["2"]]
+    assert list(csv.reader(io.StringIO(first + "".join(parts)))) == [["a"], ["0"], ["1"], ["2"]]
 
 
 def test_many_runs_are_one_zip(tmp_path):
@@ -209,8 +209,8 @@ def test_many_runs_are_one_zip(tmp_path):
     runs = [root.run("p/q".replace("/", ""), "e"), root.run("other", "图像")]
     for run in runs:
         run.log({"loss": 0.5})
-    pieces = list(export.zip_runs([run.path for run in runs], "csv"))
-    with zipfile.ZipFile(io.BytesIO(b"".join(pieces))) as archive:
+    parts = list(export.zip_runs([run.path for run in runs], "csv"))
+    with zipfile.ZipFile(io.BytesIO(b"".join(parts))) as archive:
         assert archive.testzip() is None
         assert archive.namelist() == [f"pq/e/{runs[0].id}.csv", f"other/图像/{runs[1].id}.csv"]
         assert "loss" in archive.read(archive.namelist()[0]).decode()

@@ -66,11 +66,20 @@ def _wanted(names: list[str], metric_names: Iterable[str] | None) -> list[str]:
     return [*first, *metric_names_in({"columns": names}, metric_names)]
 
 
+def load_pandas() -> Any:
+    """Return the module. Raises ImportError with a sentence that says how to install it."""
+    try:
+        import pandas
+    except ImportError:
+        raise ImportError(
+            "pandas is required for this function. Install: pip install pandas"
+        ) from None
+    return pandas
+
+
 class _Pandas:
     def __init__(self) -> None:
-        from .utils import _pandas
-
-        self.pd = _pandas()
+        self.pd = load_pandas()
         self.reads_arrow = find_spec("pyarrow") is not None  # pandas alone will do
 
     def from_arrow(self, data: bytes, metric_names: Iterable[str] | None, limit: int | None) -> Any:

@@ -34,7 +34,7 @@ class Request:
     """A body as it is, described by *headers*."""
     headers: dict[str, str] | None = None
     save_to: Path | None = None
-    """Where to write the body of a good answer, piece by piece; it is not kept in memory."""
+    """Where to write the body of a good answer, in parts; it is not kept in memory."""
     resume: bool = False
     """Keep what has arrived in *save_to*, and ask only for the rest."""
     progress: Progress | None = None
@@ -109,7 +109,7 @@ async def arun(steps: Steps[T], transport: Awaiting) -> T:
         return result
 
 
-def _piece(stream: Stream[T], answer: Any) -> Steps[Emit[T] | None]:
+def _next(stream: Stream[T], answer: Any) -> Steps[Emit[T] | None]:
     """The steps of *stream* up to its next result; None behind the last one."""
     try:
         step = stream.send(answer)
@@ -153,7 +153,7 @@ def iterating(
     @functools.wraps(call)
     def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         stream = call(self, *args, **kwargs)
-        while (emitted := run(_piece(stream, None), self._transport)) is not None:
+        while (emitted := run(_next(stream, None), self._transport)) is not None:
             yield emitted.value
 
     return method
@@ -165,7 +165,7 @@ def aiterating(
     @functools.wraps(call)
     async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
         stream = call(self, *args, **kwargs)
-        while (emitted := await arun(_piece(stream, None), self._transport)) is not None:
+        while (emitted := await arun(_next(stream, None), self._transport)) is not None:
             yield emitted.value
 
     return method

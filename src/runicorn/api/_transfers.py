@@ -195,7 +195,7 @@ def _encoder(self: Client, state: JSON, compress: bool | None) -> Callable[[byte
 
 
 _Body = tuple[bytes, dict[str, str]]
-_Piece = tuple[str, int, Callable[[], bytes]]
+_Content = tuple[str, int, Callable[[], bytes]]
 """A digest, so many bytes, and how to read them."""
 
 
@@ -203,7 +203,7 @@ def _plain(data: bytes) -> _Body:
     return data, {"Content-Type": "application/octet-stream"}
 
 
-def _whole(source: _Source) -> _Piece:
+def _whole(source: _Source) -> _Content:
     return source.digest, source.size, partial(_read_at, source, 0, source.size)
 
 
@@ -271,18 +271,18 @@ class _Sending:
                 return {"offset": entry["offset"], "complete": False}
         return {"complete": True}
 
-    def pack(self, pieces: Iterable[_Piece]) -> Steps[None]:
+    def pack(self, contents: Iterable[_Content]) -> Steps[None]:
         """Small contents or chunks, many in a request."""
-        for some in _batches(pieces):
+        for some in _batches(contents):
             body, headers = yield Work(partial(self._tar, some))
             request = Request("PUT", f"{self._address}/pack", content=body, headers=headers)
             yield from http.json_answer(self._client, request)
             self.tally.add(sum(size for _, size, _ in some))
 
-    def _tar(self, pieces: list[_Piece]) -> _Body:
+    def _tar(self, contents: list[_Content]) -> _Body:
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for digest, size, read in pieces:
+            for digest, size, read in contents:
                 info = tarfile.TarInfo(digest)
                 info.size = size
                 tar.addfile(info, io.BytesIO(read()))
@@ -293,16 +293,16 @@ class _Sending:
         recipe: list[Chunk] = yield Work(partial(_cut, source))
         known = yield from self._build(source, recipe)
         lacking = set(known["missing"])
-        pieces: dict[str, _Piece] = {}
+        contents: dict[str, _Content] = {}
         offset = 0
         for chunk in recipe:
             if chunk.digest in lacking:
                 read = partial(_read_at, source, offset, chunk.length)
-                pieces[chunk.digest] = (chunk.digest, chunk.length, read)
+                contents[chunk.digest] = (chunk.digest, chunk.length, read)
             offset += chunk.length
-        self.tally.add(source.size - sum(size for _, size, _ in pieces.values()))
+        self.tally.add(source.size - sum(size for _, size, _ in contents.values()))
         if lacking:
-            yield from self.pack(pieces.values())
+            yield from self.pack(contents.values())
             known = yield from self._build(source, recipe)
         if not known["complete"]:
             raise RunicornAPIError(f"{source.path} did not arrive whole; try again")
@@ -323,12 +323,12 @@ def _cut(source: _Source) -> list[Chunk]:
     return list(cut(source.file))
 
 
-def _batches(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
-    some: list[_Piece] = []
+def _batches(contents: Iterable[_Content]) -> Iterator[list[_Content]]:
+    some: list[_Content] = []
     size = 0
-    for piece in pieces:
-        some.append(piece)
-        size += piece[1] + tarfile.BLOCKSIZE
+    for content in contents:
+        some.append(content)
+        size += content[1] + tarfile.BLOCKSIZE
         if size >= PART:
             yield some
             some, size = [], 0

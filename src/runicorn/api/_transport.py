@@ -19,7 +19,7 @@ import orjson
 from .._version import __version__
 from ._steps import Pause, Progress, Request, Step, Work
 
-_PIECE = 256 * 1024
+READ_BYTES = 256 * 1024
 
 
 class Transport:
@@ -80,8 +80,8 @@ class BlockingTransport(Transport):
             else:
                 with _target(step, response) as target:
                     report = _reporter(step, response, target)
-                    for piece in response.iter_bytes(_PIECE):
-                        target.write(piece)
+                    for data in response.iter_bytes(READ_BYTES):
+                        target.write(data)
                         report(response)
         return response
 
@@ -104,8 +104,8 @@ class AwaitingTransport(Transport):
                 else:
                     with _target(step, response) as target:
                         report = _reporter(step, response, target)
-                        async for piece in response.aiter_bytes(_PIECE):
-                            target.write(piece)
+                        async for data in response.aiter_bytes(READ_BYTES):
+                            target.write(data)
                             report(response)
         return response
 
@@ -122,9 +122,9 @@ class _Upload:
         self._file, self._size, self._progress = file, size, progress
 
     def read(self, size: int = -1) -> bytes:
-        piece = self._file.read(size)
+        data = self._file.read(size)
         self._progress(self._file.tell(), self._size)
-        return piece
+        return data
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)

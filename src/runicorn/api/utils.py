@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from ._client import RunicornClient
+from ._frames import load_pandas
 
 
-def _pandas() -> Any:
-    try:
-        import pandas
-    except ImportError:
-        raise ImportError(
-            "pandas is required for this function. Install: pip install pandas"
-        ) from None
-    return pandas
+class Client(Protocol):
+    """A blocking client, such as :class:`RunicornClient`."""
+
+    def get_metrics(self, run_id: str, metric_names: Iterable[str] | None = None) -> Any: ...
 
 
 def metrics_to_dataframe(metrics_data: dict[str, Any]) -> Any:
-    """What ``get_metrics`` gave: columns ``step``, then the metrics; one row a step, ascending."""
+    """Return the answer of ``get_metrics`` with the columns ``step`` and the metrics.
+
+    There is one row a step, ascending.
+    """
     return _joined(
         {
             name: [(point["step"], point["value"]) for point in points]
@@ -31,8 +29,8 @@ def metrics_to_dataframe(metrics_data: dict[str, Any]) -> Any:
 
 
 def experiments_to_dataframe(experiments: Sequence[dict[str, Any]]) -> Any:
-    """What ``list_experiments`` gave; ``created_at`` and ``updated_at`` as UTC without a zone."""
-    pd = _pandas()
+    """Return the answer of ``list_experiments``, its times as UTC datetimes without a zone."""
+    pd = load_pandas()
     frame = pd.DataFrame(list(experiments))
     for column in {"created_at", "updated_at"} & set(frame.columns):
         frame[column] = pd.to_datetime(frame[column], unit="s")
@@ -40,19 +38,19 @@ def experiments_to_dataframe(experiments: Sequence[dict[str, Any]]) -> Any:
 
 
 def export_metrics_to_csv(
-    client: RunicornClient,
+    client: Client,
     run_id: str,
     output_path: str | os.PathLike[str],
     metric_names: Iterable[str] | None = None,
 ) -> str:
-    """Write a run's metrics to a CSV file, one row a step; its path."""
+    """Write a run's metrics to a CSV file, one row a step; return its path."""
     frame = metrics_to_dataframe(client.get_metrics(run_id, metric_names))
     frame.to_csv(output_path, index=False)
     return str(output_path)
 
 
-def compare_runs(client: RunicornClient, run_ids: Iterable[str], metric_name: str) -> Any:
-    """Columns ``step``, then one of *metric_name* per run that has it; one row a step."""
+def compare_runs(client: Client, run_ids: Iterable[str], metric_name: str) -> Any:
+    """Return the columns ``step`` and one of *metric_name* per run that has it; one row a step."""
     series = {}
     for run_id in run_ids:
         metrics = client.get_metrics(run_id, [metric_name])["metrics"]
@@ -62,8 +60,8 @@ def compare_runs(client: RunicornClient, run_ids: Iterable[str], metric_name: st
 
 
 def _joined(series: dict[str, list[tuple[int, float]]]) -> Any:
-    """One column each, joined on the step; of repeated steps the last value counts."""
-    pd = _pandas()
+    """Join the series on the step, a column each; of repeated steps the last value counts."""
+    pd = load_pandas()
     columns = {name: dict(points) for name, points in series.items()}
     steps = sorted(set().union(*columns.values()))
     data = {name: [at.get(step) for step in steps] for name, at in columns.items()}

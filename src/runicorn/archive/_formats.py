@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, cast
 
-from ._places import PIECE
+from ._places import READ_BYTES
 
 GZIP = b"\x1f\x8b"
 
@@ -59,7 +59,7 @@ class _Counted:
         self._furthest = 0
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= 4 * PIECE:
+        if not 0 <= size <= 4 * READ_BYTES:
             raise ArchiveTooLarge("one of its headers is absurdly large")
         data = self._stream.read(size)
         self._advance()
@@ -67,8 +67,8 @@ class _Counted:
 
     def seek(self, offset: int, whence: int = 0) -> int:
         # In steps, so that a bomb is noticed while it is passed over.
-        while whence == 0 and offset - self._stream.tell() > PIECE:
-            if not self._stream.read(PIECE):
+        while whence == 0 and offset - self._stream.tell() > READ_BYTES:
+            if not self._stream.read(READ_BYTES):
                 break
             self._advance()
         position = self._stream.seek(offset, whence)
@@ -103,7 +103,7 @@ def tar_members(file: IO[bytes], limits: Limits, count: Callable[[int], None]) -
         stream.seek(archive.offset)  # tarfile takes a damaged header for the end
         if any(stream.read(tarfile.BLOCKSIZE)):
             raise tarfile.ReadError("a header is damaged")
-        while stream.read(PIECE):
+        while stream.read(READ_BYTES):
             pass  # to the checksum at the end
 
 

@@ -27,7 +27,7 @@ from ._formats import (
 from ._places import (
     ALIKE,
     FOREIGN,
-    PIECE,
+    READ_BYTES,
     TWICE,
     VERSIONS,
     Place,
@@ -196,8 +196,8 @@ class _Import:
     def _small(self, member: Member, most: int) -> bytes | None:
         """The whole of *member*; None if it is larger than *most*."""
         content = b""
-        for piece in self._pieces(member):
-            content += piece
+        for data in self._content(member):
+            content += data
             if len(content) > most:
                 return None
         return content
@@ -211,12 +211,12 @@ class _Import:
         except OSError:
             existing = None
         if existing is None:
-            return sum(map(len, self._pieces(member))), False
+            return sum(map(len, self._content(member))), False
         same = True
         with existing:
-            for piece in self._pieces(member):
-                size += len(piece)
-                same = same and existing.read(len(piece)) == piece
+            for data in self._content(member):
+                size += len(data)
+                same = same and existing.read(len(data)) == data
             return size, same and not existing.read(1)
 
     def _judge(self) -> None:
@@ -285,8 +285,8 @@ class _Import:
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("xb") as file:
-                for piece in self._pieces(member):
-                    file.write(piece)
+                for data in self._content(member):
+                    file.write(data)
         self.units[place.directory].times[place.inner] = member.mtime_ns
 
     def _put_in_place(self, staging: Path, directory: str) -> None:
@@ -315,10 +315,10 @@ class _Import:
                 raise ArchiveTooLarge(f"it has more than {self.limits.members:,} members")
             yield number, member, place_of(member.name)
 
-    def _pieces(self, member: Member) -> Iterator[bytes]:
+    def _content(self, member: Member) -> Iterator[bytes]:
         with closing(member.open()) as file:
-            while piece := file.read(PIECE):
-                yield piece
+            while data := file.read(READ_BYTES):
+                yield data
 
     def _count(self, unpacked: int) -> None:
         """Told of every unpacked byte, wanted or not, before it is used."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import layout
 
-PIECE = 2**20
+READ_BYTES = 2**20
 ARTIFACTS = "artifacts"
 VERSIONS = "versions.json"
 RECORD = ".experiment.json"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import layout
-from ._places import ARTIFACTS, PIECE, RECORD, VERSIONS, Place, place_of
+from ._places import ARTIFACTS, READ_BYTES, RECORD, VERSIONS, Place, place_of
 from ._records import cleaned
 
 
@@ -22,23 +22,23 @@ def default_name() -> str:
 
 
 def export_runs(root: Path, run_dirs: Iterable[str], *, artifacts: bool = False) -> Iterator[bytes]:
-    """The archive of *run_dirs* (relative to *root*, with ``/``), piece by piece.
+    """The archive of *run_dirs* (relative to *root*, with ``/``), in parts.
 
     The same files give the same bytes. Links are left out. A file that grows meanwhile is written
     as long as it was when its turn came.
     """
     compressor = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with a gzip header, without a date
-    for piece in _tar(root, list(run_dirs), artifacts):
-        if data := compressor.compress(piece):
-            yield data
+    for data in _tar(root, list(run_dirs), artifacts):
+        if packed := compressor.compress(data):
+            yield packed
     yield compressor.flush()
 
 
 def _tar(root: Path, run_dirs: list[str], artifacts: bool) -> Iterator[bytes]:
     written = 0
-    for piece in _tar_members(root, run_dirs, artifacts):
-        written += len(piece)
-        yield piece
+    for data in _tar_members(root, run_dirs, artifacts):
+        written += len(data)
+        yield data
     end = 2 * tarfile.BLOCKSIZE
     yield bytes(end + -(written + end) % tarfile.RECORDSIZE)
 
@@ -81,11 +81,11 @@ def _tar_file(path: Path, name: str) -> Iterator[bytes]:
         yield _tar_header(name, info, tarfile.REGTYPE)
         left = info.st_size
         while left:
-            piece = file.read(min(PIECE, left))
-            if not piece:
+            data = file.read(min(READ_BYTES, left))
+            if not data:
                 raise OSError(f"{path} became shorter while it was exported")
-            left -= len(piece)
-            yield piece
+            left -= len(data)
+            yield data
     yield bytes(-info.st_size % tarfile.BLOCKSIZE)
 
 

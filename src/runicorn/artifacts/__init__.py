@@ -8,9 +8,7 @@ from __future__ import annotations
 import os
 
 from .artifact import Artifact, DigestMismatch
-from .lineage import LineageEdge, LineageGraph, LineageNode, LineageTracker
-from .names import ArtifactType
-from .records import (
+from .documents import (
     ArtifactIndex,
     ArtifactManifest,
     ArtifactMetadata,
@@ -19,6 +17,8 @@ from .records import (
     FileEntry,
     ReferenceEntry,
 )
+from .lineage import LineageEdge, LineageGraph, LineageNode, LineageTracker
+from .names import ArtifactType
 from .storage import ArtifactStorage, InvalidTransition
 
 

@@ -11,20 +11,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from .. import layout
 from . import names
-from .facts import check_tags
+from .blobs import copy_and_hash, open_regular
+from .documents import ArtifactManifest, ArtifactMetadata, FileEntry, ReferenceEntry
 from .folders import FILES, Location
 from .names import ArtifactType
-from .pool import copy_and_hash, open_regular
-from .records import ArtifactManifest, ArtifactMetadata, FileEntry, ReferenceEntry
 from .storage import ArtifactStorage, Draft
+from .validation import check_tags
 
 if TYPE_CHECKING:
-    from ..sdk import Run
-    from .pool import Progress
+    from .blobs import Progress
 
 logger = logging.getLogger("runicorn")
 
@@ -244,6 +243,17 @@ class Artifact:
             self.metadata,
             self.tags,
         )
+
+
+class Run(Protocol):
+    """The part of an SDK's run that saving and using artifacts takes."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def run_dir(self) -> Path: ...
+    @property
+    def storage_root(self) -> Path: ...
 
 
 def log_artifact(run: Run, artifact: Artifact) -> int:

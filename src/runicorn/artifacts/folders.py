@@ -19,8 +19,9 @@ from typing import Any
 
 from .. import layout
 from . import names
-from .pool import Pool
-from .records import ArtifactIndex, ArtifactManifest, ArtifactMetadata, ArtifactVersionInfo
+from .blobs import BlobStore
+from .copying import copy_hashed
+from .documents import ArtifactIndex, ArtifactManifest, ArtifactMetadata, ArtifactVersionInfo
 from .staging import STAGING, is_abandoned
 
 ARTIFACTS = "artifacts"
@@ -72,7 +73,7 @@ class ArtifactFolders:
     def __init__(self, storage_root: str | os.PathLike[str] | None = None) -> None:
         self.root = layout.storage_root(storage_root)
         self.folder = self.root / ARTIFACTS
-        self.pool = Pool(self.folder / POOL)
+        self.blobs = BlobStore(self.folder / POOL, copy_hashed)
 
     # -- finding -------------------------------------------------------------------------------
 

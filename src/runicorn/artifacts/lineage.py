@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from .. import layout
-from .records import ArtifactMetadata
+from .documents import ArtifactMetadata
 from .storage import ArtifactStorage
 
 DEEPEST = 10

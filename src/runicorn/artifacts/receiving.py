@@ -12,8 +12,8 @@ from pathlib import Path
 
 from .. import layout
 from . import names
+from .documents import ArtifactIndex, ArtifactManifest, FileEntry
 from .folders import FILES, MANIFEST, METADATA, Location
-from .records import ArtifactIndex, ArtifactManifest, FileEntry
 from .staging import find_clash, staging_folder
 from .storage import ArtifactStorage
 
@@ -45,7 +45,7 @@ def lacking(store: ArtifactStorage, files: Iterable[FileEntry]) -> dict[str, Fil
     found: dict[str, FileEntry] = {}
     for file in files:
         digest = names.parse_digest(file.digest)
-        if digest not in found and not store.pool.has(digest, file.size):
+        if digest not in found and not store.blobs.has(digest, file.size):
             found[digest] = file
     return found
 
@@ -91,14 +91,14 @@ def _place(
 ) -> None:
     digest = names.parse_digest(file.digest)
     target.parent.mkdir(parents=True, exist_ok=True)
-    if store.pool.link(digest, file.size, str(target)):
+    if store.blobs.link(digest, file.size, str(target)):
         return
     if digest not in contents:
         raise FileNotFoundError(f"{file.path}: its content did not come")
     if file.modified_at:
         os.utime(contents[digest], (file.modified_at, file.modified_at))
     contents[digest].rename(target)
-    store.pool.enter(digest, file.size, str(target))
+    store.blobs.enter(digest, file.size, str(target))
 
 
 def set_documents(

@@ -26,7 +26,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import layout
-from . import facts, helpers, names
+from . import copy_pool, names, validation
+from .blobs import hash_file, open_regular
+from .documents import (
+    ArtifactIndex,
+    ArtifactManifest,
+    ArtifactMetadata,
+    FileEntry,
+    ReferenceEntry,
+)
 from .folders import (
     CHANGES,
     FILES,
@@ -44,18 +52,10 @@ from .folders import (
     remove_half_documents,
     stage_of,
 )
-from .pool import hash_file, open_regular
-from .records import (
-    ArtifactIndex,
-    ArtifactManifest,
-    ArtifactMetadata,
-    FileEntry,
-    ReferenceEntry,
-)
 from .staging import find_clash, staging_folder
 
 if TYPE_CHECKING:
-    from .pool import Progress
+    from .blobs import Progress
 
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
 PRODUCTION = "production"
@@ -85,9 +85,9 @@ class Draft:
         """The same, fit to be kept. Raises ValueError."""
         for reference in self.references:
             reference.check()
-        facts.check_size(sum(reference.size or 0 for reference in self.references))
+        validation.check_size(sum(reference.size or 0 for reference in self.references))
         return replace(
-            self, **{key: check(getattr(self, key)) for key, check in facts.EDITABLE.items()}
+            self, **{key: check(getattr(self, key)) for key, check in validation.EDITABLE.items()}
         )
 
 
@@ -119,16 +119,15 @@ class ArtifactStorage(ArtifactFolders):
         *,
         created_by_run: str = "",
         created_by_user: str | None = None,
-        store: helpers.One | None = None,
+        store: copy_pool.StoreFile | None = None,
         modified_at: Mapping[str, float | None] | None = None,
         changes: Mapping[str, Any] | None = None,
     ) -> tuple[ArtifactMetadata, ArtifactManifest]:
         """Make *draft* the next version of its artifact.
 
-        *store*: how a file gets to its place, where that is not copying it. *modified_at*: the
-        times to note instead of the files' own, by path. *changes*: what ``changes.json`` is to
-        say from the first moment on. Raises ValueError for what may not be
-        saved, and OSError; then nothing of it remains.
+        *store* puts a file in its place where that is not by a copy. *modified_at* has the times to
+        record instead of the files' own, by path. *changes* is the first ``changes.json``. Raises
+        ValueError for a draft that may not be saved, and OSError; then nothing of it remains.
         """
         if not draft.files and not draft.references:
             raise ValueError("Artifact has no files or references to save")
@@ -141,14 +140,17 @@ class ArtifactStorage(ArtifactFolders):
         many = len(paths) if store is None else 0
         with (
             staging_folder(location.folder) as (made, lock),
-            helpers.at_hand(self.pool, many, made, lock) as hands,
+            copy_pool.open_pool(self.blobs, many, made, lock) as workers,
         ):
             files = f"{made / FILES}/"
             for folder in sorted({path.rpartition("/")[0] for path in paths} | {""}):
                 Path(files + folder).mkdir(parents=True, exist_ok=True)
             pairs = [(source, files + path) for source, path in draft.files]
-            one: helpers.One = store or self._store(location)
-            stored = hands.store_all(pairs, one) if hands else [one(*pair) for pair in pairs]
+            store = store or self._store(location)
+            if workers:
+                stored = workers.store_all(pairs, store)
+            else:
+                stored = [store(*pair) for pair in pairs]
             entries = [
                 FileEntry(path, each.size, f"sha256:{each.digest}", each.modified_at)
                 for path, each in zip(paths, stored, strict=True)
@@ -187,7 +189,7 @@ class ArtifactStorage(ArtifactFolders):
             folder.mkdir(parents=True, exist_ok=True)
             return Location(kind, name, folder)
 
-    def _store(self, location: Location) -> helpers.One:
+    def _store(self, location: Location) -> copy_pool.StoreFile:
         @cache
         def sizes() -> set[int]:
             numbers = location.numbers()
@@ -198,7 +200,7 @@ class ArtifactStorage(ArtifactFolders):
             """A large file of the newest version's size is likely to be that file again."""
             return size in sizes()
 
-        return partial(self.pool.store, is_likely=is_likely)
+        return partial(self.blobs.store, is_likely=is_likely)
 
     def _commit(self, location: Location, staging: Path, metadata: ArtifactMetadata) -> None:
         with self._locked(location) as index:
@@ -261,11 +263,11 @@ class ArtifactStorage(ArtifactFolders):
     def _release(self, digests: set[str]) -> int:
         """Let go of those of *digests* that no version needs; bytes freed."""
         loose = {digest for digest in digests if self._is_loose(digest)}
-        return self.pool.release(loose - self._referenced(loose)) if loose else 0
+        return self.blobs.release(loose - self._referenced(loose)) if loose else 0
 
     def _is_loose(self, digest: str) -> bool:
         try:
-            return self.pool.path(digest).stat().st_nlink == 1
+            return self.blobs.path(digest).stat().st_nlink == 1
         except OSError:
             return False
 
@@ -323,7 +325,7 @@ class ArtifactStorage(ArtifactFolders):
         Returns whether anything changed. The content of a version never changes. Raises
         ValueError for what may not be kept.
         """
-        changes = {key: facts.EDITABLE[key](value) for key, value in changes.items()}
+        changes = {key: validation.EDITABLE[key](value) for key, value in changes.items()}
         with self._locked(location):
             folder = location.version(number)
             data = read_document(folder / METADATA, f"{location.name}:v{number}")
@@ -433,7 +435,7 @@ class ArtifactStorage(ArtifactFolders):
         for entry in manifest.files:
             if not _check(folder / FILES, entry, None):
                 path = names.inside(folder / FILES, entry.path)
-                self.pool.enter(names.parse_digest(entry.digest), entry.size, str(path))
+                self.blobs.enter(names.parse_digest(entry.digest), entry.size, str(path))
 
     def collect_garbage(self) -> Purged:
         """Remove what no version needs: contents, and what killed processes left."""
@@ -441,12 +443,12 @@ class ArtifactStorage(ArtifactFolders):
             with self._locked(location):  # taking the lock repairs
                 for number in location.numbers():
                     remove_half_documents(location.folder / f"v{number}")
-        collected = Purged(bytes=self.pool.collect_leftovers())
-        loose = {digest for digest, info in self.pool.contents() if info.st_nlink == 1}
+        collected = Purged(bytes=self.blobs.collect_leftovers())
+        loose = {digest for digest, info in self.blobs.contents() if info.st_nlink == 1}
         for digest in loose - self._referenced(loose):
-            freed = self.pool.release([digest])
+            freed = self.blobs.release([digest])
             collected.bytes += freed
-            collected.count += not self.pool.path(digest).exists()
+            collected.count += not self.blobs.path(digest).exists()
         return collected
 
     def cleanup_orphaned_dedup(self) -> int:

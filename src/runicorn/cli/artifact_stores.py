@@ -114,7 +114,7 @@ class Folder:
                 totals["size_bytes"] += sum(info.size_bytes for info in versions)
                 files += sum(info.num_files for info in versions)
         size = sum(totals["size_bytes"] for totals in by_type.values())
-        pool = sum(info.st_size for _, info in self._storage.pool.contents())
+        pool = sum(info.st_size for _, info in self._storage.blobs.contents())
         saved = max(0, size - pool)
         return {
             "total_artifacts": sum(totals["count"] for totals in by_type.values()),

@@ -28,7 +28,5 @@ def run(args: argparse.Namespace) -> int:
         import shtab
     except ModuleNotFoundError:
         return fail("Completion needs shtab: pip install 'runicorn[completion]'")
-    from . import _parser
-
-    print(shtab.complete(_parser(), args.shell))
+    print(shtab.complete(args.parser, args.shell))
     return 0

@@ -70,8 +70,8 @@ def _here(args: argparse.Namespace) -> int:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with Bar("Exporting") as bar, partial.open("wb") as file:
-            for piece in archive.export_runs(root, directories, artifacts=args.artifacts):
-                file.write(piece)
+            for data in archive.export_runs(root, directories, artifacts=args.artifacts):
+                file.write(data)
                 bar(file.tell(), None)
         partial.replace(out)
     except OSError as error:

@@ -61,8 +61,8 @@ def _write(args: argparse.Namespace, run_dir: Path) -> int:
         if is_empty and args.format not in REPORTS:
             return fail("Export failed: the run has logged no metrics")
         if args.format == "csv" and args.output is None:
-            for piece in export.csv_pieces(export.Record(run_dir)):
-                _to_stdout(piece.encode("utf-8", "replace"))
+            for data in export.csv_text(export.Record(run_dir)):
+                _to_stdout(data.encode("utf-8", "replace"))
             return 0
         path = _output(args)
         if args.format == "tensorboard":

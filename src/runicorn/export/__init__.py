@@ -19,20 +19,20 @@ from typing import IO, Any, cast
 
 from ._record import Record
 from ._report import Report, html, markdown, write_pdf
-from ._tables import csv_pieces, write_excel, write_parquet
+from ._tables import csv_text, write_excel, write_parquet
 from ._tensorboard import write_tensorboard
 
 __all__ = [
     "FORMATS",
     "MetricsExporter",
     "Record",
-    "csv_pieces",
+    "csv_text",
     "is_available",
     "write",
     "zip_runs",
 ]
 
-PIECE = 2**18
+READ_BYTES = 2**18
 
 
 class MetricsExporter:
@@ -46,13 +46,13 @@ class MetricsExporter:
         self, output_path: str | Path | None = None, include_metadata: bool = True
     ) -> str | None:
         """The CSV text, or None if it went to *output_path*; None as well without any event."""
-        pieces = csv_pieces(Record(self.run_dir), include_metadata=include_metadata)
+        parts = csv_text(Record(self.run_dir), include_metadata=include_metadata)
         if output_path is None:
-            return "".join(pieces) or None
-        if (first := next(pieces, None)) is not None:
+            return "".join(parts) or None
+        if (first := next(parts, None)) is not None:
             with open(output_path, "w", encoding="utf-8", errors="replace", newline="") as file:
                 file.write(first)
-                file.writelines(pieces)
+                file.writelines(parts)
         return None
 
     def to_excel(self, output_path: str | Path, include_charts: bool = True) -> bool:
@@ -115,7 +115,7 @@ def write(run_dir: Path, format: str, path: Path) -> None:
     record = Record(run_dir)
     if format == "csv":
         with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
-            file.writelines(csv_pieces(record))
+            file.writelines(csv_text(record))
     elif format == "excel":
         write_excel(record, path)
     elif format == "parquet":
@@ -131,7 +131,7 @@ def write(run_dir: Path, format: str, path: Path) -> None:
 
 
 def zip_runs(run_dirs: Iterable[Path], format: str) -> Iterator[bytes]:
-    """A zip of many runs as *format*, piece by piece: ``<project>/<name>/<run id><suffix>``.
+    """A zip of many runs as *format*, in parts: ``<project>/<name>/<run id><suffix>``.
 
     TensorBoard's files come in a folder for each run, as it wants them. One run at a time is held
     in a temporary file.
@@ -145,8 +145,8 @@ def zip_runs(run_dirs: Iterable[Path], format: str) -> Iterator[bytes]:
         for run_dir in run_dirs:
             write(run_dir, format, made)
             with made.open("rb") as source, archive.open(_member(run_dir, format), "w") as member:
-                while piece := source.read(PIECE):
-                    member.write(piece)
+                while data := source.read(READ_BYTES):
+                    member.write(data)
                     yield sink.take()
         archive.close()
         yield sink.take()

@@ -22,8 +22,8 @@ _CHARTED_ROWS = 5_000
 # -- CSV ---------------------------------------------------------------------------------------
 
 
-def csv_pieces(record: Record, *, include_metadata: bool = True) -> Iterator[str]:
-    """The CSV text in pieces, as Runicorn 0.4 writes it; nothing at all without events."""
+def csv_text(record: Record, *, include_metadata: bool = True) -> Iterator[str]:
+    """The CSV text in parts, as Runicorn 0.4 writes it; nothing at all without events."""
     columns = record.columns()
     if not columns:
         return

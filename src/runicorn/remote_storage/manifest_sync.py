@@ -24,7 +24,7 @@ from ..manifest.model import LARGEST_MANIFEST
 from .receiving import Differs, Download
 
 CURSOR = ".sync_cursor.json"
-PIECE = 256 << 10
+READ_BYTES = 256 << 10
 
 ProgressCallback = Callable[[int, int, str], None]
 """Told (files completed, files in all, the file's path) after each file, failed ones included."""
@@ -331,7 +331,7 @@ class SftpTransport:
                 file.seek(download.begin())
                 try:
                     while download.missing:
-                        size = min(PIECE, download.missing)
+                        size = min(READ_BYTES, download.missing)
                         data = file.read(size)
                         download.write(data)
                         if not data or (download.is_open_ended and len(data) < size):

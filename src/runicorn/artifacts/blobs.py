@@ -1,17 +1,17 @@
-"""The pool of contents: one file per distinct content, hard-linked into every version with it.
+"""The store of contents: one file per distinct content, hard-linked into every version with it.
 
-``<pool>/<first two digits>/<sha256>``. A content enters the pool by being linked to its name when
-it is complete, and leaves it only when no version links to it, so:
+``<folder>/<first two digits>/<sha256>``. A content enters the store when it is complete, by a link
+under its name, and leaves it only when no version links to it, so:
 
-- no reader ever finds a part of a content under its name, whatever is killed meanwhile;
-- a content that is being saved is safe from a clean-up the moment it is linked into the new
-  version, although that version is not there yet (``release``).
+- a reader never finds a part of a content under its name, whatever is killed meanwhile;
+- a content that is being saved is safe from a clean-up from the moment it is linked into the new
+  version, before that version itself appears (``release``).
 
-Where a file system has no hard links, versions hold copies and the pool is only a cache of them.
+On a file system without hard links, versions hold copies and the store is only a cache of them.
 Contents are not flushed to the disk one by one: they survive a killed process, not a power cut.
 
-A second process loads this file for its share of many small ones (``helper.py``), and is to be at
-work before the first has done them alone. So it imports only what is there within milliseconds.
+Worker processes load this file alone (``copy_worker.py``) and must be at work within milliseconds,
+so it imports only modules that load that fast.
 """
 
 from __future__ import annotations
@@ -28,17 +28,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     Progress = Callable[[int], None]
-    """Told how many bytes have been read since it was last told."""
+    """Called with the number of bytes read since the last call."""
+    CopyLarge = Callable[[int, int, str], tuple[str, int]]
+    """Copies an open file to an open, empty one at a path; returns the copy's sha256 and size."""
 
-BLOCK = 256 << 10
-"""Bytes read at once: of larger blocks each would be fresh memory from the system, page by page."""
+READ_BYTES = 256 << 10
+"""Bytes read at once. A larger buffer would be fresh memory from the system, page by page."""
 
 _ASIDE = ".aside-"
 _COPY = ".copy-"
 
 
 class Stored:
-    """What became of a file that was saved."""
+    """The outcome of saving a file."""
 
     __slots__ = ("digest", "modified_at", "size")
 
@@ -46,20 +48,23 @@ class Stored:
         self.digest, self.size, self.modified_at = digest, size, modified_at
 
 
-class Pool:
-    def __init__(self, folder: Path) -> None:
+class BlobStore:
+    """The contents below *folder*. *copy_large* copies the files too large for one read."""
+
+    def __init__(self, folder: Path, copy_large: CopyLarge | None = None) -> None:
         self.folder = folder
+        self._copy_large = copy_large
         self._base = str(folder)
         self._folders: set[str] = set()
         self._is_new = False
-        """Whether the last content was: the next is likely to be what the last was, and then it
-        is not looked for first."""
+        """Whether the last content was new. The next one is likely to be new as well, and is then
+        not looked up first."""
 
     def path(self, digest: str) -> Path:
         return self.folder / digest[:2] / digest
 
     def size(self, digest: str) -> int | None:
-        """Of the content, in bytes; None if it is not here."""
+        """Return the content's size in bytes; None if it is not here."""
         try:
             return os.stat(self._name(digest)).st_size
         except OSError:
@@ -69,18 +74,18 @@ class Pool:
         return self.size(digest) == size
 
     def store(self, source: str | Path, target: str, *, is_likely: Callable[[int], bool]) -> Stored:
-        """Make *target* (which does not exist) the content of *source*, by a link if it is known.
+        """Make *target*, which must not exist, the content of *source*: a link if it is stored.
 
-        *is_likely*: whether the pool is likely to have a large file of so many bytes, so that it
-        is worth hashing it before it is copied.
+        *is_likely* tells whether a large file of the given size is likely to be stored already, so
+        that hashing it before it is copied pays.
         """
         file, info = open_regular(source)
         try:
             expected = info.st_size
-            if expected > BLOCK:
+            if expected > READ_BYTES:
                 return self._store_large(file, info, target, is_likely(expected))
             data = os.read(file, expected + 1)
-            if len(data) != expected:  # one more was asked for, and this is not the end
+            if len(data) != expected:  # one byte more was asked for: the file's end must show
                 data = _read_on(file, data)
         finally:
             os.close(file)
@@ -94,24 +99,25 @@ class Pool:
             self._is_new = self.enter(digest, size, target)
         return Stored(digest, size, info.st_mtime)
 
-    def _store_large(self, file: int, info: os.stat_result, target: str, is_known: bool) -> Stored:
-        if is_known:
+    def _store_large(self, file: int, info: os.stat_result, target: str, is_likely: bool) -> Stored:
+        if is_likely:
             digest, size = hash_file(file)
             if self.link(digest, size, target):
                 return Stored(digest, size, info.st_mtime)
             os.lseek(file, 0, os.SEEK_SET)
-        from .copying import copy_hashed
-
         copy = _create(target, info)
         try:
-            digest, size = copy_hashed(file, copy, target)
+            if self._copy_large:
+                digest, size = self._copy_large(file, copy, target)
+            else:
+                digest, size = copy_and_hash(file, copy)
         finally:
             os.close(copy)
         self.enter(digest, size, target)
         return Stored(digest, size, info.st_mtime)
 
     def link(self, digest: str, size: int, target: str) -> bool:
-        """Make *target* the content, if the pool has it whole; returns whether it has."""
+        """Make *target* the content if it is stored whole; return whether it is."""
         name = self._name(digest)
         try:
             os.link(name, target)
@@ -132,9 +138,9 @@ class Pool:
         return False
 
     def enter(self, digest: str, size: int, target: str) -> bool:
-        """Take the complete *target* into the pool, or let it be the pool's file of this content.
+        """Add the complete *target* to the store, or make it the stored file of this content.
 
-        Returns whether the content is new there.
+        Return whether the content is new in the store.
         """
         name = self._name(digest)
         if digest[:2] not in self._folders:
@@ -143,26 +149,26 @@ class Pool:
         try:
             os.link(target, name)
         except FileExistsError:
-            if self._give_way(digest, size, target):
+            if self._replace_by_stored(digest, size, target):
                 return False
             self._copy_in(target, name)  # it was cut short by another program, or is gone again
-        except FileNotFoundError:  # somebody removed the folder
+        except FileNotFoundError:  # the folder was removed
             os.makedirs(os.path.dirname(name), exist_ok=True)
             self._copy_in(target, name)
         except OSError:
             self._copy_in(target, name)
         return True
 
-    def _give_way(self, digest: str, size: int, target: str) -> bool:
-        """Let *target* be the pool's file of the same content; False if that is not whole."""
+    def _replace_by_stored(self, digest: str, size: int, target: str) -> bool:
+        """Make *target* the stored file of the same content; False if that one is not whole."""
         name = self._name(digest)
         try:
-            kept = os.stat(name)
+            stored = os.stat(name)
         except FileNotFoundError:
             return False
-        if kept.st_size != size:
+        if stored.st_size != size:
             return False
-        if not os.path.samestat(kept, os.stat(target)):
+        if not os.path.samestat(stored, os.stat(target)):
             spare = _temporary(name)
             if not self.link(digest, size, spare):
                 return False
@@ -186,10 +192,10 @@ class Pool:
     # -- letting go ----------------------------------------------------------------------------
 
     def release(self, digests: Iterable[str]) -> int:
-        """Remove those contents that no version links to; return the bytes freed.
+        """Remove those of *digests* that no version links to; return the bytes freed.
 
-        A content is first moved aside, where nobody can link to it any more, and only then its
-        links are counted: whoever linked to it before has it, and then it is moved back.
+        A content is first moved aside, where it cannot be linked to any more, and only then are its
+        links counted: if it was linked to before that, it is moved back.
         """
         freed = 0
         for digest in digests:
@@ -205,7 +211,7 @@ class Pool:
         return freed
 
     def _settle(self, aside: str, digest: str) -> int:
-        """Decide over a content that was moved aside; returns the bytes freed."""
+        """Remove or move back a content that was moved aside; return the bytes freed."""
         try:
             info = os.stat(aside)
             if info.st_nlink > 1:
@@ -213,14 +219,14 @@ class Pool:
                 try:
                     os.link(aside, self._name(digest))
                 except FileExistsError:
-                    pass  # saved anew meanwhile
+                    pass  # it was saved again meanwhile
             os.unlink(aside)
         except FileNotFoundError:  # another process settled it
             return 0
         return info.st_size if info.st_nlink == 1 else 0
 
     def collect_leftovers(self) -> int:
-        """Settle what a killed clean-up left aside and remove half copies; bytes freed."""
+        """Finish the work of killed clean-ups and remove half copies; return the bytes freed."""
         freed = 0
         for entry in _entries(self.folder):
             if entry.name.startswith(_ASIDE):
@@ -233,7 +239,7 @@ class Pool:
         return freed
 
     def contents(self) -> Iterator[tuple[str, os.stat_result]]:
-        """(digest, what the file system says) of everything in the pool."""
+        """Yield the digest and the file status of every content."""
         for folder in _entries(self.folder):
             if len(folder.name) == 2 and folder.is_dir(follow_symlinks=False):
                 for entry in _entries(folder.path):
@@ -256,7 +262,7 @@ def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
 
 
 def _temporary(name: str) -> str:
-    """Beside *name*, for what is collected if it is left there."""
+    """Return a path beside *name* that ``collect_leftovers`` removes if it is left there."""
     return os.path.join(os.path.dirname(name), _COPY + os.urandom(16).hex())
 
 
@@ -278,9 +284,9 @@ _READ: int = os.O_RDONLY | _BINARY | getattr(os, "O_NONBLOCK", 0)
 
 
 def open_regular(path: str | os.PathLike[str]) -> tuple[int, os.stat_result]:
-    """A descriptor to read *path* with, and what the file system says of it.
+    """Open *path* for reading; return the descriptor and the file's status.
 
-    Raises OSError, also for what is no regular file: a pipe would be waited at for ever.
+    Raises OSError, also for anything but a regular file: reading a pipe could wait for ever.
     """
     file = os.open(path, _READ)
     info = os.fstat(file)
@@ -291,20 +297,20 @@ def open_regular(path: str | os.PathLike[str]) -> tuple[int, os.stat_result]:
 
 
 def _create(target: str, info: os.stat_result) -> int:
-    """A new file with the mode of its source."""
+    """Create a file with the mode of its source."""
     mode = stat.S_IMODE(info.st_mode) & 0o777 | stat.S_IRUSR | stat.S_IWUSR
     return os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, mode)
 
 
 def _read_on(file: int, data: bytes) -> bytes:
-    """*data* and what comes after it: the file grew, or a signal came between."""
-    while more := os.read(file, BLOCK) if data else b"":
+    """Return *data* and the rest of the file, which grew or was read only in part."""
+    while more := os.read(file, READ_BYTES) if data else b"":
         data += more
     return data
 
 
 def write_all(file: int, data: bytes | memoryview) -> None:
-    """``os.write`` may take less than it is given."""
+    """Write all of *data*, of which one ``os.write`` may take only a part."""
     if (written := os.write(file, data)) < len(data):
         view = memoryview(data)[written:]
         while view:
@@ -312,23 +318,23 @@ def write_all(file: int, data: bytes | memoryview) -> None:
 
 
 def hash_file(file: int, progress: Progress | None = None) -> tuple[str, int]:
-    """(sha256, bytes) of an open file, from where it stands to its end."""
+    """Return the sha256 and the number of bytes of an open file, from its position to its end."""
     digest, size = hashlib.sha256(), 0
-    while block := os.read(file, BLOCK):
-        digest.update(block)
-        size += len(block)
+    while data := os.read(file, READ_BYTES):
+        digest.update(data)
+        size += len(data)
         if progress:
-            progress(len(block))
+            progress(len(data))
     return digest.hexdigest(), size
 
 
 def copy_and_hash(file: int, copy: int, progress: Progress | None = None) -> tuple[str, int]:
-    """Copy one open file to another; (sha256, bytes) of exactly what was copied."""
+    """Copy one open file to another; return the sha256 and the number of the copied bytes."""
     digest, size = hashlib.sha256(), 0
-    while block := os.read(file, BLOCK):
-        digest.update(block)
-        write_all(copy, block)
-        size += len(block)
+    while data := os.read(file, READ_BYTES):
+        digest.update(data)
+        write_all(copy, data)
+        size += len(data)
         if progress:
-            progress(len(block))
+            progress(len(data))
     return digest.hexdigest(), size

@@ -15,8 +15,8 @@ from typing import Any
 import orjson
 
 from .. import layout
-from .facts import LARGEST_SIZE, check_metadata, check_size, check_text, check_uri
 from .names import canonical_type, parse_digest, stored_path
+from .validation import LARGEST_SIZE, check_metadata, check_size, check_text, check_uri
 
 
 class ArtifactStatus(StrEnum):
