@@ -23,11 +23,11 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext, pgettext
 
+from core.admin_lists import SHOWN, LongListAdmin, confirmed_keys
 from runicorn.artifacts.folders import LATEST
 from runicorn.artifacts.names import check_alias
 from runicorn.artifacts.validation import check_metadata, check_tags
 from runs import display
-from runs.admin_parts import SHOWN, LongListAdmin, confirmed_keys
 
 from . import actions, index
 from .models import Artifact, Blob, Usage, Version

@@ -6,11 +6,3 @@ class ArtifactsConfig(AppConfig):
     name = "artifacts"
     verbose_name = _("Artifacts")
     default_auto_field = "django.db.models.BigAutoField"
-
-    def ready(self) -> None:
-        from runs import watch as intake
-
-        from . import usage, watch
-
-        usage.listen()
-        intake.companions.append(watch.ArtifactIntake)

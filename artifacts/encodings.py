@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import zstandard
 from django.http import HttpRequest
 
-from runicorn_site.exceptions import InvalidInput, TooLarge
+from core.http.exceptions import InvalidInput, TooLarge
 
 LARGEST_WINDOW = 8 * 2**20
 """Memory that a sender may make us take, in bytes; level 19 of the zstd command stays below."""

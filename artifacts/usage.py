@@ -7,7 +7,7 @@ from functools import partial
 from runicorn import layout
 from runicorn.artifacts.lineage import record_entries
 from runicorn.artifacts.names import canonical_type
-from runs import ingest
+from runs.ingest import writer
 from runs.models import RunFile
 
 from .models import Usage
@@ -18,7 +18,7 @@ KINDS = {
 }
 
 
-def _write(kind: Usage.Kind, documents: ingest.Documents) -> None:
+def _write(kind: Usage.Kind, documents: writer.Documents) -> None:
     """Bring the usages of a kind of these runs up to date with their records."""
     Usage.objects.filter(kind=kind, run__in=[run.pk for run, _ in documents]).delete()
     Usage.objects.bulk_create(
@@ -37,10 +37,8 @@ def _write(kind: Usage.Kind, documents: ingest.Documents) -> None:
     )
 
 
-def listen() -> None:
-    """From now on, take in the records of runs as they come."""
-    for name, kind in KINDS.items():
-        ingest.document_writers[name] = partial(_write, kind)
+document_writers = {name: partial(_write, kind) for name, kind in KINDS.items()}
+"""For ``runs.ingest``: what keeps the usages that a record of a run names."""
 
 
 def catch_up() -> None:

@@ -10,7 +10,7 @@ from django.db import close_old_connections
 
 from . import index, uploads, usage
 
-logger = logging.getLogger("runicorn.intake")
+logger = logging.getLogger("runicorn.indexer")
 
 PAUSE_SECONDS = 2
 """Between looks at all artifacts; at least twenty times what a look takes."""
@@ -19,11 +19,11 @@ CLEARING_SECONDS = 3600
 """Between looks for uploads that were given up."""
 
 
-class ArtifactIntake(threading.Thread):
-    """Takes artifacts in until ``stop()``."""
+class ArtifactIndexer(threading.Thread):
+    """Index artifacts until ``stop()``."""
 
     def __init__(self) -> None:
-        super().__init__(name="artifact-intake", daemon=True)
+        super().__init__(name="artifact-indexer", daemon=True)
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -44,6 +44,6 @@ class ArtifactIntake(threading.Thread):
                     next_clearing = start + CLEARING_SECONDS
                     uploads.collect_stale()
             except Exception:
-                logger.exception("Taking in artifacts failed; trying again")
+                logger.exception("Indexing artifacts failed; trying again")
                 close_old_connections()
             self._stopping.wait(max(PAUSE_SECONDS, 20 * (time.monotonic() - start)))

@@ -63,8 +63,8 @@ def fill(folder: Path, count: int) -> None:
 def _write(projects, numbers, dice: random.Random) -> None:
     from metrics.models import Series
     from metrics.rows import insert
-    from runs.folders import listing_key
-    from runs.fulltext import text_of
+    from runs.finding.fulltext import text_of
+    from runs.ingest.folder_source import listing_key
     from runs.models import Param, Run, SummaryValue, Tag, moment
 
     now = time.time()

@@ -40,7 +40,7 @@ def write(root: Path, run_id: str, points: int) -> None:
 
     from metrics.columns import Column
     from metrics.write import Events, append_many
-    from runs import folders
+    from runs.ingest import folder_source
     from runs.models import Run
 
     call_command("migrate", verbosity=0)
@@ -50,7 +50,7 @@ def write(root: Path, run_id: str, points: int) -> None:
     meta = {"id": run_id, "created_at": 1.7e9, "hostname": "elsewhere", "pid": 1}
     (folder / "meta.json").write_text(json.dumps(meta))
     (folder / "status.json").write_text('{"status": "finished"}')
-    folders.take_in(directory)
+    folder_source.take_in(directory)
     run = Run.objects.get(directory=directory)
     for first in range(0, points, AT_ONCE):
         at = np.arange(first, min(first + AT_ONCE, points))

@@ -37,11 +37,11 @@ import asyncssh  # noqa: E402
 from asyncssh.sftp import SFTPClientHandler  # noqa: E402
 from common import table, write_runs  # noqa: E402
 
-from remote import known_hosts  # noqa: E402
-from remote.connections import Connection  # noqa: E402
-from remote.fetching import Source  # noqa: E402
-from remote.following import MIRROR, Sync  # noqa: E402
-from remote.ssh import Address, Credentials, connect  # noqa: E402
+from remote.ssh import known_hosts  # noqa: E402
+from remote.ssh.connections import Connection  # noqa: E402
+from remote.ssh.transport import Address, Credentials, connect  # noqa: E402
+from remote.sync.session import MIRROR, Sync  # noqa: E402
+from remote.sync.transfer import Source  # noqa: E402
 from runicorn.manifest import ManifestGenerator, ManifestType  # noqa: E402
 from tests.servers import sshd  # noqa: E402
 

@@ -39,7 +39,7 @@ def main() -> None:
         django.setup()
         from django.core.management import call_command
 
-        from runs import folders
+        from runs.ingest import folder_source
 
         call_command("migrate", verbosity=0)
         ratios = []
@@ -47,7 +47,7 @@ def main() -> None:
             run = first.with_name(f"round_{number}")
             shutil.copytree(first, run, copy_function=os.link)
             parse = seconds(lambda: parse_alone(first / "events.jsonl"))
-            took = seconds(lambda run=run: take_in(folders, str(run.relative_to(root))))
+            took = seconds(lambda run=run: take_in(folder_source, str(run.relative_to(root))))
             ratios.append(took / parse)
             print(f"parse {parse:.2f} s, taken in {took:.2f} s: {ratios[-1]:.2f} times the parse")
     print(f"median: {statistics.median(ratios):.2f} times")

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from . import browse, ssh, sync, viewers
-from .connections import Connection, pool
 from .exceptions import NotConnected, PathNotFound, Unreachable
-from .loop import run
+from .ssh import browse, transport
+from .ssh.connections import Connection, pool
+from .ssh.loop import run
+from .sync import registry
+from .viewer import viewers
 
 
 def disconnect(host: str, port: int, username: str) -> bool:
     """Close a connection with all that runs over it; whether there was one."""
     try:
-        address = ssh.find_address(host, port, username)  # as connecting to it did
+        address = transport.find_address(host, port, username)  # as connecting to it did
     except Unreachable:
         return False
-    run(sync.stop_on(str(address)))
+    run(registry.stop_on(str(address)))
     run(viewers.stop_on(str(address)))
     return run(pool.close(address.host, address.port, address.username))
 
@@ -67,11 +69,11 @@ def restart_viewer(identifier: str) -> viewers.Session | None:
 
 # -- syncs ---------------------------------------------------------------------------------------
 
-INTERVALS = {sync.MIRROR: 2.0, sync.SMART: 300.0}
+INTERVALS = {registry.MIRROR: 2.0, registry.SMART: 300.0}
 """Seconds; the documented ones."""
 
 
-def start_sync(mode: str, connection: Connection, remote_root: str) -> sync.Sync:
+def start_sync(mode: str, connection: Connection, remote_root: str) -> registry.Sync:
     """Keep the runs below *remote_root* up to date here; other folders of the host go on.
 
     PathNotFound if there is no such folder: a sync would wait for it in silence.
@@ -79,29 +81,29 @@ def start_sync(mode: str, connection: Connection, remote_root: str) -> sync.Sync
     if not run(browse.look_up(connection, remote_root)):
         raise PathNotFound(f"There is no folder {remote_root} on the host")
     session, root = f"{connection.id}:{remote_root}", settings.RUNICORN_STORAGE_ROOT
-    return run(sync.start(mode, session, connection, remote_root, root, INTERVALS[mode]))
+    return run(registry.start(mode, session, connection, remote_root, root, INTERVALS[mode]))
 
 
 def stop_sync(identifier: str) -> bool:
     """What was copied stays."""
-    return run(sync.stop(identifier))
+    return run(registry.stop(identifier))
 
 
-def retry_sync(identifier: str) -> sync.Sync | None:
+def retry_sync(identifier: str) -> registry.Sync | None:
     """Start a sync anew, logging in again if need be; None if it is not known any more."""
     return run(_retry_sync(identifier))
 
 
-async def _retry_sync(identifier: str) -> sync.Sync | None:
-    old = next((one for one in sync.syncs() if one.id == identifier), None)
+async def _retry_sync(identifier: str) -> registry.Sync | None:
+    old = next((one for one in registry.syncs() if one.id == identifier), None)
     if old is None:
         return None
     holder = f"again:{identifier}"
     address, login = old.connection.address, old.connection.credentials
     connection = await pool.connect(holder, address, login)
     try:
-        await sync.stop(identifier)
-        return await sync.start(
+        await registry.stop(identifier)
+        return await registry.start(
             old.mode,
             old.session_id,
             connection,

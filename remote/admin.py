@@ -25,10 +25,12 @@ from django.utils.translation import gettext_lazy as _
 from runicorn import config, credentials
 from runs import display
 
-from . import actions, sync, viewers
-from .connections import pool
+from . import actions
 from .exceptions import RemoteError
 from .models import Host, Session, SyncJob
+from .ssh.connections import pool
+from .sync import registry
+from .viewer import viewers
 
 
 class Button(NamedTuple):
@@ -287,7 +289,7 @@ def _viewer_row(one: viewers.Session) -> Row:
 
 class SyncForm(StartForm):
     mode = forms.ChoiceField(
-        label=_("Mode"), choices=[(sync.MIRROR, _("mirror")), (sync.SMART, _("on demand"))]
+        label=_("Mode"), choices=[(registry.MIRROR, _("mirror")), (registry.SMART, _("on demand"))]
     )
 
 
@@ -307,14 +309,14 @@ class SyncJobAdmin(LiveAdmin):
     verbs: ClassVar = {"stop": actions.stop_sync, "retry": actions.retry_sync}
 
     def rows(self) -> list[Row]:
-        return [_sync_row(one) for one in sync.syncs()]
+        return [_sync_row(one) for one in registry.syncs()]
 
     def start(self, data: dict[str, Any]) -> None:
         connection = actions.open_connection(data["connection"])
         actions.start_sync(data["mode"], connection, data["folder"])
 
 
-def _sync_row(one: sync.Sync) -> Row:
+def _sync_row(one: registry.Sync) -> Row:
     progress = one.progress
     if not one.is_alive:
         status = _status("failed", _("ended"))

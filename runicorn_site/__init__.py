@@ -1,1 +1,1 @@
-"""The site: addresses, error shape, rate limits, who may come in, and the base pages."""
+"""Composition: addresses, the server process, checks, and how the apps are connected."""

@@ -5,4 +5,6 @@ class SiteConfig(AppConfig):
     name = "runicorn_site"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401  (registers them)
+        from . import checks, wiring  # noqa: F401  (registers the checks)
+
+        wiring.connect()

@@ -2,7 +2,7 @@ import os
 from importlib import import_module
 from typing import Any
 
-from . import memory
+from core import memory
 
 memory.keep_flat()
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.local")
@@ -17,11 +17,16 @@ from daphne.ws_protocol import WebSocketFactory
 from django.conf import settings
 from django.urls import re_path
 
-from runs.routing import websocket_urlpatterns
+from runs.logs.routing import websocket_urlpatterns
 
-from .owner import ActAsOwner
-from .threads import Handler, own_thread
-from .websockets import DenyingWebSocketProtocol, GuardWebSockets, LimitWebSockets, not_found
+from core.http.local_user import LocalUserForWebSockets
+from core.http.threads import Handler, own_thread
+from core.http.websockets import (
+    DenyingWebSocketProtocol,
+    GuardWebSockets,
+    LimitWebSockets,
+    not_found,
+)
 
 WebSocketFactory.protocol = DenyingWebSocketProtocol
 
@@ -30,7 +35,9 @@ consumers = URLRouter([*websocket_urlpatterns, re_path("", everything_else)])
 by_protocol = ProtocolTypeRouter(
     {
         "http": Handler(),
-        "websocket": GuardWebSockets(LimitWebSockets(AuthMiddlewareStack(ActAsOwner(consumers)))),
+        "websocket": GuardWebSockets(
+            LimitWebSockets(AuthMiddlewareStack(LocalUserForWebSockets(consumers)))
+        ),
     }
 )
 

@@ -61,11 +61,11 @@ def processes_share_what_they_must(
                 id="runicorn.E004",
             )
         )
-    if settings.RUNICORN_LOCAL_OWNER:
+    if settings.RUNICORN_LOCAL_USER:
         messages.append(
             Error(
                 "Whoever reaches the server from its own machine would be a superuser.",
-                hint="RUNICORN_LOCAL_OWNER is for the embedded default only.",
+                hint="RUNICORN_LOCAL_USER is for the embedded default only.",
                 id="runicorn.E005",
             )
         )

@@ -41,21 +41,22 @@ def _serve(host: str, port: int, *, signals: bool = True) -> int:
     from daphne.server import Server
     from django.db import connections
 
-    from . import storage, threads
+    from core.http import threads
+    from operation import storage_root
 
     try:
         listening = _listen(host, port)
     except OSError as error:
         print(f"Cannot listen on {host}:{port}: {error.strerror or error}. Try another --port.")
         return 1
-    storage.prepare_database()
+    storage_root.prepare_database()
     connections.close_all()  # this thread asks nothing more
     from runicorn_site.asgi import application
 
     shown = f"[{host}]" if ":" in host else host
     print(f"Runicorn {settings.VERSION}: http://{shown}:{listening.getsockname()[1]}")
     print(f"Storage: {settings.RUNICORN_STORAGE_ROOT}", flush=True)
-    storage.start_intake(report=_Terminal())
+    storage_root.start_intake(report=_Terminal())
     try:
         Server(
             application,
@@ -67,7 +68,7 @@ def _serve(host: str, port: int, *, signals: bool = True) -> int:
             verbosity=0,
         ).run()
     finally:
-        storage.stop_intake()
+        storage_root.stop_intake()
         threads.close()
     return 0
 

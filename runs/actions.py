@@ -26,7 +26,8 @@ from django.conf import settings
 
 from runicorn import layout, processes
 
-from . import folders, tags
+from . import tags
+from .ingest import folder_source
 from .models import Run, moment
 
 logger = logging.getLogger("runicorn.runs")
@@ -63,7 +64,7 @@ def soft_delete_runs(runs: Iterable[Run], *, by: Any, reason: str = "user_delete
                 logger.error("Could not mark %s as deleted: %s", run.path, error)
                 outcome[run.run_id] = ""
                 continue
-            folders.refresh(run)
+            folder_source.refresh(run)
         Run.objects.filter(pk=run.pk).update(deleted_by=_stored(by))
         outcome[run.run_id] = None
     return outcome
@@ -87,7 +88,7 @@ def restore_runs(runs: Iterable[Run], *, by: Any) -> Outcome:
                 logger.error("Could not restore %s: %s", run.path, error)
                 outcome[run.run_id] = ""
                 continue
-            folders.refresh(run)
+            folder_source.refresh(run)
         Run.objects.filter(pk=run.pk).update(deleted_by=None)
         outcome[run.run_id] = None
     return outcome
@@ -193,7 +194,7 @@ def check_process(run: Run) -> bool:
         return False
     if any(part in str(path).lower() for part in _COPIES):
         return False
-    run = folders.refresh(run)  # type: ignore[assignment]
+    run = folder_source.refresh(run)  # type: ignore[assignment]
     if run is None or run.status != Run.Status.RUNNING or not run.pid:
         return False
     files = run.files.values_list("name", "mtime_ns")
@@ -221,7 +222,7 @@ def check_process(run: Run) -> bool:
     except (OSError, TimeoutError) as error:
         logger.warning("Could not mark %s as failed: %s", path, error)
         return False
-    folders.refresh(run)
+    folder_source.refresh(run)
     return True
 
 

@@ -25,10 +25,11 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from core.admin_lists import SHOWN, LongListAdmin, ReadOnlyAdmin, confirmed_keys
+from core.paginator import NearbyPaginator
+
 from . import actions, display
-from .admin_parts import SHOWN, LongListAdmin, ReadOnlyAdmin, confirmed_keys
 from .models import Project, Run, Tag
-from .paginator import NearbyPaginator
 from .querysets import RunQuerySet
 
 MEASURED = 200

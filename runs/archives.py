@@ -12,7 +12,7 @@ from django.conf import settings
 
 from runicorn import archive
 
-from . import folders
+from .ingest import folder_source
 
 logger = logging.getLogger("runicorn.archives")
 
@@ -45,10 +45,10 @@ def _take_in(report: archive.Report) -> None:
     deadline = time.monotonic() + TAKE_IN_SECONDS
     for batch in _batches(report.new_runs):
         if time.monotonic() < deadline:
-            folders.take_in_new(batch)
+            folder_source.take_in_new(batch)
     for directory in filter(archive.is_run, report.replaced):
         if time.monotonic() < deadline:
-            folders.take_in(directory)
+            folder_source.take_in(directory)
 
 
 def _batches(directories: list[str]) -> Iterator[list[str]]:

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from runicorn import layout
 
-from . import tagged
+from .finding import tagged
 from .querysets import ProjectQuerySet, RunQuerySet, TaggedRunQuerySet
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 from metrics.exceptions import CorruptBlock
 from metrics.outlines import rebuild_outlines
 
-from . import folders
+from .ingest import folder_source
 from .models import Run
 
 logger = logging.getLogger("runicorn.metrics")
@@ -69,9 +69,9 @@ def mend(error: CorruptBlock) -> bool:
             return True
         except CorruptBlock as deeper:
             return mend(deeper)
-    if not folders.has_events(run):
+    if not folder_source.has_events(run):
         logger.error("Run %s: %s There is no folder to read it from again.", run.run_id, error)
         return False
     logger.error("Run %s: %s It is read anew from its folder.", run.run_id, error)
-    folders.read_anew(run)
+    folder_source.read_anew(run)
     return True

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from runicorn import layout
 
-from . import fulltext
+from .finding import fulltext
 from .models import Run, Tag
 
 _cached: tuple[tuple[Path, int, int], dict[str, Any]] | None = None

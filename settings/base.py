@@ -21,7 +21,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [
     "daphne",
-    "runicorn_site",  # before the admin: its base template is ours
+    "core",  # before the admin: its base template is ours
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -38,26 +38,31 @@ INSTALLED_APPS = [
     "metrics",
     "artifacts",
     "remote",
+    "operation",
+    "web",
+    "runicorn_site",  # last: it connects the others
 ]
 
 MIDDLEWARE = [
-    "runicorn_site.guards.Cors",  # first, so that a refusal too can be read by its page
-    "runicorn_site.ratelimits.rate_limits",
-    "runicorn_site.compression.compression",
+    "core.http.origin_policy.Cors",  # first, so that a refusal too can be read by its page
+    "core.http.rate_limits.rate_limit_headers",
+    "core.http.compression.compression",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",  # refuses a foreign Host
-    "runicorn_site.guards.refuse_cross_site",
-    "runicorn_site.errors.no_head",
+    "core.http.origin_policy.refuse_cross_site",
     "django.middleware.csrf.CsrfViewMiddleware",
+    "core.http.rate_limits.refuse_guessing",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "runicorn_site.owner.act_as_owner",
+    "core.http.local_user.LocalUserMiddleware",
+    "core.http.rate_limits.rate_limits",
+    "core.http.errors.no_head",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "runicorn_site.guards.content_security_policy",
-    "runicorn_site.older.v05.for_version_0_5",
+    "core.http.origin_policy.content_security_policy",
+    "runicorn_site.compat.v05.for_version_0_5",
 ]
 
 TEMPLATES = [
@@ -78,14 +83,14 @@ TEMPLATES = [
 # -- API ---------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
-    "DEFAULT_RENDERER_CLASSES": ["runicorn_site.rest.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["runicorn_site.rest.JSONParser"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "runicorn_site.rest.FirstOfEach",
+    "DEFAULT_RENDERER_CLASSES": ["core.http.rest.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["core.http.rest.JSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "core.http.rest.FirstOfEach",
     "DEFAULT_METADATA_CLASS": None,  # OPTIONS is for CORS only
-    "DEFAULT_AUTHENTICATION_CLASSES": ["runicorn_site.owner.DjangoUser"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["core.http.local_user.DjangoUser"],
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "runicorn_site.errors.exception_handler",
+    "EXCEPTION_HANDLER": "core.http.errors.exception_handler",
 }
 
 SPECTACULAR_SETTINGS = {
@@ -105,12 +110,12 @@ handshake of a further one is answered 429.""",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
-    "POSTPROCESSING_HOOKS": ["runicorn_site.schema.add_error_responses"],
+    "POSTPROCESSING_HOOKS": ["core.http.schema.add_error_responses"],
 }
 
 # -- Who may come in ---------------------------------------------------------------------------
 
-RUNICORN_LOCAL_OWNER = False
+RUNICORN_LOCAL_USER = False
 """Whether a request from this machine acts as a superuser without logging in."""
 
 RUNICORN_TRUSTED_PROXIES = env_list("RUNICORN_TRUSTED_PROXIES")
@@ -127,7 +132,6 @@ CORS_ALLOWED_ORIGINS = [origin for origin in CORS_ALLOWED_ORIGINS if origin != "
 CORS_ALLOW_CREDENTIALS = not CORS_ALLOW_ALL_ORIGINS
 CORS_ALLOW_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
 CORS_PREFLIGHT_MAX_AGE = 600
-CORS_URLS_REGEX = r"^/api/"
 
 # Browsers share cookies between all ports of a host: other sites on this machine use the defaults.
 SESSION_COOKIE_NAME = "runicorn_session"

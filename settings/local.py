@@ -47,14 +47,14 @@ if env_bool("RUNICORN_ALLOW_REMOTE", False):
         ),
     ]
 CORS_ALLOWED_ORIGIN_REGEXES = [r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?\Z"]
-RUNICORN_LOCAL_OWNER = True
+RUNICORN_LOCAL_USER = True
 RUNICORN_ROOT_CAN_MOVE = True
 
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": _server_dir / "index.sqlite3",
-        "CONN_MAX_AGE": None,  # the threads are kept, see runicorn_site.threads
+        "CONN_MAX_AGE": None,  # the threads are kept, see core.http.threads
         "OPTIONS": {
             "timeout": 30,
             # Writers queue at BEGIN instead of failing when a read turns into a write.

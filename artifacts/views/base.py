@@ -12,7 +12,7 @@ from rest_framework.exceptions import APIException, NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from runicorn_site.exceptions import InvalidInput
+from core.http.exceptions import InvalidInput
 
 from .. import index
 from ..models import Artifact, Version

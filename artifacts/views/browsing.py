@@ -10,9 +10,9 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from core.http.rest import json_object
 from runicorn.artifacts.validation import EDITABLE
-from runicorn_site.rest import json_object
-from runs import folders
+from runs.ingest import folder_source
 from runs.models import Run
 
 from .. import actions, elsewhere, index, lineage, serializers
@@ -158,7 +158,7 @@ class RunArtifacts(ArtifactView):
     @extend_schema(operation_id="list_run_artifacts", responses=serializers.RunArtifacts)
     def get(self, request: Request, run_id: str) -> Response:
         """The artifact versions that the run created and used."""
-        run = folders.refresh(Run.objects.visible_to(request.user).active().by_id(run_id))
+        run = folder_source.refresh(Run.objects.visible_to(request.user).active().by_id(run_id))
         if run is None or run.is_deleted:
             raise NotFound(f"Run not found: {run_id}")
         index.refresh_all()

@@ -10,10 +10,10 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from core.http.exceptions import InvalidInput
+from core.http.rest import json_object
 from runicorn import layout
 from runicorn.artifacts import InvalidTransition
-from runicorn_site.exceptions import InvalidInput
-from runicorn_site.rest import json_object
 from runs.models import Run
 
 from .. import actions, evaluations, serializers

@@ -10,9 +10,9 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from core.http.exceptions import InvalidInput
+from core.http.rest import json_object
 from runicorn.artifacts.names import check_alias, inside
-from runicorn_site.exceptions import InvalidInput
-from runicorn_site.rest import json_object
 
 from .. import actions, elsewhere, index, serializers, streams
 from ..comparing import compare

@@ -13,13 +13,13 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from core.http.exceptions import InvalidInput, TooLarge
+from core.http.rest import load_json_object
 from runicorn.artifacts import ReferenceEntry
 from runicorn.artifacts.chunking import AVERAGE, SMALLEST_FILE, Chunk
 from runicorn.artifacts.names import check_name, check_path, check_type, parse_digest
 from runicorn.artifacts.staging import find_clash
 from runicorn.artifacts.validation import EDITABLE, check_size
-from runicorn_site.exceptions import InvalidInput, TooLarge
-from runicorn_site.rest import load_json_object
 
 from .. import encodings, serializers, uploads
 from ..exceptions import ContentsMissing, UploadMismatch, UploadNotFound, WrongOffset

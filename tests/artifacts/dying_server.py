@@ -19,7 +19,7 @@ from django.db import connection, connections  # noqa: E402
 from django.test import Client  # noqa: E402
 from dying import Steps, serve  # noqa: E402
 
-from runicorn_site.storage import prepare_database  # noqa: E402
+from operation.storage_root import prepare_database  # noqa: E402
 
 
 def ask(method: str, path: str, content: Any = None, kind: str = "application/json") -> Any:

@@ -109,7 +109,7 @@ def test_contents_and_usages_are_listed(browser, versions, store):
     run = store.run()
     run.use_artifact("net:v1")
     run.finish()
-    from runs.watch import Intake
+    from runs.ingest.indexer import Intake
 
     Intake(store.root).catch_up()
     assert run.id in text(browser.get(reverse("admin:artifacts_usage_changelist")))

@@ -18,7 +18,7 @@ from artifacts import index
 from artifacts.models import Artifact, Blob, File, Reference, Version
 from runicorn.artifacts import ReferenceEntry
 from runicorn.artifacts.storage import Draft
-from runs.watch import Intake
+from runs.ingest.indexer import Intake
 
 
 def call(client, method: str, path: str, body=None, status: int = 200):

@@ -1,6 +1,6 @@
 import pytest
 
-from runicorn_site import ratelimits
+from core.http import rate_limits
 from tests.runs.conftest import api, root
 
 __all__ = ["api", "root"]
@@ -9,4 +9,4 @@ __all__ = ["api", "root"]
 @pytest.fixture(autouse=True)
 def nobody_has_asked_yet():
     """Each test has the documented number of requests a minute to itself."""
-    ratelimits.limiter.cache_clear()
+    rate_limits.limiter.cache_clear()

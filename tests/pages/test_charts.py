@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runicorn_site.charts import GRID, Axis, line_chart
+from runs.charts import GRID, Axis, line_chart
 
 numbers = st.none() | st.floats() | st.integers(-(10**12), 10**12)
 

@@ -10,7 +10,7 @@ from django.test.utils import override_script_prefix
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
-from runs import progress
+from runs.ingest import progress
 from runs.models import Run
 from tests.runs.conftest import event
 

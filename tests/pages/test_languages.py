@@ -13,7 +13,10 @@ from django.utils.translation.template import templatize
 from tests.servers import ROOT
 
 CATALOGUE = ROOT / "runicorn_site/locale/zh_Hans/LC_MESSAGES/django.po"
-APPS = ("runicorn_site", "runs", "metrics", "artifacts", "remote", "settings")
+APPS = (
+    *("core", "metrics", "runs", "artifacts", "remote", "operation", "web", "runicorn_site"),
+    "settings",
+)
 REFRESH = (
     "Refresh it: manage.py makemessages -l zh_Hans --no-location --no-obsolete; compilemessages"
 )

@@ -8,7 +8,7 @@ import re
 import asyncssh
 import pytest
 
-from remote import known_hosts
+from remote.ssh import known_hosts
 from tests.remote.conftest import PASSWORD, USER, as_owner, login_to, own_home, password_host, sshd
 from tests.runs.conftest import Root, root
 from tests.servers import wait_until

@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncssh
 
-from remote import loop
+from remote.ssh import loop
 from tests import servers
 
 from .conftest import USER

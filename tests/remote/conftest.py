@@ -12,9 +12,10 @@ from typing import Any
 import asyncssh
 import pytest
 
-from remote import known_hosts, sync
-from remote.connections import pool
-from remote.loop import run
+from remote.ssh import known_hosts
+from remote.ssh.connections import pool
+from remote.ssh.loop import run
+from remote.sync import registry
 from tests import servers
 from tests.runs.conftest import Root
 
@@ -203,7 +204,7 @@ def mirrored(api, server, there, local):
         "/unified/configure_mode",
         {"mode": "mirror", "remote_root": "~/storage", "mirror_interval": 0.5},
     )
-    run(sync.stop_all("unified"))
+    run(registry.stop_all("unified"))
 
 
 @pytest.fixture
@@ -217,7 +218,7 @@ def smart(api, server, there, local):
         return api.post("/unified/configure_mode", body | options)
 
     yield start
-    run(sync.stop_all("unified"))
+    run(registry.stop_all("unified"))
 
 
 def make_run(there: Path, run: str = RUN, log: bytes = b"one\n") -> Path:

@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from remote import sync
-from remote.loop import run
+from remote.ssh.loop import run
+from remote.sync import registry
 from runicorn.artifacts.storage import ArtifactStorage, Draft
 from tests import servers
 
@@ -125,7 +125,7 @@ def test_clearing_the_cache_leaves_what_others_need(smart, api, there, local, so
     folder = local / "artifacts/model/net"
     for number in (1, 2, 3):
         (folder / f"v{number}/stray").write_text("")
-    (one,) = sync.syncs("unified")
+    (one,) = registry.syncs("unified")
     run(one.clear())
     assert [(folder / f"v{number}/stray").exists() for number in (1, 2, 3)] == [False, True, False]
     assert report(local, 2) == []

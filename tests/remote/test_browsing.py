@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from remote import browse, recent
+from remote.ssh import browse, listing_cache
 
 from .conftest import USER, login_to
 
@@ -149,10 +149,10 @@ def test_a_folder_is_asked_for_once_in_a_few_seconds(api, sshd, monkeypatch):
     assert names() == []
     (folder / "new").touch()
     assert names() == []  # what was said a moment ago
-    monkeypatch.setattr(recent, "KEPT_SECONDS", 0)
+    monkeypatch.setattr(listing_cache, "KEPT_SECONDS", 0)
     assert names() == ["new"]
     api.get("/unified/listdir", 404, path="missing")
     again = api.get("/unified/listdir", 429, path="missing")
     assert again["detail"].startswith("Rate limited: please wait ")
-    monkeypatch.setattr(recent, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(listing_cache, "PAUSE_SECONDS", 0)
     api.get("/unified/listdir", 404, path="missing")

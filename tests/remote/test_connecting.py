@@ -12,8 +12,8 @@ import time
 import asyncssh
 import pytest
 
-from remote import known_hosts, ssh
-from runicorn_site import ratelimits
+from core.http import rate_limits
+from remote.ssh import known_hosts, transport
 from tests import servers
 
 from .conftest import PASSWORD, USER, login_to
@@ -117,7 +117,7 @@ def test_a_password_is_enough(api, own_home, password_host):
     login = {**password_host, "use_agent": False}
     api.post("/unified/connect", {**login, "password": PASSWORD})
     api.post("/unified/connect", {**login, "password": "other"}, 401)
-    assert PASSWORD not in repr(ssh.Credentials(password=PASSWORD))
+    assert PASSWORD not in repr(transport.Credentials(password=PASSWORD))
     assert not is_written(PASSWORD, own_home.parent)
 
 
@@ -182,7 +182,7 @@ def test_keys_of_this_machine_and_saved_connections_are_the_owners_alone(
 
 def test_guessing_ends_after_five_refusals(api, own_home, password_host, sshd, monkeypatch):
     (own_home.parent / "config/runicorn/rate_limits.json").unlink()
-    monkeypatch.setattr(ratelimits, "policy_file", ratelimits.PolicyFile())
+    monkeypatch.setattr(rate_limits, "policy_file", rate_limits.PolicyFile())
     login = {**password_host, "use_agent": False, "remote_root": "/", "password": "guess"}
     for _ in range(5):
         api.post("/remote/viewer/start", login, 401)
@@ -216,7 +216,7 @@ def test_nobody_there(api):
 
 
 def test_a_server_that_says_nothing_holds_up_nobody_else(api, sshd, monkeypatch):
-    monkeypatch.setattr(ssh, "CONNECT_SECONDS", 2)
+    monkeypatch.setattr(transport, "CONNECT_SECONDS", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         login = {"host": "127.0.0.1", "port": silent.getsockname()[1], "username": "someone"}
         login["use_agent"] = False  # needs no look at the user, in another thread's database

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncssh
 import pytest
 
-from remote import known_hosts
+from remote.ssh import known_hosts
 from tests import servers
 
 from .conftest import login_to

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from remote import fetching, listing
+from remote.sync import listing, transfer
 from tests import servers
 
 from .conftest import RUN, files, make_run, wait_until_same
@@ -29,7 +29,7 @@ ODD_NAMES = [
 
 @pytest.mark.parametrize("many", [1, 10**6], ids=["tar", "sftp"])
 def test_names_are_only_names(mirrored, there, local, server, monkeypatch, many):
-    monkeypatch.setattr(fetching, "MANY", many)
+    monkeypatch.setattr(transfer, "MANY", many)
     folder = make_run(there)
     for name in ODD_NAMES:
         (folder / name).write_text(name)
@@ -60,7 +60,7 @@ def test_a_crowd_is_passed_over_but_the_run_is_not(mirrored, api, there, local, 
 
 @pytest.mark.parametrize("many", [1, 10**6], ids=["tar", "sftp"])
 def test_files_that_grow_and_shrink_while_they_are_read(mirrored, there, local, monkeypatch, many):
-    monkeypatch.setattr(fetching, "MANY", many)
+    monkeypatch.setattr(transfer, "MANY", many)
     folder = make_run(there)
     for number in range(20):
         (folder / f"media/{number}.bin").write_bytes(os.urandom(200_000))
@@ -90,8 +90,8 @@ def test_files_that_grow_and_shrink_while_they_are_read(mirrored, there, local, 
 
 
 def test_a_host_without_tar(mirrored, api, there, local, monkeypatch):
-    monkeypatch.setattr(fetching, "MANY", 1)
-    monkeypatch.setattr(fetching, "TAR", "echo no tar here; exit 1 #")
+    monkeypatch.setattr(transfer, "MANY", 1)
+    monkeypatch.setattr(transfer, "TAR", "echo no tar here; exit 1 #")
     make_run(there)
     mirrored()
     wait_until_same(there, local)
@@ -183,9 +183,9 @@ def test_an_archive_that_nobody_asked_for(mirrored, there, local, tmp_path, monk
     evil = tmp_path / "evil"
     evil.mkdir()
     (evil / "outside").write_bytes(b"outside")
-    monkeypatch.setattr(fetching, "MANY", 1)
+    monkeypatch.setattr(transfer, "MANY", 1)
     command = f"tar -C {evil} -P --transform 's|^|../../|' -c -f - outside; exit 0 #"
-    monkeypatch.setattr(fetching, "TAR", command)
+    monkeypatch.setattr(transfer, "TAR", command)
     make_run(there)
     mirrored()
     wait_until_same(there, local)
@@ -193,9 +193,9 @@ def test_an_archive_that_nobody_asked_for(mirrored, there, local, tmp_path, monk
 
 
 def test_a_host_that_falls_silent_is_left(mirrored, api, there, local, monkeypatch):
-    monkeypatch.setattr(fetching, "MANY", 1)
-    monkeypatch.setattr(fetching, "PATIENCE", 0.5)
-    monkeypatch.setattr(fetching, "TAR", "sleep 3 #")
+    monkeypatch.setattr(transfer, "MANY", 1)
+    monkeypatch.setattr(transfer, "PATIENCE", 0.5)
+    monkeypatch.setattr(transfer, "TAR", "sleep 3 #")
     make_run(there)
     mirrored()
 
@@ -204,5 +204,5 @@ def test_a_host_that_falls_silent_is_left(mirrored, api, there, local, monkeypat
         return task["stats"]["last_error"]
 
     servers.wait_until(lambda: error() == "TimeoutError", "noticed")
-    monkeypatch.setattr(fetching, "TAR", "exit 1 #")
+    monkeypatch.setattr(transfer, "TAR", "exit 1 #")
     wait_until_same(there, local)

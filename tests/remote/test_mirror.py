@@ -11,7 +11,7 @@ import time
 import httpx
 import pytest
 
-from remote import following, listing
+from remote.sync import listing, session
 from tests import servers
 
 from .conftest import RUN, USER, login_to, make_run, wait_until_same
@@ -77,7 +77,7 @@ def test_a_stream_that_was_replaced_is_read_anew(mirrored, there, local, change)
 
 @pytest.mark.slow
 def test_a_connection_that_is_cut_twenty_times(mirrored, there, local, server, monkeypatch):
-    monkeypatch.setattr(following, "LONGEST_PAUSE", 1)
+    monkeypatch.setattr(session, "LONGEST_PAUSE", 1)
     folder = make_run(there)
     mirrored()
     wait_until_same(there, local)

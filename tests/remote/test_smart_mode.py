@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from remote import sync
-from remote.loop import run
+from remote.ssh.loop import run
+from remote.sync import registry
 from runicorn.manifest import ManifestGenerator
-from runs import folders
+from runs.ingest import folder_source
 from tests import servers
 
 from .conftest import RUN, files, make_run
@@ -47,8 +47,8 @@ def test_documents_come_first_and_a_run_when_it_is_opened(smart, api, there, loc
     assert started["message"] == "Smart mode configured successfully"
     assert started["remote_root"] == "~/storage" and started["config"]["auto_sync"] is True
     wait_for(local, documents(there))
-    folders.take_in(RUN)
-    folders.take_in(OTHER)
+    folder_source.take_in(RUN)
+    folder_source.take_in(OTHER)
     assert api.get(f"/runs/{folder.name}")["status"] == "running"
     assert points(api, folder.name) == 1
     opened = {path: data for path, data in files(there).items() if path.startswith(RUN)}
@@ -75,11 +75,11 @@ def test_what_was_opened_longest_ago_goes_when_the_cache_is_full(smart, api, the
         (folder / "events.jsonl").write_bytes(point(1))
     smart(max_cache_size_gb=60_000 / 2**30)
     wait_for(local, documents(there))
-    folders.take_in(RUN)
-    folders.take_in(OTHER)
+    folder_source.take_in(RUN)
+    folder_source.take_in(OTHER)
     first, second = RUN.rsplit("/", 1)[-1], OTHER.rsplit("/", 1)[-1]
     assert points(api, first) == 1
-    (one,) = sync.syncs("unified")
+    (one,) = registry.syncs("unified")
     one._opened.clear()  # nobody looks at it any more
     assert points(api, second) == 1
     wanted = {p: d for p, d in files(there).items() if p.startswith(OTHER)}
@@ -92,14 +92,14 @@ def test_without_auto_sync_it_syncs_once_and_when_it_is_asked(smart, there, loca
     smart(auto_sync=False)
     wait_for(local, documents(there))
     make_run(there, OTHER)
-    (one,) = sync.syncs("unified")
+    (one,) = registry.syncs("unified")
     assert one.next_sync_at is None
     assert OTHER not in str(files(local))
     run(_ask(one))
     wait_for(local, documents(there))
 
 
-async def _ask(one: sync.Sync) -> None:
+async def _ask(one: registry.Sync) -> None:
     one.sync_now()
 
 
@@ -125,7 +125,7 @@ def test_clearing_the_cache(smart, there, local, has_manifest):
         ManifestGenerator(there).generate()
     smart()
     wait_for(local, documents(there))
-    (one,) = sync.syncs("unified")
+    (one,) = registry.syncs("unified")
     servers.wait_until(lambda: one.describe_cache()["cached_runs"] == 1, "counted")
     assert one.clean_up() == 0
     (local / RUN / "old.json").write_text("goes")

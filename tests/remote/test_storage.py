@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from remote import storage
-from remote.loop import run
+from remote.compat import on_demand
+from remote.ssh.loop import run
 from runicorn.artifacts.storage import ArtifactStorage, Draft
 from tests import servers
 
@@ -30,7 +30,7 @@ def stored(api, server, there, local):
     (there / "artifacts" / "model").mkdir(parents=True)
     api.trust(server)
     yield {**login_to(server), "remote_root": "~/storage"}
-    run(storage.disconnect())
+    run(on_demand.disconnect())
 
 
 def test_a_root_from_connecting_to_disconnecting(api, stored, there, local):

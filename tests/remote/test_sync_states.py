@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from remote import sync
-from runs import folders
+from remote.sync import registry
+from runs.ingest import folder_source
 from runs.models import Run
 from tests import servers
 
@@ -56,7 +56,7 @@ def test_a_purged_run_stays_away_until_a_new_one_has_its_id(mirrored, api, there
     make_run(there, other)
     mirrored()
     wait_until_same(there, local)
-    folders.take_in(RUN)
+    folder_source.take_in(RUN)
     body = {"run_ids": [folder.name]}
     assert api.post("/runs/soft-delete", body)["deleted_count"] == 1
     assert api.post("/recycle-bin/empty", {"confirm": True})["permanently_deleted"] == 1
@@ -134,7 +134,7 @@ def test_what_the_status_tells(mirrored, api, there, local):
     assert progress["status"] == "completed" or progress["status"] == "running"
     assert progress["synced_files"] <= progress["total_files"]
     assert api.get("/unified/status")["cached_experiments"] == 1
-    (one,) = sync.syncs("unified")
+    (one,) = registry.syncs("unified")
     assert one.appended_bytes >= 10_000
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from remote import viewers
-from remote.loop import run
+from remote.ssh.loop import run
+from remote.viewer import viewers
 from runicorn import layout
 from tests import servers
 from tests.packaging.test_documents import blocks

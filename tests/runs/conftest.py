@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runs import tags
-from runs.watch import Intake
+from runs.ingest.indexer import Intake
 
 
 class RunFolder:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metrics import read
-from runs import folders, ingest
+from runs.ingest import folder_source, writer
 from runs.models import Run
 from tests import v04
 
@@ -344,11 +344,11 @@ def test_bytes_are_taken_once_and_gaps_are_refused(root, api):
     root.scan()
     run = Run.objects.get()
     data = b"".join(event({"global_step": n}) for n in range(3))
-    assert ingest.append(run, "events.jsonl", 0, data) == len(data)
-    assert ingest.append(run, "events.jsonl", 0, data) == len(data)
-    assert ingest.append(run, "events.jsonl", 5, data[5:] + data[:10]) == len(data)
-    with pytest.raises(ingest.OffsetMismatch) as refused:
-        ingest.append(run, "events.jsonl", len(data) + 1, data)
+    assert writer.append(run, "events.jsonl", 0, data) == len(data)
+    assert writer.append(run, "events.jsonl", 0, data) == len(data)
+    assert writer.append(run, "events.jsonl", 5, data[5:] + data[:10]) == len(data)
+    with pytest.raises(writer.OffsetMismatch) as refused:
+        writer.append(run, "events.jsonl", len(data) + 1, data)
     assert refused.value.wanted == len(data)
     run.refresh_from_db()
     assert run.event_count == 3
@@ -403,4 +403,4 @@ def test_a_row_read_before_the_intake_was_faster_is_read_again(root):
     row = Run.objects.get(run_id=folder.id)
     folder.write("status.json", {"status": "finished"})
     root.scan()
-    assert folders.refresh(row).status == "finished"
+    assert folder_source.refresh(row).status == "finished"

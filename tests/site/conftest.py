@@ -6,15 +6,15 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
+from core.http import rate_limits
 from runicorn import layout
-from runicorn_site import ratelimits
 
 
 @pytest.fixture(autouse=True)
 def fresh_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test starts with nothing counted and no ``rate_limits.json``."""
-    ratelimits.limiter.cache_clear()
-    monkeypatch.setattr(ratelimits, "policy_file", ratelimits.PolicyFile())
+    rate_limits.limiter.cache_clear()
+    monkeypatch.setattr(rate_limits, "policy_file", rate_limits.PolicyFile())
     (layout.user_config_dir() / "rate_limits.json").unlink(missing_ok=True)
 
 
@@ -26,7 +26,7 @@ def configure() -> Callable[[object], None]:
         path = layout.user_config_dir() / "rate_limits.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(config if isinstance(config, str) else json.dumps(config))
-        ratelimits.policy_file._next_look = 0.0
+        rate_limits.policy_file._next_look = 0.0
 
     return write
 

@@ -6,7 +6,7 @@ import math
 import pytest
 from django.test import Client
 
-from runicorn_site.rest import dump_json
+from core.http.rest import dump_json
 
 pytestmark = pytest.mark.urls("tests.site.urls")
 

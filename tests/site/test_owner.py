@@ -7,7 +7,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test import Client
 
-from runicorn_site.owner import USERNAME, owner
+from core.http.local_user import USERNAME, local_user
 
 pytestmark = [pytest.mark.urls("tests.site.urls"), pytest.mark.django_db]
 
@@ -60,7 +60,7 @@ def test_behind_a_trusted_proxy_its_word_counts(browser: Client, settings) -> No
 
 
 def test_a_team_server_knows_no_owner(browser: Client, settings) -> None:
-    settings.RUNICORN_LOCAL_OWNER = False
+    settings.RUNICORN_LOCAL_USER = False
     assert whoami(browser) == "AnonymousUser"
 
 
@@ -80,7 +80,7 @@ def test_the_user_is_looked_up_only_when_asked_for(
 def test_first_requests_at_once_make_one_owner() -> None:
     def make(_: int) -> int:
         try:
-            return owner().pk
+            return local_user().pk
         finally:
             connection.close()
 

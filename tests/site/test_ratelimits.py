@@ -10,7 +10,7 @@ import pytest
 from django.http import HttpResponse
 from django.test import Client
 
-from runicorn_site import ratelimits
+from core.http import rate_limits
 from tests.servers import redis
 
 Configure = Callable[[object], None]
@@ -21,8 +21,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Let time pass without waiting."""
     passed = 0.0
     monotonic, wall = time.monotonic, time.time
-    monkeypatch.setattr(ratelimits.time, "monotonic", lambda: monotonic() + passed)
-    monkeypatch.setattr(ratelimits.time, "time", lambda: wall() + passed)
+    monkeypatch.setattr(rate_limits.time, "monotonic", lambda: monotonic() + passed)
+    monkeypatch.setattr(rate_limits.time, "time", lambda: wall() + passed)
 
     def advance(seconds: float) -> None:
         nonlocal passed
@@ -138,7 +138,7 @@ def test_the_file_is_looked_at_once_a_second(
 ) -> None:
     configure({"default": {"max_requests": 5}})
     assert ask(browser)["X-RateLimit-Limit"] == "5"
-    path = ratelimits.layout.user_config_dir() / "rate_limits.json"
+    path = rate_limits.layout.user_config_dir() / "rate_limits.json"
     path.write_text('{"default": {"max_requests": 50}}')
     assert ask(browser)["X-RateLimit-Limit"] == "5"
     clock(1.1)
@@ -207,8 +207,8 @@ def test_violations_are_logged_unless_unwanted(
 
 
 def test_many_clients_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ratelimits.BoundedMemoryStorage, "MAX_WINDOWS", 100)
-    storage = ratelimits.BoundedMemoryStorage()
+    monkeypatch.setattr(rate_limits.BoundedMemoryStorage, "MAX_WINDOWS", 100)
+    storage = rate_limits.BoundedMemoryStorage()
     for client in range(1000):
         assert storage.acquire_entry(str(client), 1, 60)
     assert len(storage._windows) == 100
@@ -227,7 +227,7 @@ def test_a_counter_out_of_reach_stops_nobody(
 def test_processes_can_share_their_counts(browser: Client, settings) -> None:
     with redis() as settings.RUNICORN_RATE_LIMIT_STORAGE_URI:
         assert counted(ask(browser)) == (200, "60", "59", "60")
-        ratelimits.limiter.cache_clear()  # another process
+        rate_limits.limiter.cache_clear()  # another process
         assert counted(ask(browser, 59)) == (200, "60", "0", "60")
         assert counted(ask(browser)) == (429, "60", "0", "60")
 

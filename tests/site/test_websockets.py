@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.http11 import Response
 from websockets.sync.client import ClientConnection, connect
 
-from runicorn_site.websockets import CONCURRENT
+from core.http.websockets import CONCURRENT
 from tests.servers import Viewer, viewer, wait_until
 
 RUN = "20260102_030405_0a1b2c"

@@ -6,7 +6,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from runicorn_site.rest import json_object
+from core.http.rest import json_object
 
 
 class Echo(APIView):
@@ -44,7 +44,7 @@ urlpatterns = [
     path("", include("runicorn_site.urls")),
 ]
 
-handler400 = "runicorn_site.errors.bad_request"
-handler403 = "runicorn_site.errors.permission_denied"
-handler404 = "runicorn_site.errors.page_not_found"
-handler500 = "runicorn_site.errors.server_error"
+handler400 = "core.http.errors.bad_request"
+handler403 = "core.http.errors.permission_denied"
+handler404 = "core.http.errors.page_not_found"
+handler500 = "core.http.errors.server_error"

@@ -151,7 +151,7 @@ def test_questions(api, cast, question, expected):
 
 def test_questions_of_very_many_runs(api, cast, monkeypatch):
     """Another way to ask, by which alone a page of many stays fast."""
-    monkeypatch.setattr("runs.fulltext.MANY", 0)  # in place of ten thousand
+    monkeypatch.setattr("runs.finding.fulltext.MANY", 0)  # in place of ten thousand
     for question, expected in QUESTIONS:
         assert asked(api, question) == expected
     actions.set_tags(Run.objects.get(run_id=cast[3].id), ["x", "y"], by=None)

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runs import actions
+from runs.finding.query import And, Comparison, Not, Or, Question, Value
 from runs.models import Run
-from runs.query import And, Comparison, Not, Or, Question, Value
 
 DAY = 86_400
 
@@ -174,7 +174,9 @@ def cast(root):
 
 @pytest.mark.parametrize("many", [10_000, 0])
 def test_a_question_finds_the_runs_it_is_true_of(api, cast, monkeypatch, many):
-    monkeypatch.setattr("runs.fulltext.MANY", many)  # from when on a page is asked for otherwise
+    monkeypatch.setattr(
+        "runs.finding.fulltext.MANY", many
+    )  # from when on a page is asked for otherwise
 
     @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
     @given(QUESTIONS)

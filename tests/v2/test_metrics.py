@@ -252,7 +252,7 @@ def test_a_damaged_block_is_reported_and_read_anew(api, long_run, model, caplog)
 def test_damage_in_the_middle_of_a_long_answer_is_mended_on_the_way(
     api, root, monkeypatch, form, route, caplog
 ):
-    monkeypatch.setattr("runs.tables.WHOLE_CELLS", 1000)  # so that it is sent in pieces
+    monkeypatch.setattr("runs.api.tables.WHOLE_CELLS", 1000)  # so that it is sent in pieces
     run = root.run()
     run.log(*wave(50_000))
     root.scan()
@@ -352,7 +352,7 @@ def test_the_same_question_has_the_same_answer_until_something_is_new(api, long_
 
 
 def test_long_answers_are_compressed_for_other_machines_only(api, root, monkeypatch):
-    monkeypatch.setattr("runs.tables.WHOLE_CELLS", 1000)
+    monkeypatch.setattr("runs.api.tables.WHOLE_CELLS", 1000)
     run = root.run()
     run.log(*wave(20_000))
     root.scan()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runs.query import And, Comparison, Not, Or, QueryError, Value, parse
+from runs.finding.query import And, Comparison, Not, Or, QueryError, Value, parse
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 NAMES = st.one_of(

@@ -73,8 +73,8 @@ def test_what_is_found_follows_what_is_kept(api, root, noted):
 
 
 def test_a_word_of_most_runs_is_found_as_well(api, noted, monkeypatch):
-    monkeypatch.setattr("runs.fulltext.MANY", 2)  # in place of ten thousand runs
-    monkeypatch.setattr("runs.fulltext.FEW", 0)
+    monkeypatch.setattr("runs.finding.fulltext.MANY", 2)  # in place of ten thousand runs
+    monkeypatch.setattr("runs.finding.fulltext.FEW", 0)
     assert found(api, "vision") == noted[:2]
     assert found(api, "vision 学习率") == [noted[1]]
 
@@ -93,8 +93,8 @@ def test_the_same_as_looking_into_every_text(api, root, monkeypatch):
         if run.run_id in deleted:
             actions.soft_delete_runs([run], by=None)
     for few, many in ((500, 10_000), (0, 10_000), (0, 5)):
-        monkeypatch.setattr("runs.fulltext.FEW", few)
-        monkeypatch.setattr("runs.fulltext.MANY", many)
+        monkeypatch.setattr("runs.finding.fulltext.FEW", few)
+        monkeypatch.setattr("runs.finding.fulltext.MANY", many)
         for _ in range(150):
             words = ["".join(dice.choices("ab学习半", k=dice.randrange(1, 5))) for _ in "12"]
             asked = words[: dice.randrange(1, 3)]

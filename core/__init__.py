@@ -1,0 +1,1 @@
+"""What every app stands on: HTTP, access, the admin's base. No models; imports no other app."""

@@ -1,0 +1,1 @@
+"""Errors, doors, limits, origins, JSON: what all answers over HTTP have in common."""

@@ -1,0 +1,118 @@
+"""Doors: what requests have in common that come in under the same addresses.
+
+A door says under which prefixes it stands, what its errors look like, how often a client may ask,
+whether it serves HEAD, and whether pages of other sites that the settings name may use it. Code
+asks ``door_of(request)``, never whether an address begins with ``/api/``. An address that no route
+serves still belongs to a door, and is refused in its shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views import defaults
+
+NOT_FOUND = "Not Found"
+METHOD_NOT_ALLOWED = "Method Not Allowed"
+
+
+def json_error(status_code: int, detail: str, **members: Any) -> JsonResponse:
+    """Return the error shape of our own API: ``{"detail": "<sentence>"}`` and *members*."""
+    return JsonResponse(
+        {"detail": detail, **members},
+        status=status_code,
+        json_dumps_params={"separators": (",", ":"), "ensure_ascii": False},
+    )
+
+
+@dataclass(frozen=True)
+class Door:
+    """The door of our own API; other doors differ in fields, or override ``refuse``."""
+
+    name: str
+    prefixes: tuple[str, ...]
+
+    is_limited: bool = True
+    """Whether requests are counted, and answers say how many are left."""
+
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """Requests a minute by ``METHOD /route``, where they differ from the default."""
+
+    serves_head: bool = False
+    is_open_to_other_sites: bool = True
+    """Whether pages of the origins that the settings allow may use it (CORS)."""
+
+    def refuse(
+        self,
+        request: HttpRequest,
+        status: int,
+        detail: str,
+        error: Exception | None = None,
+        **members: Any,
+    ) -> HttpResponse:
+        """Return the answer for *status* in this door's shape."""
+        return json_error(status, detail, **members)
+
+    def page_not_found(self, request: HttpRequest, error: Exception) -> HttpResponse:
+        """Return the answer to an address without a route.
+
+        v0.4 mounts its web pages behind the API: what no route serves is a page not found, and a
+        page takes no other method.
+        """
+        if request.method in ("GET", "HEAD"):
+            return self.refuse(request, 404, NOT_FOUND, error)
+        response = self.refuse(request, 405, METHOD_NOT_ALLOWED, error)
+        response["Allow"] = "GET, HEAD"
+        return response
+
+
+@dataclass(frozen=True)
+class PageDoor(Door):
+    """Pages for people: Django's own error pages, no limits, HEAD, our own origin alone."""
+
+    is_limited: bool = False
+    serves_head: bool = True
+    is_open_to_other_sites: bool = False
+
+    def refuse(
+        self,
+        request: HttpRequest,
+        status: int,
+        detail: str,
+        error: Exception | None = None,
+        **members: Any,
+    ) -> HttpResponse:
+        error = error or Exception(detail)
+        if status == 400:
+            return defaults.bad_request(request, error)
+        if status == 403:
+            return defaults.permission_denied(request, error)
+        if status == 404:
+            return defaults.page_not_found(request, error)
+        if status == 500:
+            return defaults.server_error(request)
+        return HttpResponse(detail, status=status, content_type="text/plain; charset=utf-8")
+
+    def page_not_found(self, request: HttpRequest, error: Exception) -> HttpResponse:
+        return self.refuse(request, 404, NOT_FOUND, error)
+
+
+_doors: dict[str, Door] = {}
+
+
+def register(*doors: Door) -> None:
+    """Open *doors*. One of them must have the prefix ``/``: every address has a door."""
+    for door in doors:
+        _doors.update(dict.fromkeys(door.prefixes, door))
+
+
+def door_at(path: str) -> Door:
+    """Return the door with the longest prefix of *path*, an address without the sub-path."""
+    return _doors[max((prefix for prefix in _doors if path.startswith(prefix)), key=len)]
+
+
+def door_of(request: HttpRequest) -> Door:
+    return door_at(request.path_info)

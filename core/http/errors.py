@@ -1,0 +1,110 @@
+"""The error shape: ``{"detail": "<sentence>"}``; invalid input adds ``errors: [{loc, msg}]``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from django.core.exceptions import DisallowedHost, RequestDataTooBig
+from django.http import HttpRequest, HttpResponse
+from rest_framework.exceptions import (
+    APIException,
+    ErrorDetail,
+    MethodNotAllowed,
+    NotFound,
+    ValidationError,
+)
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as drf_exception_handler
+
+from .doors import METHOD_NOT_ALLOWED, NOT_FOUND, door_of
+from .exceptions import InvalidInput, TooLarge
+
+_MESSAGES = {"required": "Field required", "not_a_list": "Input should be a valid list"}
+"""What v0.4 says where Django REST framework has words of its own, by its error code."""
+
+translations: dict[type[Exception], Callable[[Any], APIException]] = {
+    RequestDataTooBig: lambda error: TooLarge()
+}
+"""The answer to exceptions that views let through. Apps' own are added in ``wiring``."""
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Return the answer to an exception that a view raised; None makes it a 500 (always a bug)."""
+    if isinstance(error, MethodNotAllowed):
+        # v0.4 mounts its web pages behind the API: what no route serves is a page not found.
+        method = context["request"].method
+        error = NotFound(NOT_FOUND) if method in ("GET", "HEAD") else _method_not_allowed(context)
+    elif translate := translations.get(type(error)):
+        error = translate(error)
+    response = drf_exception_handler(error, context)
+    if response is not None:
+        if isinstance(error, InvalidInput):
+            response.data["errors"] = error.errors
+        elif isinstance(error, ValidationError):
+            place = "query" if context["request"].method in ("GET", "HEAD") else "body"
+            errors = list(_flatten(error.detail, (place,)))
+            response.data = {"detail": _sentence(errors), "errors": errors}
+    return response
+
+
+def _method_not_allowed(context: dict[str, Any]) -> MethodNotAllowed:
+    view = context["view"]
+    # Written to the view because its default headers, set last, would name OPTIONS.
+    view.headers["Allow"] = ", ".join(m for m in view.allowed_methods if m != "OPTIONS")
+    return MethodNotAllowed(context["request"].method, detail=METHOD_NOT_ALLOWED)
+
+
+def _flatten(detail: Any, loc: tuple[str | int, ...]) -> Iterator[dict[str, Any]]:
+    if isinstance(detail, dict):
+        for key, value in detail.items():
+            yield from _flatten(value, loc if key == "non_field_errors" else (*loc, key))
+    elif isinstance(detail, list):
+        for index, value in enumerate(detail):
+            # A list of messages belongs to its field; a list of anything else has places.
+            yield from _flatten(value, loc if isinstance(value, ErrorDetail) else (*loc, index))
+    else:
+        yield {"loc": list(loc), "msg": _MESSAGES.get(detail.code, str(detail))}
+
+
+def _sentence(errors: list[dict[str, Any]]) -> str:
+    return "; ".join(
+        ": ".join(filter(None, (".".join(map(str, error["loc"][1:])), error["msg"])))
+        for error in errors
+    )
+
+
+# -- outside Django REST framework ---------------------------------------------------------------
+
+
+def no_head(get_response: Any) -> Any:
+    """Middleware: the v0.4 API serves no HEAD."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        door = door_of(request)
+        if request.method == "HEAD" and not door.serves_head:
+            return door.refuse(request, 404, NOT_FOUND)
+        return get_response(request)
+
+    return middleware
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    detail = "The request is malformed."
+    if isinstance(exception, DisallowedHost):
+        detail = "This Host is not served: use the server's own name or address."
+    return door_of(request).refuse(request, 400, detail, exception)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    detail = str(exception) or "You may not do this."
+    return door_of(request).refuse(request, 403, detail, exception)
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return door_of(request).page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    detail = "Internal Server Error: the server's log says why."
+    return door_of(request).refuse(request, 500, detail)

@@ -1,0 +1,327 @@
+"""Configuration and preferences over HTTP (``contract/config.md``)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.exceptions import APIException, NotFound, PermissionDenied
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from core.http.exceptions import InvalidInput
+from core.http.origin_policy import is_same_origin
+from core.http.rest import json_object
+from runicorn import config, credentials, layout
+
+from .. import storage_root
+
+logger = logging.getLogger("runicorn.config")
+
+
+class ServerFailed(APIException):
+    status_code = 500
+
+
+class Ok(serializers.Serializer):
+    ok = serializers.BooleanField()
+    message = serializers.CharField()
+
+
+# -- the storage root --------------------------------------------------------------------------
+
+
+class ConfigAnswer(serializers.Serializer):
+    user_root_dir = serializers.CharField(allow_blank=True, help_text="Empty when unset.")
+    storage = serializers.CharField(help_text="The root in effect.")
+    config_file = serializers.CharField()
+    version = serializers.CharField()
+
+
+class RootRequest(serializers.Serializer):
+    path = serializers.CharField(help_text="Absolute; ~ and environment variables are filled in.")
+
+
+class RootAnswer(Ok):
+    user_root_dir = serializers.CharField()
+    storage = serializers.CharField()
+
+
+@extend_schema(tags=["config"])
+class Config(APIView):
+    @extend_schema(operation_id="get_config", responses=ConfigAnswer)
+    def get(self, request: Request) -> Response:
+        """Where runs are kept."""
+        return Response(
+            {
+                "user_root_dir": config.user_root_dir(),
+                "storage": str(settings.RUNICORN_STORAGE_ROOT),
+                "config_file": str(config.config_file()),
+                "version": settings.VERSION,
+            }
+        )
+
+
+@extend_schema(tags=["config"])
+class UserRootDir(APIView):
+    @extend_schema(operation_id="set_user_root_dir", request=RootRequest, responses=RootAnswer)
+    def post(self, request: Request) -> Response:
+        """Keep runs in another folder from now on. It is created if need be."""
+        return change_root(json_object(request).get("path"), by=request.user)
+
+
+def change_root(path: object, *, by: Any) -> Response:
+    try:
+        root = config.absolute_path(path)
+        storage_root.use_root(root, by=by)
+    except (config.ConfigError, storage_root.CannotMove, OSError) as error:
+        raise InvalidInput(
+            f"Invalid path or permission error: {error}", ["body", "path"]
+        ) from error
+    return Response(
+        {
+            "ok": True,
+            "user_root_dir": str(root),
+            "storage": str(settings.RUNICORN_STORAGE_ROOT),
+            "message": "User root directory updated successfully",
+        }
+    )
+
+
+# -- saved SSH connections ---------------------------------------------------------------------
+
+
+class SshConnection(serializers.Serializer):
+    host = serializers.CharField()
+    port = serializers.IntegerField(default=22)
+    username = serializers.CharField()
+    name = serializers.CharField(default="", allow_blank=True)
+    auth_method = serializers.ChoiceField(config.AUTH_METHODS, default="password")
+    remember_password = serializers.BooleanField(default=False)
+    private_key_path = serializers.CharField(required=False)
+
+
+class SshConnectionRequest(SshConnection):
+    password = serializers.CharField(required=False)
+    private_key = serializers.CharField(required=False)
+    passphrase = serializers.CharField(required=False)
+
+
+class SavedSshConnection(SshConnection):
+    key = serializers.CharField()
+    has_password = serializers.BooleanField()
+    has_private_key = serializers.BooleanField()
+
+
+class SshConnections(serializers.Serializer):
+    connections = SavedSshConnection(many=True)
+
+
+class SshSaved(Ok):
+    key = serializers.CharField()
+
+
+class SshDetails(serializers.Serializer):
+    ok = serializers.BooleanField()
+    connection = SshConnectionRequest()
+
+
+@extend_schema(tags=["config"])
+class SshConnectionList(APIView):
+    @extend_schema(operation_id="list_ssh_connections", responses=SshConnections)
+    def get(self, request: Request) -> Response:
+        """The saved connections, oldest first, without their secrets."""
+        return Response({"connections": config.ssh_connections()})
+
+    @extend_schema(
+        operation_id="save_ssh_connection", request=SshConnectionRequest, responses=SshSaved
+    )
+    def post(self, request: Request) -> Response:
+        """Save a connection. Secrets are kept, encrypted, only with ``remember_password``."""
+        body = json_object(request)
+        key = _changed("save", lambda: config.save_ssh_connection(body))
+        return Response({"ok": True, "message": "SSH connection saved successfully", "key": key})
+
+
+@extend_schema(tags=["config"])
+class SshConnectionItem(APIView):
+    @extend_schema(operation_id="delete_ssh_connection", responses={200: Ok})
+    def delete(self, request: Request, key: str) -> Response:
+        """Forget a connection; it is no error if there is none."""
+        _changed("remove", lambda: config.remove_ssh_connection(key))
+        return Response({"ok": True, "message": "SSH connection deleted successfully"})
+
+
+def _changed(verb: str, change: Callable[[], Any]) -> Any:
+    try:
+        return change()
+    except (config.ConfigError, credentials.CredentialsError, OSError, TimeoutError) as error:
+        raise InvalidInput(f"Failed to {verb} connection: {error}", ["body"]) from error
+
+
+@extend_schema(tags=["config"])
+class SshConnectionDetails(APIView):
+    @extend_schema(
+        operation_id="get_ssh_connection_details", responses={200: SshDetails, 403: None}
+    )
+    def get(self, request: Request, key: str) -> Response:
+        """One connection with its secrets, for our own pages and for programs on this machine."""
+        if not is_same_origin(request._request):
+            raise PermissionDenied("Pages of other sites may not read this.")
+        if not request.user.is_superuser:  # on this machine, that is its owner
+            raise PermissionDenied("Only the owner of this server may read saved secrets.")
+        try:
+            connection = config.ssh_connection(key)
+        except credentials.CredentialsError as error:
+            raise InvalidInput(
+                f"Failed to get connection details: {error}", ["path", "key"]
+            ) from error
+        if connection is None:
+            raise NotFound(f"Connection not found: {key}")
+        answer = Response({"ok": True, "connection": connection})
+        answer["Cache-Control"] = "no-store"
+        return answer
+
+
+# -- what pages remember -----------------------------------------------------------------------
+
+
+class ColumnWidthsAnswer(serializers.Serializer):
+    table = serializers.CharField()
+    size = serializers.CharField()
+    widths = serializers.DictField(child=serializers.IntegerField())
+
+
+class ColumnWidthsRequest(ColumnWidthsAnswer):
+    window_width = serializers.IntegerField(required=False)
+    window_height = serializers.IntegerField(required=False)
+
+
+_TABLE = OpenApiParameter("table", str, required=True)
+
+
+@extend_schema(tags=["ui-preferences"])
+class ColumnWidths(APIView):
+    @extend_schema(
+        operation_id="get_column_widths",
+        parameters=[_TABLE, OpenApiParameter("size", str, required=True)],
+        responses=ColumnWidthsAnswer,
+    )
+    def get(self, request: Request) -> Response:
+        """How wide a table's columns are on windows of that size."""
+        table, size = _required(request, "table"), _required(request, "size")
+        saved = _widths(config.load(_preferences())).get(f"{table}@{size}")
+        widths = saved.get("widths") if isinstance(saved, dict) else None
+        return Response({"table": table, "size": size, "widths": widths or {}})
+
+    @extend_schema(operation_id="save_column_widths", request=ColumnWidthsRequest, responses=Ok)
+    def post(self, request: Request) -> Response:
+        checked = ColumnWidthsRequest(data=json_object(request))
+        checked.is_valid(raise_exception=True)
+        entry = {**checked.validated_data, "updated_at": time.time()}
+        key = f"{entry.pop('table')}@{entry.pop('size')}"
+        _remember(lambda data: {"column_widths": _widths(data) | {key: entry}})
+        return Response({"ok": True, "message": "Column width preferences saved"})
+
+    @extend_schema(
+        operation_id="reset_column_widths",
+        parameters=[_TABLE, OpenApiParameter("size", str, description="Without it: all sizes.")],
+        responses={200: Ok},
+    )
+    def delete(self, request: Request) -> Response:
+        table, size = _required(request, "table"), request.query_params.get("size")
+
+        def others(data: dict[str, Any]) -> dict[str, Any]:
+            start = f"{table}@"
+            return {
+                "column_widths": {
+                    key: entry
+                    for key, entry in _widths(data).items()
+                    if not (key == f"{start}{size}" if size else key.startswith(start))
+                }
+            }
+
+        _remember(others)
+        return Response({"ok": True, "message": "Column width preferences reset"})
+
+
+class DismissedAlertsAnswer(serializers.Serializer):
+    dismissed_alerts = serializers.ListField(child=serializers.CharField())
+
+
+class AlertRequest(serializers.Serializer):
+    alert_id = serializers.CharField(max_length=200)
+
+
+@extend_schema(tags=["ui-preferences"])
+class DismissedAlerts(APIView):
+    @extend_schema(operation_id="list_dismissed_alerts", responses=DismissedAlertsAnswer)
+    def get(self, request: Request) -> Response:
+        return Response({"dismissed_alerts": _dismissed(config.load(_preferences()))})
+
+
+@extend_schema(tags=["ui-preferences"])
+class ChangeDismissedAlerts(APIView):
+    @extend_schema(
+        operation_id="change_dismissed_alerts",
+        parameters=[
+            OpenApiParameter(
+                "verb", str, OpenApiParameter.PATH, enum=["dismiss", "undismiss", "clear"]
+            )
+        ],
+        request=AlertRequest,
+        responses=Ok,
+    )
+    def post(self, request: Request, verb: str) -> Response:
+        """Dismiss an alert, show it again, or show all of them again."""
+        if verb == "clear":
+            _remember(lambda data: {"dismissed_alerts": []})
+            return Response({"ok": True, "message": "All dismissed alerts cleared"})
+        if verb not in ("dismiss", "undismiss"):
+            raise NotFound("Not Found")
+        checked = AlertRequest(data=json_object(request))
+        checked.is_valid(raise_exception=True)
+        alert = checked.validated_data["alert_id"]
+        more = [alert] if verb == "dismiss" else []
+        _remember(
+            lambda data: {
+                "dismissed_alerts": [one for one in _dismissed(data) if one != alert] + more
+            }
+        )
+        done = "dismissed" if verb == "dismiss" else "restored"
+        return Response({"ok": True, "message": f"Alert '{alert}' {done}"})
+
+
+def _preferences() -> Any:
+    return layout.user_config_dir() / "ui_preferences.json"
+
+
+def _remember(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    try:
+        config.change(lambda data: {**data, **change(data)}, _preferences())
+    except (OSError, TimeoutError, config.ConfigError) as error:
+        logger.error("%s could not be written: %s", _preferences(), error)
+        raise ServerFailed("Failed to save UI preferences") from error
+
+
+def _widths(data: dict[str, Any]) -> dict[str, Any]:
+    widths = data.get("column_widths")
+    return widths if isinstance(widths, dict) else {}
+
+
+def _dismissed(data: dict[str, Any]) -> list[str]:
+    alerts = data.get("dismissed_alerts")
+    return [one for one in alerts if isinstance(one, str)] if isinstance(alerts, list) else []
+
+
+def _required(request: Request, name: str) -> str:
+    value = request.query_params.get(name)
+    if value is None:
+        raise InvalidInput(f"{name} is required", ["query", name], "Field required")
+    return value

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import time
+
+from django.conf import settings
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from runs.ingest import progress
+
+
+class CacheSerializer(serializers.Serializer):
+    enabled = serializers.BooleanField()
+    hit_rate = serializers.CharField()
+    hits = serializers.IntegerField()
+    misses = serializers.IntegerField()
+    size = serializers.IntegerField()
+    max_size = serializers.IntegerField()
+
+
+class IntakeSerializer(serializers.Serializer):
+    state = serializers.ChoiceField(["stopped", "scanning", "watching"])
+    found = serializers.IntegerField()
+    taken_in = serializers.IntegerField()
+    failed = serializers.IntegerField()
+    error = serializers.CharField(allow_blank=True)
+
+
+class HealthSerializer(serializers.Serializer):
+    status = serializers.CharField()
+    version = serializers.CharField()
+    timestamp = serializers.FloatField()
+    storage = serializers.CharField()
+    cache = CacheSerializer()
+    intake = IntakeSerializer()
+
+
+# v0.4 parsed files on request and cached the result; here every answer comes from the index.
+NO_CACHE = {
+    "enabled": False,
+    "hit_rate": "0.0%",
+    "hits": 0,
+    "misses": 0,
+    "size": 0,
+    "max_size": 100,
+}
+
+
+class Health(APIView):
+    """Whether the server answers, and how far taking in the storage root has come.
+
+    Touches neither the run tree nor the database.
+    """
+
+    @extend_schema(responses=HealthSerializer, tags=["health"])
+    def get(self, request: Request) -> Response:
+        return Response(
+            {
+                "status": "ok",
+                "version": settings.VERSION,
+                "timestamp": time.time(),
+                "storage": str(settings.RUNICORN_STORAGE_ROOT),
+                "cache": NO_CACHE,
+                "intake": progress.snapshot(),
+            }
+        )

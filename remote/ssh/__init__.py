@@ -1,0 +1,1 @@
+"""Opening and keeping SSH connections to hosts."""

@@ -1,0 +1,1 @@
+"""Copying the runs of a host into the storage root."""

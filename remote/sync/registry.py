@@ -1,0 +1,105 @@
+"""What is synced just now, by session and mode."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..ssh import browse, loop
+from ..ssh.connections import Connection, pool
+from .session import MIRROR, SMART, Sync, source_of
+
+if TYPE_CHECKING:
+    from artifacts.models import Version
+
+__all__ = ["MIRROR", "SMART", "Sync"]
+
+WAIT_SECONDS = 10
+"""How long a reader waits for a run's files; then he is answered with what is there."""
+
+WAIT_FOR_FILES_SECONDS = 60
+"""The same for the files of an artifact; the download goes on."""
+
+_syncs: dict[str, Sync] = {}
+
+
+def syncs(session_id: str | None = None, mode: str | None = None) -> list[Sync]:
+    return [
+        one
+        for one in _syncs.values()
+        if session_id in (None, one.session_id) and mode in (None, one.mode)
+    ]
+
+
+async def start(
+    mode: str,
+    session_id: str,
+    connection: Connection,
+    remote_root: str,
+    local_root: Path,
+    interval: float,
+    **options: Any,
+) -> Sync:
+    """Sync *remote_root* (``SMART`` or ``MIRROR``), instead of what this session synced before in
+    the same mode, and of whoever syncs the same folder in it. Raises RemoteError."""
+    root = await browse.real_root(connection, remote_root)
+    source = source_of(connection, root)
+    for earlier in syncs(mode=mode):
+        if earlier.session_id == session_id or earlier.claims.source == source:
+            await stop(earlier.id)
+    identifier = f"{mode}:{session_id}:{time.time_ns() // 10**6}"
+    one = Sync(
+        identifier, mode, session_id, connection, remote_root, root, local_root, interval, **options
+    )
+    connection.holders.add(identifier)
+    _syncs[identifier] = one
+    return one
+
+
+async def stop(identifier: str) -> bool:
+    """Stop a sync; whether there was one. What it copied stays."""
+    one = _syncs.pop(identifier, None)
+    if one is None:
+        return False
+    await one.stop()
+    await pool.release(identifier, one.connection)
+    return True
+
+
+async def stop_on(connection_id: str) -> None:
+    """Stop whatever is synced over this connection."""
+    for one in syncs():
+        if one.connection.id == connection_id:
+            await stop(one.id)
+
+
+async def stop_all(session_id: str, mode: str | None = None) -> None:
+    for one in syncs(session_id, mode):
+        await stop(one.id)
+
+
+def bring(directory: str) -> None:
+    """Before the run in *directory* (relative to the storage root) is read: fetch its files if they
+    are on a host. For a thread beside the event loop."""
+    for one in syncs(mode=SMART):
+        if one.claims.owns(directory):
+            with suppress(TimeoutError):
+                loop.run(_in_time(one.bring(directory)))
+
+
+def bring_files(version: Version) -> None:
+    """Before the files of an artifact's version are read: fetch them if they are on a host."""
+    directory = version.artifact.directory
+    for one in syncs(mode=SMART):
+        if one.claims.owns(directory) and not version.files_folder.is_dir():
+            with suppress(TimeoutError):
+                loop.run(_in_time(one.complete(directory, version.number), WAIT_FOR_FILES_SECONDS))
+
+
+async def _in_time(coroutine: Coroutine[Any, Any, None], seconds: float = WAIT_SECONDS) -> None:
+    async with asyncio.timeout(seconds):
+        await coroutine

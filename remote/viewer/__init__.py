@@ -1,0 +1,1 @@
+"""Viewers that run on a host, reached through a tunnel."""

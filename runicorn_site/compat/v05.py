@@ -1,0 +1,251 @@
+"""The API as the published client of version 0.5 asks for it (``contract/python-client.md`` §1).
+
+That client calls routes that no server had, and insists on a health of ``healthy`` where every
+server says ``ok``. Nothing in its requests tells it from another script, except what its user puts
+into the address: ``http://runicorn:0.5@127.0.0.1:23300`` makes it send that name along. Requests
+with the name get these routes first and ours behind them; nobody else sees a difference.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from django.http import HttpRequest, HttpResponse
+from django.urls import include, path
+from django.views.decorators.csrf import csrf_exempt
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from artifacts.views import browsing
+from core.http.exceptions import InvalidInput
+from core.http.rest import dump_json, json_object
+from metrics import read as metrics
+from operation.api import config, telemetry
+from operation.api.health import Health
+from runs.api.v1 import exports, serializers
+from runs.api.v1.views import RunView
+
+NAME = "runicorn:0.5"
+
+View = Callable[..., Any]
+
+
+def for_version_0_5(get_response: Any) -> Any:
+    """Middleware: requests that come under this client's name are answered by ``urlpatterns``."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if _name(request) == NAME:
+            request.urlconf = __name__
+        response: HttpResponse = get_response(request)
+        return response
+
+    return middleware
+
+
+def _name(request: HttpRequest) -> str:
+    scheme, _, sent = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(sent, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+# -- our answers in its shape --------------------------------------------------------------------
+
+
+def reshaped(view: View, shape: Callable[[Any, HttpRequest], Any]) -> View:
+    """*view*, whose good answers go through *shape*."""
+
+    @csrf_exempt
+    def answer(request: HttpRequest, **arguments: str) -> Any:
+        response = view(request, **arguments)
+        if response.status_code == 200:
+            response.render()
+            return HttpResponse(
+                dump_json(shape(orjson.loads(response.content), request)),
+                content_type="application/json",
+            )
+        return response
+
+    return answer
+
+
+def _cut(items: list[Any], request: HttpRequest) -> list[Any]:
+    start, limit = (_natural(request, name) for name in ("offset", "limit"))
+    return items[start or 0 :][: limit or None]
+
+
+def _natural(request: HttpRequest, name: str) -> int:
+    text = request.GET.get(name, "")
+    return int(text) if text.isascii() and text.isdecimal() else 0
+
+
+def _listed(name: str) -> Callable[[Any, HttpRequest], Any]:
+    return lambda items, request: {name: _cut(items, request)}
+
+
+def _related(items: Any, request: HttpRequest) -> Any:
+    found = [
+        {**artifact, "relation": relation}
+        for relation in ("created", "used")
+        if request.GET.get("relation", relation) == relation
+        for artifact in items[relation]
+    ]
+    return {"artifacts": found}
+
+
+def _devices(answer: Any, _: HttpRequest) -> Any:
+    gpus = answer.get("gpus") or []
+    return {**answer, "devices": [{**gpu, "memory_total": gpu["mem_total_mib"]} for gpu in gpus]}
+
+
+def _newest_first(answer: Any, _: HttpRequest) -> Any:
+    return {"versions": answer[::-1]}
+
+
+def version(view: View, shape: Callable[[Any, HttpRequest], Any] = lambda x, _: x) -> View:
+    """*view* of an artifact version, for ``name:v3``, ``name:3`` and ``name:alias``."""
+
+    @csrf_exempt
+    def answer(request: HttpRequest, name: str, wanted: str) -> Any:
+        number = wanted.removeprefix("v")
+        if not number.isdecimal():
+            listed = browsing.ArtifactList.as_view()(request)
+            listed.render()
+            known = {a["name"]: a["aliases"] for a in orjson.loads(listed.content)}
+            number = str(known.get(name, {}).get(wanted, wanted))
+        return reshaped(view, shape)(request, name=name, version=number)
+
+    return answer
+
+
+# -- what it asks for that we have nowhere -------------------------------------------------------
+
+
+class Experiments(RunView):
+    @extend_schema(exclude=True)
+    def get(self, request: Request) -> Response:
+        runs = self.runs().active()
+        for name, field in (("project", "project__name"), ("name", "name"), ("status", "status")):
+            if wanted := request.query_params.get(name):
+                runs = runs.filter(**{field: wanted})
+        rows = runs.order_by("-created_time", "-run_id").values_list(*serializers.LISTED)
+        found = [
+            {**run, "created_at": run["created_time"], "updated_at": run["created_time"]}
+            | {"summary": {}, "tags": []}
+            for run in serializers.listed(rows)
+        ]
+        return Response({"experiments": _cut(found, request), "total": len(found)})
+
+
+class Series(RunView):
+    @extend_schema(exclude=True)
+    def get(self, request: Request, run_id: str) -> Response:
+        run = self.run(run_id)
+        wanted = [name for name in request.query_params.get("metrics", "").split(",") if name]
+        table = metrics.by_step(run.pk).whole()
+        series: dict[str, Any] = {}
+        if table is not None:
+            steps = table.places.tolist()
+            times = table.cells["time"].numbers().tolist() if "time" in table.cells else []
+            for name, column in table.cells.items():
+                at = column.finite().nonzero()[0].tolist()
+                if name in ("time", "stage") or (wanted and name not in wanted) or not at:
+                    continue
+                values = column.numbers().tolist()
+                series[name] = [
+                    {"step": steps[i], "value": values[i], "timestamp": times[i] if times else 0}
+                    for i in at[-(_natural(request, "limit") or len(at)) :]
+                ]
+        return Response({"run_id": run_id, "metrics": series})
+
+
+class AllProjects(RunView):
+    @extend_schema(exclude=True)
+    def get(self, request: Request) -> Response:
+        times: dict[str, list[float]] = {}
+        named = self.runs().active().exclude(project=None)
+        for project, created in named.values_list("project__name", "created_time"):
+            times.setdefault(project, []).append(created or 0)
+        found = [
+            {"name": name, "experiment_count": len(of), "latest_update": max(of)}
+            for name, of in sorted(times.items())
+        ]
+        return Response({"projects": found})
+
+
+@csrf_exempt
+def export(request: HttpRequest) -> Any:
+    """``POST /api/export`` with ``run_id`` and ``format``: csv, or json of all there is."""
+    if request.method != "POST":
+        return exports.ExportMany.as_view()(request)
+    return ExportOne.as_view()(request)
+
+
+class ExportOne(RunView):
+    @extend_schema(exclude=True)
+    def post(self, request: Request) -> Any:
+        body = json_object(request)
+        run_id, kind = body.get("run_id"), body.get("format", "json")
+        if not isinstance(run_id, str) or kind not in ("json", "csv"):
+            raise InvalidInput("run_id is required, and format must be json or csv", ["body"])
+        run = self.run(run_id)
+        if kind == "csv":
+            asked = request._request
+            asked.method = "GET"
+            return exports.ExportRun.as_view()(asked, run_id=run_id, kind="csv")
+        table = metrics.by_step(run.pk).whole()
+        rows = orjson.loads(b"[%b]" % table.json_rows()) if table is not None else []
+        return Response(
+            {
+                "run": serializers.RunDetail(run).data,
+                "metrics": {"columns": list(rows[0]) if rows else [], "rows": rows},
+                "environment": run.document("environment.json"),
+            }
+        )
+
+
+class Configuration(config.Config):
+    @extend_schema(exclude=True)
+    def put(self, request: Request) -> Response:
+        body = json_object(request)
+        asked = next((body[k] for k in ("user_root", "user_root_dir", "path") if k in body), None)
+        if asked is None or len(body) != 1:
+            raise InvalidInput("only user_root can be changed through the API", ["body"])
+        return config.change_root(asked, by=request.user)
+
+
+urlpatterns = [
+    path("api/health", reshaped(Health.as_view(), lambda a, _: a | {"status": "healthy"})),
+    path("api/experiments", Experiments.as_view()),
+    path(
+        "api/experiments/<str:run_id>/artifacts",
+        reshaped(browsing.RunArtifacts.as_view(), _related),
+    ),
+    path("api/projects", AllProjects.as_view()),
+    path("api/metrics/<str:run_id>", Series.as_view()),
+    path("api/export", export),
+    path("api/config", Configuration.as_view()),
+    path("api/gpu", reshaped(telemetry.Gpus.as_view(), _devices)),
+    path("api/artifacts", reshaped(browsing.ArtifactList.as_view(), _listed("artifacts"))),
+    path(
+        "api/artifacts/<str:name>/versions", reshaped(browsing.VersionList.as_view(), _newest_first)
+    ),
+    path("api/artifacts/<str:name>:<str:wanted>", version(browsing.VersionRetrieve.as_view())),
+    path(
+        "api/artifacts/<str:name>:<str:wanted>/lineage", version(browsing.VersionLineage.as_view())
+    ),
+    path("", include("runicorn_site.urls")),
+]
+
+handler400 = "core.http.errors.bad_request"
+handler403 = "core.http.errors.permission_denied"
+handler404 = "core.http.errors.page_not_found"
+handler500 = "core.http.errors.server_error"

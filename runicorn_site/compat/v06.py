@@ -1,0 +1,153 @@
+"""Routes that the clients of 0.6 and 0.7 call (``contract/other-endpoints.md`` §9).
+
+Their *path* of a run is ours of project and experiment, ``vision/resnet``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.template.defaultfilters import filesizeformat
+from django.urls import path as route
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from artifacts.models import Blob, Version
+from runs.api.v1 import serializers
+from runs.api.v1.views import RunView
+from runs.models import Run
+
+COUNTED = (Run.Status.RUNNING, Run.Status.FINISHED, Run.Status.FAILED)
+
+
+def _is_set(request: Request, name: str) -> bool:
+    return request.query_params.get(name, "").lower() in ("1", "true", "yes", "on")
+
+
+class PathView(RunView):
+    def paths(self) -> list[str]:
+        """Every path that has a run, in order."""
+        named = self.runs().active().exclude(project=None).values_list("project__name", "name")
+        return sorted({_path(*names) for names in named.order_by().distinct()})
+
+
+def _path(project: str | None, name: str | None) -> str:
+    return "/".join(part for part in (project, name) if part)
+
+
+def _tree(paths: list[str]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path in paths:
+        branch = tree
+        for part in path.split("/"):
+            branch = branch.setdefault(part, {})
+    return tree
+
+
+@extend_schema(tags=["paths"])
+class Paths(PathView):
+    @extend_schema(
+        operation_id="list_paths",
+        parameters=[OpenApiParameter("include_stats", bool)],
+        responses=OpenApiTypes.OBJECT,
+    )
+    def get(self, request: Request) -> Response:
+        """Every `project/experiment`, as a list and as a tree; how many runs each has, if asked."""
+        paths = self.paths()
+        answer: dict[str, Any] = {"paths": paths, "tree": _tree(paths)}
+        if _is_set(request, "include_stats"):
+            answer["stats"] = self._stats()
+        return Response(answer)
+
+    def _stats(self) -> dict[str, dict[str, int]]:
+        stats: dict[str, Counter[str]] = {}
+        named = self.runs().active().exclude(project=None)
+        for project, name, status in named.values_list("project__name", "name", "status"):
+            for path in dict.fromkeys((project, _path(project, name))):
+                counts = stats.setdefault(path, Counter(dict.fromkeys(("total", *COUNTED), 0)))
+                counts["total"] += 1
+                if status in COUNTED:
+                    counts[status] += 1
+        return {path: dict(stats[path]) for path in sorted(stats)}
+
+
+@extend_schema(tags=["paths"])
+class PathTree(PathView):
+    @extend_schema(operation_id="get_path_tree", responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request) -> Response:
+        """Projects and their experiments as nested objects."""
+        return Response({"tree": _tree(self.paths())})
+
+
+@extend_schema(tags=["paths"])
+class PathRuns(PathView):
+    @extend_schema(
+        operation_id="list_runs_by_path",
+        parameters=[
+            OpenApiParameter("path", str, description="`project` or `project/experiment`."),
+            OpenApiParameter("exact", bool, description="Only runs at the path, not below it."),
+        ],
+        responses=serializers.RunListItem(many=True),
+    )
+    def get(self, request: Request) -> Response:
+        """The runs at a path and below it, as in the list of runs, with their `path`."""
+        wanted = request.query_params.get("path", "").strip("/")
+        is_exact = _is_set(request, "exact")
+        runs = self.runs().active().in_listing_order().values_list(*serializers.LISTED)
+        found = []
+        for run in serializers.listed(runs):
+            path = _path(run["project"], run["name"])
+            is_below = not wanted or path.startswith(f"{wanted}/")
+            if path == wanted or (is_below and not is_exact):
+                found.append({**run, "path": path, "alias": None})
+        return Response(found)
+
+
+@extend_schema(tags=["config"])
+class StorageStats(APIView):
+    @extend_schema(operation_id="get_storage_stats", responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request) -> Response:
+        """How much the storage folder holds, in bytes, by what it is."""
+        root = settings.RUNICORN_STORAGE_ROOT
+        usage = shutil.disk_usage(root)
+        runs = Run.objects.visible_to(request.user)
+        versions = Version.objects.visible_to(request.user)
+        return Response(
+            {
+                "storage_root": str(root),
+                "runs": {"count": runs.active().count(), "deleted": runs.deleted().count()},
+                "archive": {
+                    **_sized(Blob.objects.stored_bytes()),
+                    "blobs": {"count": Blob.objects.count()},
+                    "versions": {"count": versions.count()},
+                },
+                "index": _sized(_size_of(settings.DATABASES["default"]["NAME"])),
+                "disk": {"total": usage.total, "used": usage.used, "free": usage.free},
+            }
+        )
+
+
+def _sized(count: int) -> dict[str, Any]:
+    return {"size_bytes": count, "size_human": filesizeformat(count)}
+
+
+def _size_of(path: Any) -> int:
+    try:
+        return Path(path).stat().st_size
+    except (OSError, TypeError, ValueError):
+        return 0  # a database server
+
+
+urlpatterns = [
+    route("paths", Paths.as_view(), name="paths"),
+    route("paths/tree", PathTree.as_view(), name="path-tree"),
+    route("paths/runs", PathRuns.as_view(), name="path-runs"),
+    route("storage/stats", StorageStats.as_view(), name="storage-stats"),
+]

@@ -1,5 +1,0 @@
-"""What the published clients of other versions ask for and this API's own routes do not answer.
-
-``later``: routes of 0.6 and 0.7, beside ours. ``v05``: version 0.5 asks our own routes for other
-answers, so it has a set of its own, which it gets by the address that it is given.
-"""

@@ -1,0 +1,47 @@
+"""Where the apps are connected: what one of them offers, and another one fills in.
+
+Apps import only what lies below them. What a lower one has to ask of a higher one it asks through
+a list or a port of its own, and all of those are filled here, once, when the apps are loaded.
+"""
+
+from __future__ import annotations
+
+from django.contrib.auth.signals import user_login_failed
+from django.db.models.signals import post_migrate
+from rest_framework.exceptions import APIException
+
+from artifacts import elsewhere, usage
+from artifacts.watch import ArtifactIndexer
+from core.http import doors, errors, rate_limits
+from metrics.exceptions import CorruptBlock
+from remote.compat import on_demand
+from remote.sync import ledger, registry
+from runs.api.v1.door import V1
+from runs.api.v2.door import V2
+from runs.finding import fulltext, tagged
+from runs.ingest import folder_source, indexer, writer
+from web.door import PAGES
+
+
+def connect() -> None:
+    doors.register(PAGES, V1, V2)
+    errors.translations[CorruptBlock] = _damaged
+    user_login_failed.connect(rate_limits.count_failed_sign_in)
+
+    # Indexes that Django's models cannot describe.
+    post_migrate.connect(fulltext.prepare)
+    post_migrate.connect(tagged.prepare)
+
+    # Ingest: rows of documents that belong to other apps, and what is fetched before it is read.
+    writer.document_writers |= usage.document_writers
+    indexer.companions.append(ArtifactIndexer)
+    folder_source.before_reading.append(registry.bring)
+
+    # Artifacts whose contents lie on another host.
+    elsewhere.fetchers.append(registry.bring_files)
+    elsewhere.holders.append(ledger.came_from_a_host)
+    elsewhere.accounts.append(on_demand.artifact_statistics)
+
+
+def _damaged(error: CorruptBlock) -> APIException:
+    return APIException(f"{error} The run has no folder to read it from again.")

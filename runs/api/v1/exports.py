@@ -1,0 +1,265 @@
+"""Exports and imports over HTTP (``contract/other-endpoints.md`` §5, §7)."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
+from django.http import StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers as fields
+from rest_framework.exceptions import APIException, NotFound, ParseError
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from core.http.exceptions import InvalidInput, TooLarge
+from runicorn import archive, export
+from runs import archives
+
+from ..tables import streamed
+from .views import RunView
+
+ARCHIVE = "archive"
+SUFFIXES = {
+    "csv": "metrics.csv",
+    "excel": "metrics.xlsx",
+    "parquet": "metrics.parquet",
+    "tensorboard": "events.out.tfevents.0.runicorn",
+    "pdf": "report.pdf",
+}
+"""What ``/export/{run_id}/…`` serves beside the report, and how the file is called."""
+
+
+class NotInstalled(APIException):
+    status_code = 503
+    default_detail = "Export functionality not available: pip install 'runicorn[export]'"
+
+
+def download(
+    request: Request, parts: Iterator[bytes], name: str, content_type: str
+) -> StreamingHttpResponse:
+    """A file made while it is sent."""
+    response = streamed(request, parts, content_type=content_type)
+    response["Content-Disposition"] = f"attachment; filename={name}"
+    return response
+
+
+class ExportView(RunView):
+    def record(self, run_id: str) -> Path:
+        """The folder of the run; 404 if there is none."""
+        path = self.run(run_id, f"Run {run_id} not found").path
+        if path is None:
+            raise NotFound(f"Run {run_id} has no folder on this server")
+        return path
+
+    def answer(self, run_dir: Path, format: str, name: str) -> StreamingHttpResponse:
+        if not export.is_available(format):
+            raise NotInstalled
+        with tempfile.TemporaryDirectory(prefix="runicorn-export-") as folder:
+            made = Path(folder, "export")
+            export.write(run_dir, format, made)
+            file = made.open("rb")  # which may be read on when its name is gone
+        return download(self.request, _pieces_of(file), name, export.FORMATS[format][1])
+
+
+def _pieces_of(file: Any) -> Iterator[bytes]:
+    with file:
+        while data := file.read(export.READ_BYTES):
+            yield data
+
+
+@extend_schema(tags=["export"])
+class ExportRun(ExportView):
+    @extend_schema(
+        operation_id="export_run",
+        parameters=[
+            OpenApiParameter("kind", str, OpenApiParameter.PATH, enum=sorted(SUFFIXES)),
+        ],
+        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
+    )
+    def get(self, request: Request, run_id: str, kind: str) -> StreamingHttpResponse:
+        """What the run logged, as a file."""
+        if kind not in SUFFIXES:
+            raise NotFound("Not Found")
+        run_dir = self.record(run_id)
+        name = f"{run_id}_{SUFFIXES[kind]}"
+        if kind != "csv":
+            return self.answer(run_dir, kind, name)
+        parts = export.csv_text(export.Record(run_dir))
+        first = next(parts, None)
+        if first is None:
+            raise NotFound("No metrics to export")
+        return download(
+            request,
+            (data.encode("utf-8", "replace") for data in itertools.chain([first], parts)),
+            name,
+            export.FORMATS["csv"][1],
+        )
+
+
+@extend_schema(tags=["export"])
+class ExportReport(ExportView):
+    @extend_schema(
+        operation_id="export_report",
+        parameters=[OpenApiParameter("format", str, enum=["markdown", "html"])],
+        responses={(200, "text/html"): OpenApiTypes.STR, (200, "text/markdown"): OpenApiTypes.STR},
+    )
+    def get(self, request: Request, run_id: str) -> StreamingHttpResponse:
+        """A report of the run, for reading. As PDF: ``/export/{run_id}/pdf``."""
+        format = request.query_params.get("format", "markdown")
+        if format not in ("markdown", "html"):
+            raise InvalidInput("Format must be markdown or html", ["query", "format"])
+        return self.answer(self.record(run_id), format, f"{run_id}_report.{format}")
+
+
+@extend_schema(tags=["export"])
+class ExportMany(ExportView):
+    @extend_schema(
+        operation_id="export_runs",
+        parameters=[
+            OpenApiParameter("format", str, enum=[ARCHIVE, *export.FORMATS]),
+            OpenApiParameter("run_ids", str, description="Comma-separated."),
+            OpenApiParameter("project", str),
+            OpenApiParameter("name", str, description="An experiment of the project."),
+            OpenApiParameter("artifacts", bool, description="Put artifacts into the archive."),
+        ],
+        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
+    )
+    def get(self, request: Request) -> StreamingHttpResponse:
+        """Many runs: an archive that can be imported elsewhere, or a zip of files."""
+        query = request.query_params
+        format = query.get("format", ARCHIVE)
+        if format not in (ARCHIVE, *export.FORMATS):
+            raise InvalidInput(f"Unsupported format: {format}", ["query", "format"])
+        if not export.is_available(format):
+            raise NotInstalled
+        runs = self._chosen(query).in_listing_order()
+        directories = [d for d in runs.values_list("directory", flat=True) if d]
+        if not directories:
+            raise NotFound("No runs found to export")
+        root = settings.RUNICORN_STORAGE_ROOT
+        if format == ARCHIVE:
+            wanted = query.get("artifacts", "").lower() in ("1", "true", "yes", "on")
+            parts = archive.export_runs(root, directories, artifacts=wanted)
+            return download(request, parts, archive.default_name(), "application/gzip")
+        return download(
+            request,
+            export.zip_runs([root / directory for directory in directories], format),
+            f"runicorn_export_{int(time.time())}.zip",
+            "application/zip",
+        )
+
+    def _chosen(self, query: Any) -> Any:
+        runs = self.runs().active()
+        ids = [run_id.strip() for run_id in query.get("run_ids", "").split(",") if run_id.strip()]
+        project, name = (query.get(k, "").replace("\x00", "") for k in ("project", "name"))
+        if not ids and not project:
+            raise InvalidInput("Say which: run_ids or project", ["query", "run_ids"])
+        if ids:
+            found = [run for run_id in ids if (run := runs.by_id(run_id))]
+            runs = runs.filter(pk__in=[run.pk for run in found])
+        if project:
+            runs = runs.filter(project__name=project)
+        return runs.filter(name=name) if name else runs
+
+
+# -- import ------------------------------------------------------------------------------------
+
+
+class ImportRequest(fields.Serializer):
+    file = fields.FileField(help_text="zip, tar.gz or tar, as exported.")
+    dry_run = fields.BooleanField(default=False, help_text="Only say what would come in.")
+    replace = fields.BooleanField(default=False, help_text="Replace runs that differ.")
+
+
+class Refused(fields.Serializer):
+    member = fields.CharField()
+    reason = fields.CharField()
+
+
+class Imported(fields.Serializer):
+    ok = fields.BooleanField()
+    imported_files = fields.IntegerField()
+    new_run_dirs = fields.ListField(child=fields.CharField())
+    new_run_ids = fields.ListField(child=fields.CharField())
+    storage = fields.CharField()
+    dry_run = fields.BooleanField()
+    imported_bytes = fields.IntegerField()
+    new_artifacts = fields.ListField(child=fields.CharField())
+    replaced = fields.ListField(child=fields.CharField())
+    unchanged = fields.ListField(child=fields.CharField())
+    kept = fields.ListField(child=fields.CharField(), help_text="There with other content.")
+    skipped_members = Refused(many=True, help_text="The first hundred.")
+    skipped_count = fields.IntegerField()
+
+
+@extend_schema(tags=["import"])
+class ImportArchive(RunView):
+    parser_classes = [MultiPartParser]
+
+    @extend_schema(operation_id="import_archive", request=ImportRequest, responses=Imported)
+    def post(self, request: Request) -> Response:
+        """Bring in the runs of an archive. Runs that are there already stay as they are."""
+        file = _upload(request)
+        dry_run, replace = (_flag(request, name) for name in ("dry_run", "replace"))
+        try:
+            report = archives.import_archive(
+                file, by=request.user, dry_run=dry_run, replace=replace
+            )
+        except archive.ArchiveTooLarge as error:
+            raise TooLarge(f"Archive too large: {error}") from error
+        except archive.ArchiveError as error:
+            raise InvalidInput(
+                f"Unsupported or corrupted archive: {error}", ["body", "file"]
+            ) from error
+        return Response(_told(report, dry_run))
+
+
+def _told(report: archive.Report, dry_run: bool) -> dict[str, Any]:
+    root = settings.RUNICORN_STORAGE_ROOT
+    return {
+        "ok": True,
+        "imported_files": report.files,
+        "new_run_dirs": sorted(str(root / directory) for directory in report.new_runs),
+        "new_run_ids": sorted(directory.rpartition("/")[2] for directory in report.new_runs),
+        "storage": str(root),
+        "dry_run": dry_run,
+        "imported_bytes": report.bytes,
+        "new_artifacts": [d for d in report.new if not archive.is_run(d)],
+        "replaced": report.replaced,
+        "unchanged": report.unchanged,
+        "kept": report.kept,
+        "skipped_members": [{"member": name, "reason": why} for name, why in report.refused],
+        "skipped_count": report.refused_count,
+    }
+
+
+def _upload(request: Request) -> Any:
+    largest = settings.RUNICORN_IMPORT_MAX_BYTES
+    if int(request.META.get("CONTENT_LENGTH") or 0) > largest:
+        raise TooLarge(f"Archive too large: at most {largest:,} bytes are taken")
+    try:
+        upload = request.FILES.get("file")
+    except ParseError as error:
+        raise InvalidInput(
+            "Send the archive as the field 'file' of a multipart form.", ["body", "file"]
+        ) from error
+    if not isinstance(upload, UploadedFile):
+        raise InvalidInput(
+            "Send the archive as the field 'file' of a multipart form.",
+            ["body", "file"],
+            "Field required",
+        )
+    return upload.file
+
+
+def _flag(request: Request, name: str) -> bool:
+    return str(request.POST.get(name, "")).lower() in ("1", "true", "yes", "on")

@@ -1,0 +1,206 @@
+"""JSON shapes of the Runs and Metrics endpoints (``contract/runs.md``, ``contract/metrics.md``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.types import OpenApiTypes
+from rest_framework import serializers
+
+from runicorn import layout
+from runs import experiments
+from runs.models import Run
+
+from ..tables import ARROW, COLUMNS, JSON, PARQUET
+
+LONGEST_NOTES = 100_000
+
+LISTED = (
+    *("run_id", "directory", "created_time", "status", "pid", "best_metric_value"),
+    *("best_metric_name", "project__name", "name", "artifacts_created_count"),
+    "artifacts_used_count",
+)
+"""The columns of a listed run, in the order of ``RunListItem``."""
+
+
+def listed(rows: Any) -> list[dict[str, Any]]:
+    """*rows* of ``LISTED`` as ``RunListItem``: plain dictionaries, for lists of any length."""
+    root = f"{settings.RUNICORN_STORAGE_ROOT}/"
+    return [
+        {
+            "id": row[0],
+            "run_dir": root + row[1] if row[1] else None,
+            "created_time": row[2],
+            "status": row[3],
+            "pid": row[4],
+            "best_metric_value": row[5],
+            "best_metric_name": row[6],
+            "project": row[7],
+            "name": row[8],
+            "artifacts_created_count": row[9],
+            "artifacts_used_count": row[10],
+        }
+        for row in rows
+    ]
+
+
+class RunListItem(serializers.Serializer):
+    """One run of a list, as ``listed`` writes it."""
+
+    id = serializers.CharField()
+    run_dir = serializers.CharField(allow_null=True)
+    created_time = serializers.FloatField(allow_null=True, help_text="Unix seconds.")
+    status = serializers.CharField(help_text="running, finished, failed or interrupted.")
+    pid = serializers.IntegerField(allow_null=True)
+    best_metric_value = serializers.FloatField(allow_null=True)
+    best_metric_name = serializers.CharField(allow_null=True)
+    project = serializers.CharField(allow_null=True)
+    name = serializers.CharField(allow_null=True)
+    artifacts_created_count = serializers.IntegerField()
+    artifacts_used_count = serializers.IntegerField()
+
+
+class RunDetail(serializers.Serializer):
+    id = serializers.CharField(source="run_id")
+    status = serializers.CharField()
+    pid = serializers.IntegerField(allow_null=True)
+    run_dir = serializers.SerializerMethodField()
+    project = serializers.CharField(source="project.name", allow_null=True, default=None)
+    name = serializers.CharField(allow_null=True)
+    logs = serializers.SerializerMethodField()
+    metrics = serializers.SerializerMethodField()
+    metrics_step = serializers.SerializerMethodField(method_name="get_metrics")
+    artifacts_created_count = serializers.IntegerField()
+    artifacts_used_count = serializers.IntegerField()
+    created_time = serializers.FloatField(allow_null=True)
+    created_at = serializers.FloatField(source="created_time", allow_null=True)
+    tags = serializers.SerializerMethodField()
+    notes = serializers.CharField(help_text="Free text that people keep about the run.")
+
+    def get_tags(self, run: Run) -> list[str]:
+        return experiments.tags_of(run)
+
+    def get_run_dir(self, run: Run) -> str | None:
+        return str(run.path) if run.path else None
+
+    def get_logs(self, run: Run) -> str | None:
+        return str(run.path / layout.LOGS) if run.path else None
+
+    def get_metrics(self, run: Run) -> str | None:
+        return str(run.path / layout.EVENTS) if run.path else None
+
+
+class RunChanges(serializers.Serializer):
+    """What people keep about a run; a member that is missing stays as it is."""
+
+    notes = serializers.CharField(
+        required=False, allow_blank=True, trim_whitespace=False, max_length=LONGEST_NOTES
+    )
+    tags = serializers.ListField(
+        child=serializers.CharField(max_length=255), required=False, help_text="All of its tags."
+    )
+
+
+class DeletedRun(serializers.Serializer):
+    id = serializers.CharField(source="run_id")
+    project = serializers.CharField(source="project.name", allow_null=True, default=None)
+    name = serializers.CharField(allow_null=True)
+    created_time = serializers.FloatField(allow_null=True)
+    deleted_at = serializers.SerializerMethodField()
+    delete_reason = serializers.CharField()
+    original_status = serializers.CharField()
+    run_dir = serializers.SerializerMethodField()
+
+    def get_deleted_at(self, run: Run) -> float | None:
+        return run.deleted_at.timestamp() if run.deleted_at else None
+
+    def get_run_dir(self, run: Run) -> str | None:
+        return str(run.path) if run.path else None
+
+
+class RecycleBin(serializers.Serializer):
+    deleted_runs = DeletedRun(many=True)
+
+
+class RunIds(serializers.Serializer):
+    run_ids = serializers.ListField(
+        child=serializers.CharField(), min_length=1, max_length=100, help_text="1 to 100 run ids."
+    )
+
+
+class RunOutcome(serializers.Serializer):
+    success = serializers.BooleanField()
+    error = serializers.CharField(required=False)
+
+
+class SoftDeleted(serializers.Serializer):
+    deleted_count = serializers.IntegerField()
+    results = serializers.DictField(child=RunOutcome())
+    message = serializers.CharField()
+
+
+class Restored(serializers.Serializer):
+    restored_count = serializers.IntegerField()
+    results = serializers.DictField(child=RunOutcome())
+    message = serializers.CharField()
+
+
+class Confirmation(serializers.Serializer):
+    confirm = serializers.BooleanField(help_text="Must be true.")
+
+
+class Emptied(serializers.Serializer):
+    permanently_deleted = serializers.IntegerField()
+    message = serializers.CharField()
+
+
+class DownsampleQuery(serializers.Serializer):
+    downsample = serializers.IntegerField(
+        required=False,
+        min_value=100,
+        max_value=50_000,
+        help_text="How many rows at most. The first and the last are kept, and of each numeric "
+        "column the lowest and highest value of every stretch: its extremes are exact.",
+    )
+
+
+def since_field() -> serializers.Field:
+    return serializers.RegexField(
+        r"^\d{1,18}\.\d{1,18}$",
+        required=False,
+        help_text="The cursor of an earlier answer (header `X-Cursor`): only what was logged "
+        "after it is sent, with a new `cursor`. Rows of a step known already replace its cells.",
+    )
+
+
+class MetricsQuery(DownsampleQuery):
+    since = since_field()
+
+
+class MetricTable(serializers.Serializer):
+    columns = serializers.ListField(child=serializers.CharField())
+    rows = serializers.ListField(
+        child=serializers.DictField(child=serializers.JSONField(allow_null=True)),
+        help_text="One object a row with a member for every column; null where nothing is known.",
+    )
+
+
+class Progress(serializers.Serializer):
+    available = serializers.BooleanField()
+    status = serializers.CharField()
+
+
+class StatusChecked(serializers.Serializer):
+    checked = serializers.IntegerField()
+    updated = serializers.IntegerField()
+    message = serializers.CharField()
+
+
+TABLES = {
+    (200, JSON): MetricTable,
+    (200, COLUMNS): OpenApiTypes.OBJECT,
+    (200, ARROW): OpenApiTypes.BINARY,
+    (200, PARQUET): OpenApiTypes.BINARY,
+}
+"""A table in any of the forms that ``Accept`` may ask for."""

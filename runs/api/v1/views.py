@@ -1,0 +1,303 @@
+"""Runs, their metrics, and the recycle bin (``contract/runs.md``, ``contract/metrics.md``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http.response import HttpResponseBase
+from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from core.http import conditional
+from core.http.exceptions import InvalidInput
+from core.http.rest import json_object
+from metrics import read as metrics
+from runicorn import layout
+from runs import actions, system
+from runs.ingest import folder_source
+from runs.models import Run
+from runs.querysets import RunQuerySet
+
+from ..tables import Reached, table_answer
+from . import serializers
+
+MOST_RUNS = 100
+"""How many runs one request may delete or restore."""
+
+
+class RunView(APIView):
+    """What the views of this module have in common: which runs the user sees."""
+
+    def runs(self) -> RunQuerySet:
+        return Run.objects.visible_to(self.request.user)
+
+    def run(self, run_id: str, detail: str = "Run not found") -> Run:
+        """The run as its folder says now; 404 if there is none or it was deleted."""
+        run = folder_source.refresh(self.runs().active().select_related("project").by_id(run_id))
+        if run is None or run.is_deleted:
+            raise NotFound(detail)
+        return run
+
+
+@extend_schema(tags=["runs"])
+class RunList(RunView):
+    @extend_schema(operation_id="list_runs", responses=serializers.RunListItem(many=True))
+    def get(self, request: Request) -> HttpResponseBase:
+        """All runs that are not in the recycle bin, by project and experiment."""
+        runs = self.runs().active()
+        actions.check_vanished(runs.running())
+        rows = runs.in_listing_order().values_list(*serializers.LISTED)
+        return conditional.answer(request, lambda: serializers.listed(rows))
+
+
+@extend_schema(tags=["runs"])
+class RunRetrieve(RunView):
+    @extend_schema(operation_id="get_run", responses=serializers.RunDetail)
+    def get(self, request: Request, run_id: str) -> Response:
+        """One run. A run whose process has vanished is marked as failed first."""
+        run = self.run(run_id)
+        if actions.check_process(run):
+            run = self.run(run_id)
+        return Response(serializers.RunDetail(run).data)
+
+    @extend_schema(
+        operation_id="change_run",
+        request=serializers.RunChanges,
+        responses=serializers.RunDetail,
+    )
+    def patch(self, request: Request, run_id: str) -> Response:
+        """Replace the notes or the tags of a run; answers with the run as it then is."""
+        changes = serializers.RunChanges(data=json_object(request))
+        changes.is_valid(raise_exception=True)
+        run = self.run(run_id)
+        wanted = changes.validated_data
+        if "notes" in wanted:
+            actions.set_notes(run, wanted["notes"], by=request.user)
+        if "tags" in wanted:
+            actions.set_tags(run, wanted["tags"], by=request.user)
+        return Response(serializers.RunDetail(self.run(run_id)).data)
+
+
+class ChangeRuns(RunView):
+    """Shared by soft-delete and restore: check all ids, then change each run, then report."""
+
+    verb: str
+
+    def change(self, request: Request, candidates: RunQuerySet, missing: str, **act: Any) -> Any:
+        """The number of submitted ids, and per id the outcome in the documented form."""
+        submitted = self._run_ids(json_object(request))
+        ids = list(dict.fromkeys(submitted))
+        found = {run.run_id: run for run in reversed(candidates.filter(run_id__in=ids))}
+        outcome = act["action"]([found[i] for i in ids if i in found], by=request.user)
+        results = {run_id: _result(outcome.get(run_id, missing)) for run_id in ids}
+        return len(submitted), results, sum(r["success"] for r in results.values())
+
+    def _run_ids(self, body: dict[str, Any]) -> list[str]:
+        ids = body.get("run_ids")
+        if not isinstance(ids, list) or not ids:
+            raise InvalidInput("run_ids is required and must be a list", ["body", "run_ids"])
+        if len(ids) > MOST_RUNS:
+            raise InvalidInput(
+                f"Cannot {self.verb} more than {MOST_RUNS} runs at once", ["body", "run_ids"]
+            )
+        for index, run_id in enumerate(ids):
+            if not layout.is_run_id(run_id):
+                raise InvalidInput(f"Invalid run_id format: {run_id}", ["body", "run_ids", index])
+        return ids
+
+
+def _result(error: str | None) -> dict[str, Any]:
+    if error is None:
+        return {"success": True}
+    return {"success": False, "error": error} if error else {"success": False}
+
+
+@extend_schema(tags=["runs"])
+class SoftDelete(ChangeRuns):
+    verb = "delete"
+
+    @extend_schema(
+        operation_id="soft_delete_runs",
+        request=serializers.RunIds,
+        responses=serializers.SoftDeleted,
+    )
+    def post(self, request: Request) -> Response:
+        """Move runs to the recycle bin."""
+        candidates = self.runs().active().in_listing_order()
+        submitted, results, done = self.change(
+            request, candidates, "run not found", action=actions.soft_delete_runs
+        )
+        return Response(
+            {
+                "deleted_count": done,
+                "results": results,
+                "message": f"Soft deleted {done} of {submitted} runs",
+            }
+        )
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request) -> Response:
+        """v0.4 takes ``soft-delete`` for a run id here."""
+        raise NotFound("Run not found")
+
+
+@extend_schema(tags=["runs"])
+class RecycleBin(RunView):
+    @extend_schema(operation_id="list_recycle_bin", responses=serializers.RecycleBin)
+    def get(self, request: Request) -> Response:
+        """The runs in the recycle bin."""
+        runs = self.runs().deleted().select_related("project").in_listing_order()
+        return Response(serializers.RecycleBin({"deleted_runs": runs}).data)
+
+
+@extend_schema(tags=["runs"])
+class Restore(ChangeRuns):
+    verb = "restore"
+
+    @extend_schema(
+        operation_id="restore_runs", request=serializers.RunIds, responses=serializers.Restored
+    )
+    def post(self, request: Request) -> Response:
+        """Bring runs back from the recycle bin."""
+        candidates = self.runs().in_listing_order()
+        submitted, results, done = self.change(
+            request, candidates, "run not found", action=actions.restore_runs
+        )
+        return Response(
+            {
+                "restored_count": done,
+                "results": results,
+                "message": f"Restored {done} of {submitted} runs",
+            }
+        )
+
+
+@extend_schema(tags=["runs"])
+class EmptyRecycleBin(RunView):
+    @extend_schema(
+        operation_id="empty_recycle_bin",
+        request=serializers.Confirmation,
+        responses=serializers.Emptied,
+    )
+    def post(self, request: Request) -> Response:
+        """Remove every run in the recycle bin for good."""
+        if json_object(request).get("confirm") is not True:
+            raise InvalidInput("Must set confirm=true to permanently delete", ["body", "confirm"])
+        purged = actions.purge_runs(self.runs().deleted(), by=request.user)
+        return Response(
+            {
+                "permanently_deleted": purged.count,
+                "message": f"Permanently deleted {purged.count} runs",
+            }
+        )
+
+
+class MetricsView(RunView):
+    """Shared by the tables: what the query string may ask for, and in which form it goes out."""
+
+    def table(
+        self, request: Request, run_id: str, read: Callable[[Run, Any, str | None], metrics.Tables]
+    ) -> HttpResponseBase:
+        asked = serializers.MetricsQuery(data=request.query_params.dict())
+        asked.is_valid(raise_exception=True)
+        points, since = asked.validated_data.get("downsample"), asked.validated_data.get("since")
+        run = self.run(run_id)
+
+        def tables(known: Any) -> metrics.Tables:
+            found = read(run, known, since)
+            return found.thinned(points) if points else found
+
+        def members(shown: metrics.Tables, cursor: str) -> dict[str, Any]:
+            more: dict[str, Any] = {}
+            if points:
+                more |= {"total": shown.total, "sampled": shown.rows}
+            if since:
+                more["cursor"] = cursor
+            return more
+
+        return table_answer(request, run, tables, members, lambda: self.state(run))
+
+    def state(self, run: Run) -> Any:
+        """How much there is to read, with a ``cursor``; the second argument of *read*."""
+        return metrics.timeline(run.pk)
+
+
+@extend_schema(tags=["metrics"])
+class Metrics(MetricsView):
+    @extend_schema(
+        operation_id="get_metrics",
+        parameters=[serializers.DownsampleQuery],
+        responses=serializers.TABLES,
+    )
+    def get(self, request: Request, run_id: str) -> HttpResponseBase:
+        """What the run logged, one row a moment, in seconds since its first event."""
+        return self.table(request, run_id, lambda run, *_: metrics.by_time(run.pk))
+
+
+@extend_schema(tags=["metrics"])
+class MetricsByStep(MetricsView):
+    @extend_schema(
+        operation_id="get_metrics_by_step",
+        parameters=[serializers.MetricsQuery],
+        responses=serializers.TABLES,
+    )
+    def get(self, request: Request, run_id: str) -> HttpResponseBase:
+        """What the run logged, one row a step; of repeated values at a step the last counts."""
+
+        def read(run: Run, known: metrics.Timeline | None, since: str | None) -> metrics.Tables:
+            after = metrics.events_after(known, since) if since else 0
+            return metrics.by_step(run.pk, known=known, after=after)
+
+        return self.table(request, run_id, read)
+
+
+@extend_schema(tags=["metrics"])
+class SystemMetrics(MetricsView):
+    @extend_schema(
+        operation_id="get_system_metrics",
+        parameters=[serializers.MetricsQuery],
+        responses=serializers.TABLES,
+    )
+    def get(self, request: Request, run_id: str) -> HttpResponseBase:
+        """What the run's machine did, one row a sample, by ``time`` in Unix seconds.
+
+        Processors, memory, disks, network and GPUs, in per cent, MiB, MiB/s, °C and watts, as the
+        names of the columns say. Empty for a run that was not sampled.
+        """
+
+        def read(run: Run, _: Reached, since: str | None) -> metrics.Tables:
+            return system.table(run, system.bytes_before(run, since) if since else 0)
+
+        return self.table(request, run_id, read)
+
+    def state(self, run: Run) -> Any:
+        return Reached(system.cursor(run))
+
+
+@extend_schema(tags=["metrics"])
+class Progress(RunView):
+    @extend_schema(operation_id="get_progress", responses=serializers.Progress, deprecated=True)
+    def get(self, request: Request, run_id: str) -> Response:
+        """Says nothing, as in v0.4; kept for its clients."""
+        return Response({"available": False, "status": "unknown"})
+
+
+@extend_schema(tags=["runs"])
+class StatusCheck(RunView):
+    @extend_schema(operation_id="check_status", request=None, responses=serializers.StatusChecked)
+    def post(self, request: Request) -> Response:
+        """Mark running runs of this machine as failed if their process has vanished."""
+        running = list(self.runs().active().running())
+        updated = actions.check_processes(running)
+        return Response(
+            {
+                "checked": len(running),
+                "updated": updated,
+                "message": f"Checked {len(running)} running experiments, "
+                f"updated {updated} statuses",
+            }
+        )

@@ -1,0 +1,1 @@
+"""The V2 API: for installations with many runs."""

@@ -1,0 +1,147 @@
+"""Metrics of many runs at once. Beyond v0.4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, cast
+
+from django.http.response import HttpResponseBase
+from django_filters.rest_framework import DjangoFilterBackend
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import generics
+from rest_framework.request import Request
+
+from core.http import conditional
+from core.http.rest import json_object
+from metrics import read as metrics
+from runs.finding.filters import RunFilter
+from runs.models import Run
+from runs.querysets import RunQuerySet
+from runs.repair import repaired
+
+from ..tables import ARROW, PARQUET, dump_numbers, numbers_answer, streamed
+from . import serializers
+from .views import V2View
+
+
+class ManyRunsView(V2View, generics.GenericAPIView):
+    """Of the runs that the filters of the list let through."""
+
+    queryset = Run.objects.none()  # for the schema; ``runs`` says which
+    filter_backends = [DjangoFilterBackend]
+    filterset_class = RunFilter
+    pagination_class = None
+
+    def filtered(self) -> RunQuerySet:
+        return cast(RunQuerySet, self.filter_queryset(self.runs()))
+
+
+@extend_schema(tags=["v2-metrics"])
+class Query(V2View):
+    @extend_schema(
+        operation_id="query_metrics",
+        request=serializers.MetricsQuestion,
+        responses=serializers.MetricsAnswer,
+    )
+    def post(self, request: Request) -> HttpResponseBase:
+        """Curves of many metrics of many runs, thinned so that extremes are exact."""
+        parsed = serializers.MetricsQuestion(data=json_object(request))
+        parsed.is_valid(raise_exception=True)
+        asked = parsed.validated_data
+        runs = self.runs().active().filter(run_id__in=asked["run_ids"])
+        ids = dict(runs.values_list("pk", "run_id"))
+        found = repaired(
+            lambda: metrics.curves(
+                list(ids),
+                asked.get("metrics"),
+                steps=serializers.step_range(asked["step_range"]),
+                points=asked["points"],
+            ),
+        )
+        order = {run_id: number for number, run_id in enumerate(asked["run_ids"])}
+        series = [
+            {
+                "run_id": ids[pk],
+                "metric": key,
+                "steps": curve.steps,
+                "values": curve.values,
+                "total": curve.total,
+            }
+            for (pk, key), curve in found.items()
+        ]
+        series.sort(key=lambda one: (order[one["run_id"]], one["metric"]))
+        missing = [run_id for run_id in order if run_id not in ids.values()]
+        return numbers_answer({"series": series, "missing": missing, "query_time_ms": self.took()})
+
+
+@extend_schema(tags=["v2-metrics"])
+class Statistics(ManyRunsView):
+    @extend_schema(
+        operation_id="metric_statistics",
+        parameters=[serializers.StatisticsQuery],
+        responses=serializers.MetricStatistics,
+    )
+    def get(self, request: Request) -> HttpResponseBase:
+        """Mean, deviation, lowest and highest value by step, over all runs of the filters."""
+        asked = self.asked(serializers.StatisticsQuery)
+        runs = self.filtered()
+
+        def make() -> dict[str, Any]:
+            found = repaired(
+                lambda: metrics.statistics(
+                    runs.order_by().values("pk"),
+                    asked["metric"],
+                    steps=serializers.step_range(asked["step_range"]),
+                    points=asked.get("points"),
+                ),
+            )
+            return {
+                "metric": asked["metric"],
+                "runs": found.runs,
+                "steps": found.steps,
+                "count": found.count,
+                "mean": found.mean,
+                "std": found.deviation,
+                "min": found.low,
+                "max": found.high,
+            }
+
+        return conditional.answer(
+            request, make, lambda: {"query_time_ms": self.took()}, dump_numbers
+        )
+
+
+@extend_schema(tags=["v2-metrics"])
+class Export(ManyRunsView):
+    @extend_schema(
+        operation_id="export_metrics",
+        parameters=[serializers.ExportQuery],
+        responses={
+            (200, ARROW): OpenApiTypes.BINARY,
+            (200, PARQUET): OpenApiTypes.BINARY,
+        },
+    )
+    def get(self, request: Request) -> HttpResponseBase:
+        """Every point of every series of the runs, of a whole project for instance.
+
+        One row a point: ``run_id``, ``metric``, ``step``, ``value``. Parquet if ``Accept`` asks
+        for it, else an Arrow stream; one series is in memory at a time.
+        """
+        from .. import arrow
+
+        asked = self.asked(serializers.ExportQuery)
+        names = asked["metric_names"].split(",") if asked["metric_names"] else None
+        wants_parquet = PARQUET in request.headers.get("Accept", "")
+        form = PARQUET if wants_parquet else ARROW
+        series = _series(self.filtered().newest_first(), names)
+        return streamed(request, arrow.points(series, form), content_type=form)
+
+
+def _series(runs: RunQuerySet, names: list[str] | None) -> Iterator[tuple[str, str, Any, Any]]:
+    for pk, run_id in list(runs.values_list("pk", "run_id")):
+        for key in metrics.number_keys(pk, names):
+            curve = repaired(partial(metrics.curves, [pk], [key], points=None)).get((pk, key))
+            if curve is not None:
+                yield run_id, key, curve.steps, curve.values

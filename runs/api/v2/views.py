@@ -1,0 +1,240 @@
+"""Experiments of the V2 API; its word for a run, at this edge only."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+from django.db import DatabaseError
+from django.http.response import HttpResponseBase
+from django_filters.rest_framework import DjangoFilterBackend
+from drf_spectacular.utils import extend_schema
+from rest_framework import generics
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import Serializer
+
+from core.http import conditional
+from core.http.exceptions import InvalidInput
+from core.http.rest import json_object
+from metrics import read as metrics
+from runicorn import layout
+from runs import actions
+from runs.finding.filters import RunFilter
+from runs.finding.listing import Listing
+from runs.ingest import folder_source
+from runs.models import Run, TaggedRun
+from runs.querysets import RunQuerySet
+from runs.repair import repaired
+
+from ..tables import table_answer
+from ..v1.views import RunView
+from . import serializers
+
+MOST_EXPERIMENTS = 1000
+"""How many runs one request may delete."""
+
+
+class V2View(RunView):
+    """What the views of V2 have in common: they tell how long they took, and why they failed."""
+
+    times: ClassVar[deque[float]] = deque(maxlen=1000)
+    """Milliseconds that the last requests of this process took."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        self.started = time.perf_counter()
+        super().initial(request, *args, **kwargs)
+
+    def finalize_response(
+        self, request: Request, response: Response, *args: Any, **kwargs: Any
+    ) -> Response:
+        self.times.append(self.took())
+        return super().finalize_response(request, response, *args, **kwargs)
+
+    def took(self) -> float:
+        """Milliseconds since the request came in."""
+        return round((time.perf_counter() - self.started) * 1000, 2)
+
+    def asked(self, query: type[Serializer]) -> dict[str, Any]:
+        """The query string as *query* reads it; 400 names the parameter that is wrong."""
+        parsed = query(data=self.request.query_params.dict())
+        parsed.is_valid(raise_exception=True)
+        return parsed.validated_data
+
+    def experiment(self, run_id: str) -> Run:
+        """The run as its folder says now, deleted or not; 404 if there is none."""
+        run = folder_source.refresh(self.runs().by_id(run_id))
+        if run is None:
+            raise NotFound(f"Experiment {run_id} not found")
+        if not run.is_deleted and actions.check_process(run):
+            run.refresh_from_db()
+        return run
+
+    def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, DatabaseError):
+            actions.logger.exception("A query failed")
+            return Response({"detail": f"Database query failed: {exc}"}, status=500)
+        return super().handle_exception(exc)
+
+
+@extend_schema(tags=["v2-experiments"])
+class ExperimentList(V2View, generics.GenericAPIView):
+    queryset = Run.objects.none()  # for the schema; ``runs`` says which
+    filter_backends = [DjangoFilterBackend]
+    filterset_class = RunFilter
+
+    @extend_schema(
+        operation_id="list_experiments",
+        filters=True,  # which a page with its total does not look like
+        parameters=[serializers.ListQuery],
+        responses=serializers.ExperimentPage,
+    )
+    def get(self, request: Request) -> HttpResponseBase:
+        """One page of the runs that the filters let through, all of which ``total`` counts."""
+        asked = self.asked(serializers.ListQuery)
+        listing = Listing(
+            self.runs(),
+            TaggedRun.objects.visible_to(request.user),
+            request.query_params,
+            lambda runs: cast(RunQuerySet, self.filter_queryset(runs)),
+        )
+        return conditional.answer(
+            request, lambda: self.page(listing, asked), lambda: {"query_time_ms": self.took()}
+        )
+
+    def page(self, listing: Listing, asked: dict[str, Any]) -> dict[str, Any]:
+        page, size = asked["page"], asked["per_page"]
+        start = (page - 1) * size
+        order, descending = asked["order_by"], asked["order_desc"]
+        total, shown = listing.page(start, size, order, descending=descending)
+        return {
+            "experiments": [serializers.experiment(row) for row in shown],
+            "total": total,
+            "page": page,
+            "per_page": size,
+            "has_next": start + len(shown) < total,
+            "has_prev": page > 1,
+        }
+
+
+@extend_schema(tags=["v2-experiments"])
+class ExperimentDetail(V2View):
+    @extend_schema(operation_id="get_experiment", responses=serializers.ExperimentDetail)
+    def get(self, request: Request, run_id: str) -> Response:
+        """One run, also if it is in the recycle bin, and what it logged in short."""
+        run = self.experiment(run_id)
+        row = Run.objects.filter(pk=run.pk).values_list(*serializers.SHOWN).get()
+        logged = repaired(lambda: metrics.overview(run.pk))
+        return Response(
+            {
+                "experiment": serializers.experiment(row),
+                "metrics_summary": {
+                    "total_data_points": logged.steps,
+                    "available_metrics": logged.keys,
+                    "step_range": {"min": logged.low, "max": logged.high} if logged.steps else None,
+                },
+                "environment_available": bool(
+                    run.path and (run.path / layout.ENVIRONMENT).exists()
+                ),
+                "file_count": _count_files(run.path) if run.path else 0,
+            }
+        )
+
+
+def _count_files(folder: Path) -> int:
+    """All entries below *folder*, folders included."""
+    return sum(len(folders) + len(files) for _, folders, files in os.walk(folder))
+
+
+@extend_schema(tags=["v2-experiments"])
+class FastMetrics(V2View):
+    @extend_schema(
+        operation_id="get_metrics_fast",
+        parameters=[serializers.FastQuery],
+        responses=serializers.FastTable,
+    )
+    def get(self, request: Request, run_id: str) -> HttpResponseBase:
+        """The run's numbers, one row a step, as many as asked for."""
+        asked = self.asked(serializers.FastQuery)
+        steps = serializers.step_range(asked["step_range"])
+        names = asked["metric_names"].split(",") if asked["metric_names"] else None
+        points, since = asked.get("downsample"), asked.get("since")
+        run = self.experiment(run_id)
+
+        def read(known: metrics.Timeline | None) -> metrics.Tables:
+            after = metrics.events_after(known, since) if since else 0
+            chosen: dict[str, Any] = {"keys": names, "steps": steps, "after": after, "known": known}
+            if points is None:
+                tables = metrics.by_step(run.pk, numbers=True, **chosen)
+            else:
+                tables = metrics.sampled_by_step(run.pk, points, **chosen)
+            if names is not None and tables.columns:
+                tables.columns = [tables.columns[0], *names]
+            return tables
+
+        return table_answer(
+            request,
+            run,
+            read,
+            lambda shown, cursor: {
+                "query_time_ms": self.took(),
+                "total_points": shown.rows,
+                "applied_filters": {
+                    "metrics": names,
+                    "step_range": list(steps) if asked["step_range"] else None,
+                    "downsampled": shown.rows < shown.total,
+                },
+                **({"cursor": cursor} if since else {}),
+            },
+        )
+
+
+@extend_schema(tags=["v2-experiments"])
+class BatchDelete(V2View):
+    @extend_schema(
+        operation_id="batch_delete_experiments",
+        request=serializers.ExperimentIds,
+        responses=serializers.BatchDeleted,
+    )
+    def post(self, request: Request) -> Response:
+        """Move runs to the recycle bin, the one that V1 shows and restores from."""
+        body = json_object(request)
+        ids = list(dict.fromkeys(_exp_ids(body)))
+        reason = body.get("reason", "user_batch_delete")
+        if not isinstance(reason, str):
+            raise InvalidInput("reason must be text", ["body", "reason"])
+        candidates = self.runs().active().in_listing_order()
+        found = {run.run_id: run for run in reversed(candidates.filter(run_id__in=ids))}
+        outcome = actions.soft_delete_runs(
+            [found[i] for i in ids if i in found], by=request.user, reason=reason
+        )
+        results = {run_id: outcome.get(run_id, "not found") is None for run_id in ids}
+        deleted = sum(results.values())
+        return Response(
+            {
+                "deleted": deleted,
+                "failed": len(ids) - deleted,
+                "results": results,
+                "deleted_count": deleted,
+                "message": f"Soft deleted {deleted} of {len(body['exp_ids'])} runs",
+            }
+        )
+
+
+def _exp_ids(body: dict[str, Any]) -> list[str]:
+    ids = body.get("exp_ids")
+    place = ["body", "exp_ids"]
+    if ids is None or ids == []:
+        raise InvalidInput("exp_ids is required", place)
+    if not isinstance(ids, list):
+        raise InvalidInput("exp_ids must be a list", place)
+    if len(ids) > MOST_EXPERIMENTS:
+        raise InvalidInput(f"Cannot delete more than {MOST_EXPERIMENTS} experiments at once", place)
+    for index, run_id in enumerate(ids):
+        if not isinstance(run_id, str) or "\x00" in run_id:
+            raise InvalidInput("exp_ids must be a list of run ids", [*place, index])
+    return ids

@@ -1,0 +1,1 @@
+"""Finding runs: filters, words, the query language, tags, and pages of a list."""

@@ -1,0 +1,99 @@
+"""What the V2 list can be narrowed by: words of the URL to words of the queryset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django_filters import rest_framework as filters
+
+from ..models import Run
+from ..querysets import RunQuerySet
+from . import search
+
+_TRUE, _FALSE = {"true", "1", "yes", "on", "t", "y"}, {"false", "0", "no", "off", "f", "n"}
+
+
+def tag_list(text: str) -> list[str]:
+    return [tag for part in text.split(",") if (tag := part.strip())]
+
+
+class FlagField(forms.Field):
+    def to_python(self, value: Any) -> bool | None:
+        word = str(value).strip().lower()
+        if value in self.empty_values or word not in _TRUE | _FALSE:
+            if value is None:
+                return None
+            raise forms.ValidationError(
+                "Input should be a valid boolean, unable to interpret input"
+            )
+        return word in _TRUE
+
+
+class ExactField(forms.CharField):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(strip=False, **options)
+
+
+class NumberField(forms.FloatField):
+    default_error_messages = {
+        "invalid": "Input should be a valid number, unable to parse string as a number"
+    }
+
+
+class FlagFilter(filters.Filter):
+    field_class = FlagField
+
+
+class TextFilter(filters.CharFilter):
+    field_class = ExactField
+
+
+class FloatFilter(filters.Filter):
+    field_class = NumberField
+
+
+class RunFilter(filters.FilterSet):
+    project = TextFilter("project__name", label="Exact name of the project.")
+    name = TextFilter(label="Exact name of the experiment.")
+    status = TextFilter(method="of_status", label="One of these, separated by commas.")
+    tags = TextFilter(method="with_tags", label="All of these, separated by commas.")
+    search = TextFilter(
+        method="containing",
+        label="Words, or parts of them, that all stand in project, experiment, description or id. "
+        'Several words in `"quotes"` are one.',
+    )
+    created_after = FloatFilter(method="created", label="Unix seconds, inclusive; 0: no limit.")
+    created_before = FloatFilter(method="created", label="Unix seconds, inclusive; 0: no limit.")
+    best_metric_min = FloatFilter("best_metric_value", "gte", label="Inclusive.")
+    best_metric_max = FloatFilter("best_metric_value", "lte", label="Inclusive.")
+    include_deleted = FlagFilter(method="with_deleted", label="Those in the recycle bin, too.")
+    q = TextFilter(method="asked", label="A question in the query language for runs.")
+
+    class Meta:
+        model = Run
+        fields: list[str] = []
+
+    def filter_queryset(self, queryset: RunQuerySet) -> RunQuerySet:
+        if not self.form.cleaned_data["include_deleted"]:
+            queryset = queryset.active()
+        return super().filter_queryset(queryset)
+
+    def of_status(self, runs: RunQuerySet, name: str, value: str) -> RunQuerySet:
+        return runs.filter(status__in=value.split(","))
+
+    def with_tags(self, runs: RunQuerySet, name: str, value: str) -> RunQuerySet:
+        return runs.tagged(*tag_list(value))
+
+    def containing(self, runs: RunQuerySet, name: str, value: str) -> RunQuerySet:
+        return runs.containing(value)
+
+    def created(self, runs: RunQuerySet, name: str, value: float) -> RunQuerySet:
+        bound = "gte" if name == "created_after" else "lte"
+        return runs.filter(**{f"created_time__{bound}": value}) if value else runs
+
+    def with_deleted(self, runs: RunQuerySet, name: str, value: bool) -> RunQuerySet:
+        return runs  # see filter_queryset: what is absent leaves out the deleted ones
+
+    def asked(self, runs: RunQuerySet, name: str, value: str) -> RunQuerySet:
+        return search.matching(runs, value)

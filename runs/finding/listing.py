@@ -1,0 +1,77 @@
+"""The V2 list: how many runs a filter lets through, and a page of them.
+
+Any filter and order can be asked of the runs themselves. Some have a shorter way, which matters
+where there are many runs and something is logged all the time, so that nothing counted before
+holds any longer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from core.http import conditional
+
+from ..api.v2.serializers import ORDERS, SHOWN
+from ..querysets import RunQuerySet, TaggedRunQuerySet
+from . import fulltext, tagged
+from .filters import RunFilter, tag_list
+
+
+@dataclass
+class Listing:
+    everything: RunQuerySet
+    """What the user may see, deleted runs too."""
+    tagged: TaggedRunQuerySet
+    """The same by tag."""
+    asked: Mapping[str, str]
+    """What the URL says."""
+    narrow: Callable[[RunQuerySet], RunQuerySet]
+    """What the filters make of runs; raises whatever is wrong with them."""
+
+    runs: RunQuerySet = field(init=False)
+    narrowed_by: set[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.runs = self.narrow(self.everything)
+        given = {name for name, value in self.asked.items() if value}
+        self.narrowed_by = given & RunFilter.base_filters.keys()
+
+    def page(
+        self, start: int, size: int, order: str, *, descending: bool
+    ) -> tuple[int, list[tuple]]:
+        """How many runs there are in all, and *size* of them from *start* on (``SHOWN``)."""
+        tags = tag_list(self.asked.get("tags", ""))
+        is_newest_first = order == "created_at" and descending
+        if tags and self.narrowed_by == {"tags"} and is_newest_first and tagged.is_kept():
+            those = self.tagged.of_all(tags)
+            keys = those.newest_first().values_list("run_id", flat=True)[start : start + size]
+            return conditional.count(those), self.everything.rows_of([*keys], SHOWN)
+        if order == "project":
+            counts = self._counted_by_project()
+            rows = self.runs.page_by_project(counts, start, size, SHOWN, descending=descending)
+            return sum(counts.values()), rows
+        total = self._total()
+        runs = self.runs
+        if total > fulltext.MANY and self.narrowed_by & {"q", "tags"}:
+            runs = self.narrow(self.everything.walking())
+        runs = runs.sorted_by(ORDERS[order], descending=descending)
+        return total, runs.page(start, size, SHOWN) if start < total else []
+
+    def _total(self) -> int:
+        """Where an index counts all runs, those that are deleted are fewer to look at."""
+        deleted = self.everything.deleted()
+        if not self.narrowed_by:
+            return conditional.count(self.everything) - conditional.count(deleted)
+        if self.narrowed_by == {"search"} and self.everything.is_everything:
+            text = self.asked["search"]
+            if (count := fulltext.count(text, self.runs.db)) is not None:
+                return count - conditional.count(deleted.filter(fulltext.reading(text)))
+        return conditional.count(self.runs)
+
+    def _counted_by_project(self) -> Counter[int | None]:
+        if self.narrowed_by:
+            return Counter(self.runs.counted_by("project"))
+        deleted = self.everything.deleted().counted_by("project")
+        return Counter(self.everything.counted_by("project")) - Counter(deleted)

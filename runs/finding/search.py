@@ -1,0 +1,312 @@
+"""What a question in the query language for runs means: its tree as a queryset.
+
+Every condition becomes a condition on an indexed column or a membership in an indexed subquery.
+Nothing a user writes reaches SQL other than as a parameter.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from django.db.models import Model, Q
+
+from core.http.exceptions import InvalidInput
+from metrics.models import Series
+
+from ..models import Param, SummaryValue, Tag, as_json
+from ..querysets import RunQuerySet, contains
+from .query import And, Comparison, Not, Or, QueryError, Question, Value, parse
+
+STATISTICS = ("first", "last", "min", "max", "count", "best")
+_BOUNDS = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
+_FAR = 1e15
+"""More than there is of anything, and exact as a number of either kind."""
+
+
+def matching(runs: RunQuerySet, text: str) -> RunQuerySet:
+    """The runs that the question in *text* is true of; InvalidInput tells the column if none is."""
+    if not text.strip():
+        return runs
+    try:
+        return runs.having(condition(parse(text)))
+    except QueryError as error:
+        message = str(error)
+        raise InvalidInput(f"q: {message}", ["query", "q", error.column], error.message) from error
+
+
+def condition(question: Question) -> Q:
+    """*question* as a condition on runs. A comparison with a missing value is not true."""
+    if isinstance(question, Not):
+        return ~condition(question.part)
+    if isinstance(question, And | Or):
+        together = condition(question.parts[0])
+        for part in question.parts[1:]:
+            other = condition(part)
+            together = together & other if isinstance(question, And) else together | other
+        return together
+    head, rest = question.path[0].lower(), question.path[1:]
+    if head == "metrics":
+        return _metric(question, rest)
+    if head in ("config", "summary") and rest:
+        return _leaf(Param if head == "config" else SummaryValue, question, ".".join(rest))
+    if not rest and head in _FIELDS:
+        column, compare = _FIELDS[head]
+        return compare(question, column)
+    known = ", ".join([*_FIELDS, "metrics.<key>.last", "config.<key>", "summary.<key>"])
+    raise QueryError(f"There is no field “{'.'.join(question.path)}”: use {known}", question.column)
+
+
+# -- kinds of fields -----------------------------------------------------------------------------
+
+
+def _text(question: Comparison, column: str) -> Q:
+    if question.operator == "null":
+        return Q(**{f"{column}__isnull": True}) | Q(**{column: ""})
+    values = [_plain(value) for value in question.values]
+    if question.operator == "~":
+        return contains(column, values[0])
+    if question.operator in _BOUNDS:
+        return Q(**{f"{column}__{_BOUNDS[question.operator]}": values[0]})
+    return _equal(question, column, values)
+
+
+def _number(question: Comparison, column: str) -> Q:
+    return _ordered(question, column, _to_number)
+
+
+def _count(question: Comparison, column: str) -> Q:
+    """A number beside a column of whole ones, where no count that there is comes near a bound."""
+    if question.operator in ("null", "~"):
+        return _number(question, column)
+    numbers = [max(-_FAR, min(_to_number(value), _FAR)) for value in question.values]
+    if question.operator in _BOUNDS:
+        turn = math.ceil if question.operator in ("<", ">=") else math.floor
+        return Q(**{f"{column}__{_BOUNDS[question.operator]}": turn(numbers[0])})
+    whole = [int(number) for number in numbers if number.is_integer()]
+    return _negated(question, Q(**{f"{column}__in": whole}))
+
+
+def _duration(question: Comparison, column: str) -> Q:
+    return _ordered(question, column, _to_seconds)
+
+
+def _date(question: Comparison, column: str) -> Q:
+    """In a column of Unix seconds."""
+    return _when(question, column, float)
+
+
+def _moment(question: Comparison, column: str) -> Q:
+    """In a column of moments."""
+    return _when(question, column, _as_moment)
+
+
+def _when(question: Comparison, column: str, bound: Callable[[float], Any]) -> Q:
+    """A date without a time is the whole day; *bound* is what the column compares seconds by."""
+    if question.operator in ("null", "~"):
+        return _number(question, column)
+    found = Q()
+    for value in question.values:
+        start = _to_timestamp(value)
+        end = bound(start + 86_400) if _is_day(value) else None
+        found |= _within(question.operator, column, bound(start), end)
+    return _negated(question, found)
+
+
+def _within(operator: str, column: str, start: Any, end: Any) -> Q:
+    """Before, in or after what lasts from *start* until just before *end*; None: no time at all."""
+    if end is None:
+        return Q(**{f"{column}__{_BOUNDS.get(operator, 'exact')}": start})
+    edges = {"<": ("lt", start), "<=": ("lt", end), ">": ("gte", end), ">=": ("gte", start)}
+    if operator in edges:
+        lookup, edge = edges[operator]
+        return Q(**{f"{column}__{lookup}": edge})
+    return Q(**{f"{column}__gte": start, f"{column}__lt": end})
+
+
+def _tag(question: Comparison, column: str) -> Q:
+    if question.operator == "null":
+        return ~Q(pk__in=Tag.objects.values("run"))
+    if question.operator in _BOUNDS:
+        raise QueryError("Tags are not in an order: use =, !=, in or ~", question.column)
+    tags = Tag.objects.filter(_text(_positive(question), "key"))
+    return _negated(question, Q(pk__in=tags.values("run")))
+
+
+def _metric(question: Comparison, path: tuple[str, ...]) -> Q:
+    if len(path) < 2 or path[-1].lower() not in STATISTICS:
+        raise QueryError(
+            f"Say which value of the metric: metrics.<key>.<{'|'.join(STATISTICS)}>",
+            question.column,
+        )
+    key, statistic = ".".join(path[:-1]), path[-1].lower()
+    if statistic == "best":
+        named = Q(best_metric_name=key)
+        if question.operator == "null":
+            return ~(named & Q(best_metric_value__isnull=False))
+        return _negated(question, named & _number(_positive(question), "best_metric_value"))
+    is_count = statistic == "count"
+    column, compare = ("number_count", _count) if is_count else (f"{statistic}_value", _number)
+    series = Series.objects.filter(key=key)
+    if question.operator == "null":
+        return ~Q(pk__in=series.filter(number_count__gt=0).values("run"))
+    found = series.filter(compare(_positive(question), column))
+    return _negated(question, Q(pk__in=found.values("run")))
+
+
+def _leaf(model: type[Model], question: Comparison, key: str) -> Q:
+    """A value of ``config.json`` or ``summary.json``: a number, text, true or false."""
+    leaves = model._default_manager.filter(key=key)
+    if question.operator == "null":
+        return ~Q(pk__in=leaves.exclude(value="null").values("run"))
+    values = question.values
+    if question.operator == "~":
+        found = _has_text(as_json(values[0].text)[1:-1])
+    elif question.operator in _BOUNDS:
+        found = _number(question, "number")
+    else:
+        found = Q()
+        for value in values:
+            number = None if value.quoted else _as_number(value.text)
+            word = value.text.lower()
+            if number is not None:
+                found |= Q(number=number)
+            elif not value.quoted and word in ("true", "false"):
+                found |= Q(value=word)
+            else:
+                found |= Q(value=as_json(value.text))
+    return _negated(question, Q(pk__in=leaves.filter(found).values("run")))
+
+
+_CHARACTERS = r"^(?:[^\\]|\\[^u]|\\u[0-9a-f]{4})*?"
+"""Any number of whole characters of text in JSON."""
+
+
+def _has_text(escaped: str) -> Q:
+    """*escaped* in a value of JSON; where that has escapes, not from the middle of one."""
+    is_plain = ~Q(value__contains="\\")
+    return contains("value", escaped) & (
+        is_plain | Q(value__iregex=_CHARACTERS + re.escape(escaped))
+    )
+
+
+_FIELDS: dict[str, tuple[str, Callable[[Comparison, str], Q]]] = {
+    "id": ("run_id", _text),
+    "project": ("project__name", _text),
+    "experiment": ("name", _text),
+    "name": ("name", _text),
+    "status": ("status", _text),
+    "host": ("hostname", _text),
+    "notes": ("notes", _text),
+    "description": ("notes", _text),
+    "tag": ("", _tag),
+    "tags": ("", _tag),
+    "created": ("created_time", _date),
+    "started": ("started_at", _moment),
+    "ended": ("ended_at", _moment),
+    "updated": ("updated_at", _moment),
+    "duration": ("duration", _duration),
+    "best": ("best_metric_value", _number),
+    "best_metric": ("best_metric_name", _text),
+    "events": ("event_count", _count),
+}
+
+# -- comparing -----------------------------------------------------------------------------------
+
+
+def _positive(question: Comparison) -> Comparison:
+    """For a condition on other rows: ``!=`` is asked as ``=`` there, and turned round outside."""
+    if question.operator != "!=":
+        return question
+    return Comparison(question.path, "=", question.values, question.column)
+
+
+def _negated(question: Comparison, found: Q) -> Q:
+    return ~found if question.operator == "!=" else found
+
+
+def _ordered(question: Comparison, column: str, convert: Callable[[Value], float]) -> Q:
+    if question.operator == "null":
+        return Q(**{f"{column}__isnull": True})
+    if question.operator == "~":
+        raise QueryError("~ looks into text: use =, !=, <, <=, >, >= or in", question.column)
+    values = [convert(value) for value in question.values]
+    if question.operator in _BOUNDS:
+        return Q(**{f"{column}__{_BOUNDS[question.operator]}": values[0]})
+    return _equal(question, column, values)
+
+
+def _equal(question: Comparison, column: str, values: list) -> Q:
+    if question.operator == "in":
+        return Q(**{f"{column}__in": values})
+    return _negated(question, Q(**{column: values[0]}))
+
+
+# -- values --------------------------------------------------------------------------------------
+
+
+def _plain(value: Value) -> str:
+    if "\x00" in value.text:
+        raise QueryError("No text has this character", value.column)
+    return value.text
+
+
+def _as_number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _to_number(value: Value) -> float:
+    number = _as_number(value.text)
+    if number is None:
+        raise QueryError(f"“{value.text}” is not a number", value.column)
+    return number
+
+
+_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def _to_seconds(value: Value) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", value.text.strip().lower())
+    if match is None or (match[2] or "s") not in _UNITS:
+        raise QueryError(
+            f"“{value.text}” is not a duration: write seconds, or 90s, 5m, 2h, 1d", value.column
+        )
+    return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+_LATEST = datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp()
+
+
+def _as_moment(seconds: float) -> datetime:
+    """The day after the last one that a date can say begins with the last second of it."""
+    return datetime.fromtimestamp(min(seconds, _LATEST), UTC)
+
+
+def _is_day(value: Value) -> bool:
+    return re.fullmatch(r"\d{4}-\d\d-\d\d", value.text) is not None
+
+
+def _to_timestamp(value: Value) -> float:
+    """A date or moment in ISO 8601 (UTC unless it says otherwise), or Unix seconds."""
+    number = _as_number(value.text)
+    try:
+        if number is None:
+            if _is_day(value):
+                moment = datetime.combine(date.fromisoformat(value.text), time(), UTC)
+            else:
+                moment = datetime.fromisoformat(value.text)
+                moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            number = moment.timestamp()
+        datetime.fromtimestamp(number, UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise QueryError(
+            f"“{value.text}” is not a date: write 2026-01-31 or 2026-01-31T12:00", value.column
+        ) from error
+    return number

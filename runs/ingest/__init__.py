@@ -1,0 +1,1 @@
+"""How logged data comes in: from a watched folder, through one writer."""

@@ -1,0 +1,105 @@
+"""Reading a run's log: lines out of bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import QuerySet
+
+from ..models import Run
+
+LARGEST_TAIL = 32 * 2**20
+"""Bytes of a log that are looked at to find its last lines."""
+
+LONGEST_LINE = 2**20
+"""A line of more bytes is shown as several: no browser survives one of a hundred megabytes."""
+
+_ENDS = re.compile(rb"[\r\n]")
+
+
+def split_lines(data: bytes) -> tuple[list[str], bytes]:
+    """The whole lines in *data* that are not blank, and the rest that has no end yet.
+
+    ``\\n``, ``\\r\\n`` and a lone ``\\r`` end a line; bytes that are no UTF-8 are dropped.
+    """
+    *whole, rest = _ENDS.split(data)
+    pieces = (
+        line[start : start + LONGEST_LINE]
+        for line in whole
+        for start in range(0, len(line), LONGEST_LINE)
+    )
+    return [line for line in map(_decode, pieces) if line.strip()], rest
+
+
+def _decode(line: bytes) -> str:
+    return line.decode("utf-8", "ignore")
+
+
+@dataclass
+class Tail:
+    """The end of a log."""
+
+    lines: list[str]
+    rest: bytes
+    """What follows the last whole line."""
+
+    end: int
+    """The offset up to which this was read."""
+
+    is_cut: bool
+    """Whether there are earlier lines that are not in ``lines``."""
+
+    exists: bool
+    """Whether the run has a log at all."""
+
+
+def read_tail(run: Run, limit: int) -> Tail:
+    """The last *limit* whole lines of the log."""
+    chunks = run.log_chunks.order_by("-offset").values_list("offset", "data")
+    parts: list[bytes] = []
+    end, size, lines, cut = 0, 0, 0, False
+    for offset, data in _in_portions(chunks):
+        data = bytes(data)
+        end = end or offset + len(data)
+        if lines > limit or size > LARGEST_TAIL:
+            cut = True
+            break
+        parts.append(data)
+        size += len(data)
+        # Blank lines do not count; this is at most too small, and then one more chunk is read.
+        lines += sum(1 for line in _ENDS.split(data) if line.strip())
+    found, rest = split_lines(b"".join(reversed(parts)))
+    exists = bool(parts) or run.files.filter(name="logs.txt").exists()
+    return Tail(found[-limit:], rest, end, cut or len(found) > limit, exists)
+
+
+def read_from(run: Run, offset: int, limit: int = 2**20) -> bytes:
+    """At least the chunk that holds *offset*, from there on, and up to about *limit* bytes."""
+    first = run.log_chunks.filter(offset__lte=offset).order_by("-offset").first()
+    if first is None:
+        return b""
+    data = bytes(first.data)[offset - first.offset :]
+    following = run.log_chunks.filter(offset__gt=first.offset).order_by("offset")
+    for more in _in_portions(following.values_list("data", flat=True)):
+        if len(data) >= limit:
+            break
+        data += bytes(more)
+    return data
+
+
+def _in_portions(rows: QuerySet[Any, Any], size: int = 16) -> Iterator[Any]:
+    """*rows* without holding more than a few: PostgreSQL would make the whole answer first."""
+    start = 0
+    while portion := list(rows[start : start + size]):
+        yield from portion
+        start += size
+
+
+def tail(run: Run, lines: int = 200) -> list[str]:
+    """The last *lines* lines, a last one without its end included."""
+    found = read_tail(run, lines)
+    last = _decode(found.rest)
+    return [*found.lines, *([last] if last.strip() else [])][-lines:]

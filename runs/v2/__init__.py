@@ -1,1 +1,0 @@
-"""The V2 API: for installations with many runs (``contract/v2.md``)."""

@@ -1,0 +1,280 @@
+"""The web pages: the runs, one run, the recycle bin.
+
+Pages ask the same querysets and call the same actions as the API. What changes while one looks at
+it is a *fragment* with an address of its own, which the page's script asks for again and again;
+the answer is 304 as long as nothing changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+from django.conf import settings
+from django.contrib import messages
+from django.db.models import OuterRef, Subquery
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.template.defaultfilters import filesizeformat
+from django.templatetags.static import static
+from django.urls import reverse
+from django.utils.cache import get_conditional_response
+from django.utils.http import quote_etag, url_has_allowed_host_and_scheme
+from django.utils.translation import get_language, ngettext
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import require_POST, require_safe
+
+from core.paginator import NearbyPaginator
+from metrics.models import Series
+from runicorn import layout
+from runs import actions
+from runs.ingest import progress
+from runs.models import Image, Project, Run
+from runs.querysets import RunQuerySet
+from runs.templatetags.run_parts import NOT_CHARTED
+
+PER_PAGE = 50
+CONFIRMED_SHOWN = 10
+IMAGE_TYPES = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".gif": "image/gif",
+    ".webp": "image/webp",
+    ".bmp": "image/bmp",
+}
+"""What a browser may show. Anything else (SVG and HTML can hold scripts) is only downloaded."""
+
+FILE_POLICY = "default-src 'none'; sandbox"
+
+page = cache_control(private=True, no_cache=True)
+
+
+def if_changed(request: HttpRequest, state: str, build: Callable[[], str]) -> HttpResponseBase:
+    """The fragment, or 304 if the client has the one of this *state*."""
+    etag = quote_etag(hashlib.sha256(f"{settings.VERSION} {state}".encode()).hexdigest()[:32])
+    unchanged = get_conditional_response(request, etag=etag)
+    if unchanged is not None:
+        return unchanged
+    return HttpResponse(build(), headers={"ETag": etag})
+
+
+def _runs(request: HttpRequest) -> RunQuerySet:
+    return Run.objects.visible_to(request.user).select_related("project")
+
+
+@require_safe
+def favicon(request: HttpRequest) -> HttpResponseBase:
+    """For the pages that name no icon: the admin's, and an image opened alone."""
+    return redirect(static("runicorn/icon.svg"))
+
+
+# -- the runs ------------------------------------------------------------------------------------
+
+
+@require_safe
+@page
+def run_list(request: HttpRequest) -> HttpResponseBase:
+    context = {
+        **_listing(request),
+        "projects": Project.objects.visible_to(request.user)[:500],
+        "statuses": Run.Status.choices,
+        "undo": request.session.pop("undo", None),
+    }
+    return render(request, "pages/runs.html", context)
+
+
+@require_safe
+@page
+def run_list_fragment(request: HttpRequest) -> HttpResponseBase:
+    html = render(request, "pages/runs_fragment.html", _listing(request)).content.decode()
+    return if_changed(request, html, lambda: html)
+
+
+def _listing(request: HttpRequest) -> dict[str, Any]:
+    """The page of the list that the query asks for."""
+    runs = _runs(request).active()
+    wanted = {name: request.GET.get(name, "").strip() for name in ("q", "project", "status")}
+    if wanted["project"]:
+        runs = runs.filter(project__name=wanted["project"])
+    if wanted["status"]:
+        runs = runs.filter(status=wanted["status"])
+    if wanted["q"]:
+        runs = runs.matching(wanted["q"])
+    number = request.GET.get("page", "1")
+    runs = runs.annotate(first_series=_first_series()).prefetch_related("tags").newest_first()
+    listed = NearbyPaginator(runs, PER_PAGE, current=number).get_page(number)
+    series = Series.objects.in_bulk([run.first_series for run in listed if run.first_series])
+    for run in listed:
+        run.shown_series = series.get(run.first_series)
+    query = request.GET.copy()
+    query.pop("page", None)
+    return {
+        "listed": listed,
+        "wanted": wanted,
+        "is_filtered": any(wanted.values()),
+        "query": query.urlencode(),
+        "is_empty": not listed.object_list and not _runs(request).exists(),
+        "storage_root": settings.RUNICORN_STORAGE_ROOT,
+        "storage_literal": json.dumps(str(settings.RUNICORN_STORAGE_ROOT), ensure_ascii=False),
+        "progress": progress.snapshot(),
+    }
+
+
+def _first_series() -> Subquery:
+    """The number that a run logged first stands for its course in the list."""
+    series = Series.objects.filter(run=OuterRef("pk"), number_count__gt=0)
+    return Subquery(series.exclude(key__in=NOT_CHARTED).order_by("pk").values("pk")[:1])
+
+
+# -- one run -------------------------------------------------------------------------------------
+
+
+@require_safe
+@page
+def run_page(request: HttpRequest, run_id: str) -> HttpResponseBase:
+    run = _find(request, run_id)
+    log = reverse("home") + f"api/runs/{quote(run_id, safe='')}/logs/ws"
+    context = {"run": run, "log_address": log, "all_charts": "charts" in request.GET}
+    return render(request, "pages/run.html", context)
+
+
+@require_safe
+@page
+def run_fragment(request: HttpRequest, run_id: str) -> HttpResponseBase:
+    run = _find(request, run_id)
+    context = {"run": run, "all_charts": "charts" in request.GET}
+    return if_changed(
+        request,
+        f"{_state(run)} {get_language()} {context['all_charts']}",
+        lambda: render(request, "pages/run_fragment.html", context).content.decode(),
+    )
+
+
+def _find(request: HttpRequest, run_id: str) -> Run:
+    """The run of that id; one in the recycle bin if there is no other."""
+    run = _runs(request).active().by_id(run_id) or _runs(request).deleted().by_id(run_id)
+    if run is None:
+        raise Http404
+    return run
+
+
+def _state(run: Run) -> str:
+    """Changes whenever something that the page shows does: all of it comes out of files."""
+    files = run.files.order_by("name").values_list("name", "offset", "size", "mtime_ns")
+    tags = run.tags.order_by("key").values_list("key", flat=True)
+    return repr((run.pk, run.status, run.deleted_at, run.notes, list(files), list(tags)))
+
+
+@require_safe
+def run_image(request: HttpRequest, image_id: int) -> HttpResponseBase:
+    """The file of a logged image, if it lies in the run's media folder and nowhere else."""
+    images = Image.objects.filter(run__in=Run.objects.visible_to(request.user))
+    image = images.select_related("run").filter(pk=image_id).first()
+    if image is None or image.run.path is None:
+        raise Http404
+    try:
+        folder = image.run.path.resolve() / layout.MEDIA
+        file = (image.run.path / image.path).resolve()
+        if not file.is_relative_to(folder) or not file.is_file():
+            raise Http404
+        content = file.open("rb")
+    except (OSError, ValueError):
+        raise Http404 from None
+    shown_as = IMAGE_TYPES.get(file.suffix.lower())
+    response = FileResponse(
+        content,
+        content_type=shown_as or "application/octet-stream",
+        as_attachment=shown_as is None,
+        filename=file.name,
+    )
+    response.headers["Content-Security-Policy"] = FILE_POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Cache-Control"] = "private, max-age=3600"
+    return response
+
+
+# -- the recycle bin -----------------------------------------------------------------------------
+
+
+@require_safe
+@page
+def recycle_bin(request: HttpRequest) -> HttpResponseBase:
+    number = request.GET.get("page", "1")
+    runs = _runs(request).deleted().select_related("project", "deleted_by")
+    listed = NearbyPaginator(runs.order_by("-deleted_at", "-pk"), PER_PAGE, current=number)
+    return render(request, "pages/recycle_bin.html", {"listed": listed.get_page(number)})
+
+
+@require_POST
+@page
+def soft_delete(request: HttpRequest) -> HttpResponseBase:
+    runs = _chosen(request, _runs(request).active())
+    outcome = actions.soft_delete_runs(runs, by=request.user)
+    _tell_failures(request, outcome)
+    if done := [run.pk for run in runs if outcome.get(run.run_id, "") is None]:
+        request.session["undo"] = done
+    return _back(request)
+
+
+@require_POST
+@page
+def restore(request: HttpRequest) -> HttpResponseBase:
+    outcome = actions.restore_runs(_chosen(request, _runs(request).deleted()), by=request.user)
+    _tell_failures(request, outcome)
+    if done := list(outcome.values()).count(None):
+        text = ngettext("%d run restored.", "%d runs restored.", done)
+        messages.success(request, text % done)
+    return _back(request)
+
+
+@require_POST
+@page
+def purge(request: HttpRequest) -> HttpResponseBase:
+    """Asks first; removes exactly the runs that the question named."""
+    deleted = _runs(request).deleted().order_by("-deleted_at", "-pk")
+    runs = list(deleted) if "all" in request.POST else _chosen(request, deleted)
+    if not runs:
+        return redirect("recycle-bin")
+    if "confirmed" not in request.POST:
+        context = {
+            "runs": runs[:CONFIRMED_SHOWN],
+            "count": len(runs),
+            "more": max(0, len(runs) - CONFIRMED_SHOWN),
+            "bytes": actions.size_of_runs(runs),
+            "keys": ",".join(str(run.pk) for run in runs),
+        }
+        return render(request, "pages/purge.html", context)
+    purged = actions.purge_runs(runs, by=request.user)
+    text = ngettext("%d run deleted for good.", "%d runs deleted for good.", purged.count)
+    freed = _("%s freed.") % filesizeformat(purged.bytes)
+    messages.success(request, f"{text % purged.count} {freed}")
+    if purged.count < len(runs):
+        messages.error(request, _("Some folders could not be removed; see the server's log."))
+    return redirect("recycle-bin")
+
+
+def _chosen(request: HttpRequest, runs: RunQuerySet) -> list[Run]:
+    """Those of *runs* whose keys were sent: one ``run`` each, or joined by commas."""
+    keys = [
+        int(k) for sent in request.POST.getlist("run") for k in sent.split(",") if k.isdecimal()
+    ]
+    return runs.of_keys(keys)
+
+
+def _tell_failures(request: HttpRequest, outcome: actions.Outcome) -> None:
+    for run_id, error in list(outcome.items())[:5]:
+        if error is not None:
+            error = error or _("its folder could not be written")
+            messages.error(request, f"{run_id}: {error}")
+
+
+def _back(request: HttpRequest) -> HttpResponseBase:
+    target = request.POST.get("next", "")
+    if url_has_allowed_host_and_scheme(target, {request.get_host()}, request.is_secure()):
+        return redirect(target)
+    return redirect("home")
