@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self
 
-from django.db import models
 from django.db.models import Count, Exists, F, FloatField, Max, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Cast, Coalesce
 
+from core.access import AccessQuerySet
 from runicorn.artifacts.lineage import VersionKey
 
 if TYPE_CHECKING:
@@ -21,11 +21,7 @@ def _sum(field: str, **options: Any) -> Coalesce:
     return Coalesce(Sum(Cast(field, FloatField()), **options), 0.0)
 
 
-class ArtifactQuerySet(models.QuerySet["Artifact"]):
-    def visible_to(self, user: Any) -> Self:
-        """The artifacts that *user* may see. The embedded default knows no users: everything."""
-        return self.all()
-
+class ArtifactQuerySet(AccessQuerySet["Artifact"]):
     def with_versions(self) -> Self:
         """Only those that have versions; adds ``num_versions``, ``latest_version`` and
         ``latest_size``, in bytes."""
@@ -46,11 +42,7 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
         return found
 
 
-class VersionQuerySet(models.QuerySet["Version"]):
-    def visible_to(self, user: Any) -> Self:
-        """The versions that *user* may see. The embedded default knows no users: everything."""
-        return self.all()
-
+class VersionQuerySet(AccessQuerySet["Version"]):
     def active(self) -> Self:
         return self.filter(deleted_at__isnull=True)
 
@@ -90,7 +82,7 @@ class VersionQuerySet(models.QuerySet["Version"]):
         }
 
 
-class BlobQuerySet(models.QuerySet["Blob"]):
+class BlobQuerySet(AccessQuerySet["Blob"]):
     def stored_bytes(self) -> int:
         """What the contents take on this machine, each counted once."""
         return int(self._here().aggregate(total=_sum("size_bytes"))["total"])
@@ -107,10 +99,6 @@ class BlobQuerySet(models.QuerySet["Blob"]):
 
         held = File.objects.filter(blob=OuterRef("pk"), version__has_files=True)
         return self.filter(Exists(held))
-
-    def visible_to(self, user: Any) -> Self:
-        """The contents that *user* may see. The embedded default knows no users: everything."""
-        return self.all()
 
     def only_in(self, versions: list[Version]) -> Self:
         """Which no version but these refers to: what purging them frees."""
@@ -170,11 +158,7 @@ def _all_files_are_here() -> bool:
     return not Version.objects.filter(has_files=False).exists()
 
 
-class UsageQuerySet(models.QuerySet["Usage"]):
-    def visible_to(self, user: Any) -> Self:
-        """The usages that *user* may see. The embedded default knows no users: everything."""
-        return self.all()
-
+class UsageQuerySet(AccessQuerySet["Usage"]):
     def of(self, key: VersionKey) -> Self:
         return self.filter(name=key.name, type=key.type, number=key.version)
 

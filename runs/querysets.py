@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from django.db import connection, models
 
+from core.access import AccessQuerySet
+
 from .finding import fulltext
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
-
     from .models import Project, Run, TaggedRun  # noqa: F401  (named as text below)
 
 
@@ -55,11 +55,7 @@ def _related(model: type[models.Model], field: str) -> Any:
     return model._meta.get_field(field).related_model
 
 
-class ProjectQuerySet(models.QuerySet["Project"]):
-    def visible_to(self, user: AbstractBaseUser | AnonymousUser | None) -> Self:
-        """The projects that *user* may see. The embedded default knows no users: everything."""
-        return self.all()
-
+class ProjectQuerySet(AccessQuerySet["Project"]):
     def with_run_counts(self) -> Self:
         """Add ``active_runs`` and ``deleted_runs``: how many are listed, how many in the bin."""
         is_active = models.Q(runs__deleted_at__isnull=True)
@@ -69,7 +65,7 @@ class ProjectQuerySet(models.QuerySet["Project"]):
         )
 
 
-class RunQuerySet(models.QuerySet["Run"]):
+class RunQuerySet(AccessQuerySet["Run"]):
     walks = False
     """Whether databases are to go through the runs in order, and ask of each whether it belongs.
 
@@ -86,10 +82,6 @@ class RunQuerySet(models.QuerySet["Run"]):
         clone = self.all()
         clone.walks = True
         return clone
-
-    def visible_to(self, user: AbstractBaseUser | AnonymousUser | None) -> Self:
-        """The runs that *user* may see. The embedded default knows no users: everything."""
-        return self.all()
 
     def active(self) -> Self:
         """Not in the recycle bin."""
@@ -216,11 +208,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.filter(run_id=run_id).in_listing_order().first()
 
 
-class TaggedRunQuerySet(models.QuerySet["TaggedRun"]):
-    def visible_to(self, user: AbstractBaseUser | AnonymousUser | None) -> Self:
-        """Those of runs that *user* may see. The embedded default knows no users: everything."""
-        return self.all()
-
+class TaggedRunQuerySet(AccessQuerySet["TaggedRun"]):
     def of_all(self, keys: list[str]) -> Self:
         """A row for each run that has all of these tags."""
         found = self.filter(key__in=keys[:1])
