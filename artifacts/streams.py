@@ -18,6 +18,7 @@ from django.utils.http import parse_etags
 
 from runicorn.artifacts.blobs import open_regular
 from runicorn.artifacts.names import inside
+from runicorn.tar import Member, tar_stream
 
 from . import elsewhere, encodings
 from .exceptions import FilesMissing
@@ -127,7 +128,7 @@ def archive(request: HttpRequest, version: Version) -> Pieces:
     elsewhere.complete(version)
     _check_files(version)
     name = f"{version.artifact.name}-v{version.number}"
-    pieces = tar(version)
+    pieces = tar_stream(_members(version))
     headers = {
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}.tar",
         "Vary": "Accept-Encoding, Accept",
@@ -165,24 +166,15 @@ def _is_whole(entry: File, path: Path | None) -> bool:
     return info is not None and stat.S_ISREG(info.st_mode) and info.st_size == entry.blob.size_bytes
 
 
-def tar(version: Version) -> Iterator[bytes]:
-    """Raises OSError if a file goes away meanwhile: the answer breaks off, so that nobody takes a
-    part for the whole."""
+def _members(version: Version) -> Iterator[Member]:
+    """Raises OSError if a file goes away meanwhile: the answer then breaks off, so that a part is
+    not taken for the whole."""
     prefix = f"{version.artifact.name}-v{version.number}"
     for entry, path in _entries(version):
         if path is None:
             raise OSError(errno.ENOENT, "Outside the version's folder", entry.path)
         descriptor, info = open_regular(path)
-        with open(descriptor, "rb") as opened:
-            header = tarfile.TarInfo(f"{prefix}/{entry.path}")
-            header.size = info.st_size
-            header.mtime = int(entry.modified_time or 0)
-            yield header.tobuf(tarfile.PAX_FORMAT)
-            sent = 0
-            for block in _read(opened, info.st_size):
-                sent += len(block)
-                yield block
-            if sent < info.st_size:
-                raise OSError(errno.EIO, "The file was cut short", entry.path)
-            yield bytes(-sent % tarfile.BLOCKSIZE)
-    yield bytes(2 * tarfile.BLOCKSIZE)
+        header = tarfile.TarInfo(f"{prefix}/{entry.path}")
+        header.size = info.st_size
+        header.mtime = int(entry.modified_time or 0)
+        yield header, os.fdopen(descriptor, "rb")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .. import layout
+from ..files import open_inside
 from ._formats import (
     GZIP,
     ArchiveTooLarge,
@@ -187,8 +188,7 @@ class _Import:
             return None
         unit.names.add(place.inner)
         unit.files += 1
-        there = self.root / place.directory / place.inner
-        size, same = self._compare(member, there)
+        size, same = self._compare(member, place)
         unit.bytes += size
         unit.differs |= not same
         return None
@@ -202,12 +202,11 @@ class _Import:
                 return None
         return content
 
-    def _compare(self, member: Member, there: Path) -> tuple[int, bool]:
-        """Size of the member, and whether the file that is *there* holds the same."""
+    def _compare(self, member: Member, place: Place) -> tuple[int, bool]:
+        """Return the member's size, and whether the file in its *place* holds the same."""
         size = 0
         try:
-            is_file = layout.is_regular_file(os.lstat(there))
-            existing = there.open("rb") if is_file else None
+            existing = open_inside(self.root, str(place))
         except OSError:
             existing = None
         if existing is None:

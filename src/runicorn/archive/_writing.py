@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import stat
 import tarfile
 import time
 import zlib
@@ -12,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import layout
-from ._places import ARTIFACTS, READ_BYTES, RECORD, VERSIONS, Place, place_of
+from ..files import is_missing, open_inside, read_json_inside, scan_inside, stat_inside
+from ..tar import Member, tar_stream
+from ._places import ARTIFACTS, RECORD, VERSIONS, Place, place_of
 from ._records import cleaned
 
 
@@ -22,74 +26,69 @@ def default_name() -> str:
 
 
 def export_runs(root: Path, run_dirs: Iterable[str], *, artifacts: bool = False) -> Iterator[bytes]:
-    """The archive of *run_dirs* (relative to *root*, with ``/``), in parts.
+    """Yield the archive of *run_dirs* (relative to *root*, with ``/``) in parts.
 
     The same files give the same bytes. Links are left out. A file that grows meanwhile is written
     as long as it was when its turn came.
     """
     compressor = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with a gzip header, without a date
-    for data in _tar(root, list(run_dirs), artifacts):
+    for data in tar_stream(_members(root, list(run_dirs), artifacts)):
         if packed := compressor.compress(data):
             yield packed
     yield compressor.flush()
 
 
-def _tar(root: Path, run_dirs: list[str], artifacts: bool) -> Iterator[bytes]:
-    written = 0
-    for data in _tar_members(root, run_dirs, artifacts):
-        written += len(data)
-        yield data
-    end = 2 * tarfile.BLOCKSIZE
-    yield bytes(end + -(written + end) % tarfile.RECORDSIZE)
-
-
-def _tar_members(root: Path, run_dirs: list[str], artifacts: bool) -> Iterator[bytes]:
+def _members(root: Path, run_dirs: list[str], artifacts: bool) -> Iterator[Member]:
     records = layout.read_json(root / layout.EXPERIMENTS_METADATA)
     for name in run_dirs:
-        yield from _tar_tree(root / name, name)
+        home, run_id = _home(root, name)
+        yield from _tree(home, run_id, name, stat_inside(home, run_id))
         record = records.get(name.rpartition("/")[2])
         if isinstance(record, dict):
-            yield from _tar_record(f"{name}/{RECORD}", cleaned(name, record))
+            yield _record(f"{name}/{RECORD}", cleaned(name, record))
+    home = root / ARTIFACTS
     for name in _artifacts_of(root, run_dirs) if artifacts else ():
-        yield from _tar_tree(root / name, name)
+        path = name.removeprefix(f"{ARTIFACTS}/")
+        yield from _tree(home, path, name, stat_inside(home, path))
 
 
-def _tar_record(name: str, record: dict[str, Any]) -> Iterator[bytes]:
+def _home(root: Path, run_dir: str) -> tuple[Path, str]:
+    """Return the folder of the run's folder, to which links may lead, and the run's own name."""
+    above, _, name = run_dir.rpartition("/")
+    return root / above, name
+
+
+def _record(name: str, record: dict[str, Any]) -> Member:
     content = json.dumps(record, ensure_ascii=False, indent=2).encode("utf-8", "surrogatepass")
     member = tarfile.TarInfo(name)
     member.size = len(content)
-    yield member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
-    yield content + bytes(-len(content) % tarfile.BLOCKSIZE)
+    return member, io.BytesIO(content)
 
 
-def _tar_tree(path: Path, name: str) -> Iterator[bytes]:
-    """The tar members of *path* and all below it, in the order of their names."""
-    info = os.lstat(path)
-    if layout.is_regular_file(info):
-        yield from _tar_file(path, name)
-    elif path.is_dir() and not path.is_symlink():
-        yield _tar_header(name, info, tarfile.DIRTYPE)
-        for entry in sorted(os.listdir(path)):
-            if entry == RECORD:  # of an archive that 0.4 unpacked; the root's records count
-                continue
-            yield from _tar_tree(path / entry, f"{name}/{entry}")
+def _tree(home: Path, path: str, name: str, info: os.stat_result) -> Iterator[Member]:
+    """Yield *path* below *home* and all below it as members, in the order of their names.
+
+    What a live run replaces meanwhile, such as the temporary file of a document, is left out.
+    """
+    try:
+        if layout.is_regular_file(info):
+            file = open_inside(home, path)
+            yield _member(name, os.fstat(file.fileno()), tarfile.REGTYPE), file
+            return
+        if not stat.S_ISDIR(info.st_mode):
+            return
+        entries = sorted(scan_inside(home, path))
+    except OSError as error:
+        if is_missing(error):
+            return
+        raise
+    yield _member(name, info, tarfile.DIRTYPE), None
+    for entry, entry_info in entries:
+        if entry != RECORD:  # of an archive that 0.4 unpacked; the root's records count
+            yield from _tree(home, f"{path}/{entry}", f"{name}/{entry}", entry_info)
 
 
-def _tar_file(path: Path, name: str) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        info = os.fstat(file.fileno())
-        yield _tar_header(name, info, tarfile.REGTYPE)
-        left = info.st_size
-        while left:
-            data = file.read(min(READ_BYTES, left))
-            if not data:
-                raise OSError(f"{path} became shorter while it was exported")
-            left -= len(data)
-            yield data
-    yield bytes(-info.st_size % tarfile.BLOCKSIZE)
-
-
-def _tar_header(name: str, info: os.stat_result, kind: bytes) -> bytes:
+def _member(name: str, info: os.stat_result, kind: bytes) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.type = kind
     member.mode = 0o755 if kind == tarfile.DIRTYPE else 0o644
@@ -97,7 +96,15 @@ def _tar_header(name: str, info: os.stat_result, kind: bytes) -> bytes:
     seconds, nanoseconds = divmod(info.st_mtime_ns, 10**9)
     member.mtime = max(0, seconds)
     member.pax_headers = {"mtime": f"{seconds}.{nanoseconds:09d}"}  # a float would round it
-    return member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+    return member
+
+
+def _is_there(root: Path, artifact_path: str) -> bool:
+    try:
+        mode = stat_inside(root / ARTIFACTS, artifact_path.removeprefix(f"{ARTIFACTS}/")).st_mode
+    except OSError:
+        return False
+    return stat.S_ISDIR(mode) or stat.S_ISREG(mode)
 
 
 def _artifacts_of(root: Path, run_dirs: list[str]) -> Iterator[str]:
@@ -105,16 +112,17 @@ def _artifacts_of(root: Path, run_dirs: list[str]) -> Iterator[str]:
     found: set[str] = set()
     for run_dir in run_dirs:
         for document in (layout.ARTIFACTS_CREATED, layout.ARTIFACTS_USED):
-            entries = layout.read_json(root / run_dir / document).get("artifacts")
+            home, run_id = _home(root, run_dir)
+            entries = read_json_inside(home, f"{run_id}/{document}").get("artifacts")
             for entry in entries if isinstance(entries, list) else []:
                 if isinstance(entry, dict):
                     kind, name, version = (entry.get(k) for k in ("type", "name", "version"))
                     found.add(f"{ARTIFACTS}/{kind}/{name}/v{version}")
     for directory in sorted(found):
         place = place_of(f"{directory}/x")
-        if isinstance(place, Place) and (root / directory).is_dir():
+        if isinstance(place, Place) and _is_there(root, directory):
             index = f"{place.directory.rpartition('/')[0]}/{VERSIONS}"
-            if index not in found and (root / index).is_file():
+            if index not in found and _is_there(root, index):
                 found.add(index)
                 yield index
             yield directory

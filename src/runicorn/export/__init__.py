@@ -40,7 +40,8 @@ class MetricsExporter:
     library to write it with."""
 
     def __init__(self, run_dir: str | Path) -> None:
-        self.run_dir = Path(run_dir)
+        path = Path(run_dir)
+        self.run_dir = path.resolve() if path.is_symlink() else path  # the caller's own link
 
     def to_csv(
         self, output_path: str | Path | None = None, include_metadata: bool = True

@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 import json
 import math
+import os
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from .. import layout
 from ..experiments import record_from
+from ..files import open_inside, read_json_inside
 
 FIRST_COLUMNS = ("global_step", "step", "time", "stage")
 AXES = ("global_step", "step", "time")
@@ -28,15 +30,16 @@ class Event(NamedTuple):
 class Record:
     """A run as its folder has it. ``events`` may be read any number of times, in bounded memory.
 
-    Every reading ends where the file ended at first: a run may go on while it is exported.
+    Every reading ends where the file ended at first: a run may go on while it is exported. Links
+    are not followed, and a folder that is a link is an empty run.
     """
 
     def __init__(self, run_dir: Path) -> None:
-        self.path = Path(run_dir)
-        self.meta = layout.read_json(self.path / layout.META)
-        self.status = layout.read_json(self.path / layout.STATUS)
-        self.summary = layout.read_json(self.path / layout.SUMMARY)
-        self.params = layout.flatten(layout.read_json(self.path / layout.CONFIG))
+        self.path = Path(os.path.abspath(run_dir))
+        self.meta = self._document(layout.META)
+        self.status = self._document(layout.STATUS)
+        self.summary = self._document(layout.SUMMARY)
+        self.params = layout.flatten(self._document(layout.CONFIG))
         self.run_id = _text(self.meta.get("id")) or self.path.name
         names = self.path.parts[-4:] if self.path.parent.name == layout.RUNS else ()
         project, name = names[:2] if len(names) == 4 else ("", "")
@@ -46,9 +49,15 @@ class Record:
         self.tags, self.notes = noted.tags, (noted.description or "").strip()
         self._end: int | None = None
 
+    def _document(self, name: str) -> dict[str, Any]:
+        return read_json_inside(self.path.parent, f"{self.path.name}/{name}")
+
+    def _open_events(self) -> BinaryIO:
+        return open_inside(self.path.parent, f"{self.path.name}/{layout.EVENTS}")
+
     def _noted(self) -> dict[str, Any]:
         """What the storage root says of the run, which is two folders above or, of old, none."""
-        above = self.path.absolute().parents
+        above = self.path.parents
         for depth in (3, 1):
             if len(above) > depth:
                 record = _records(above[depth] / layout.EXPERIMENTS_METADATA).get(self.path.name)
@@ -59,7 +68,7 @@ class Record:
     def events(self) -> Iterator[Event]:
         """Every metrics event that can be read, in the order of the log."""
         try:
-            file = (self.path / layout.EVENTS).open("rb")
+            file = self._open_events()
         except OSError:
             return
         with file:

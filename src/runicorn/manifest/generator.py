@@ -19,6 +19,7 @@ from typing import IO, Any
 import orjson
 
 from .. import layout
+from ..files import open_inside, read_json_inside, scan_inside
 from . import model
 from .model import ExperimentEntry, FileEntry, ManifestType, SyncManifest
 
@@ -155,7 +156,7 @@ class ManifestGenerator:
         return sorted(found, key=lambda e: (e.project, e.name, e.run_id))
 
     def _files(self, directory: str, folder: Path, known: _Known) -> Iterator[FileEntry]:
-        for name, path, info in _regular_files(folder):
+        for name, info in _regular_files(folder):
             is_stream = name in layout.STREAMS
             if not is_stream and info.st_size > self.MAX_METADATA_FILE_SIZE:
                 continue
@@ -169,9 +170,9 @@ class ManifestGenerator:
                 )
                 model.check_path(entry.path)
                 if is_stream:
-                    _add_tail_hash(entry, path, known.get(entry.path))
+                    _add_tail_hash(entry, folder, name, known.get(entry.path))
                 yield entry
-        for name, _, info in _regular_files(folder / layout.MEDIA):
+        for name, info in _regular_files(folder, layout.MEDIA):
             if info.st_size <= LARGEST_MEDIA:
                 entry_path = f"{directory}/{layout.MEDIA}/{name}"
                 try:
@@ -182,42 +183,35 @@ class ManifestGenerator:
                 yield FileEntry(entry_path, info.st_size, info.st_mtime, priority=_MEDIA_PRIORITY)
 
 
-def _regular_files(folder: Path) -> Iterator[tuple[str, str, os.stat_result]]:
-    """Name, path and status of the files in *folder*; links are passed over."""
+def _regular_files(run_dir: Path, inner: str = "") -> Iterator[tuple[str, os.stat_result]]:
+    """Yield name and status of the files in the run's folder, or in *inner*; links are left out."""
     try:
-        if folder.is_symlink():
-            return
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                try:
-                    entry.name.encode()
-                    info = entry.stat(follow_symlinks=False)
-                except (FileNotFoundError, UnicodeEncodeError):
-                    continue
-                if layout.is_regular_file(info):
-                    yield entry.name, entry.path, info
-    except (FileNotFoundError, NotADirectoryError):
+        entries = scan_inside(run_dir.parent, f"{run_dir.name}/{inner}".rstrip("/"))
+    except (FileNotFoundError, NotADirectoryError):  # also a link in the folder's place
         return
+    for name, info in entries:
+        if layout.is_regular_file(info) and _is_text(name):
+            yield name, info
 
 
-def _add_tail_hash(entry: FileEntry, path: str, known: FileEntry | None) -> None:
-    """The hash of what ends at the size that the entry says, whatever was appended since."""
+def _add_tail_hash(entry: FileEntry, run_dir: Path, name: str, known: FileEntry | None) -> None:
+    """Set the hash of the last bytes up to the entry's size, whatever was appended since."""
     if known and (known.size, known.mtime) == (entry.size, entry.mtime):
         entry.tail_hash = known.tail_hash
     elif entry.size:
-        with open(path, "rb") as file:
+        with open_inside(run_dir.parent, f"{run_dir.name}/{name}") as file:
             file.seek(max(0, entry.size - TAIL))
             tail = file.read(min(TAIL, entry.size))
         entry.tail_hash = hashlib.md5(tail, usedforsecurity=False).hexdigest()
 
 
 def _status(folder: Path) -> str:
-    status = layout.read_json(folder / layout.STATUS).get("status")
+    status = read_json_inside(folder.parent, f"{folder.name}/{layout.STATUS}").get("status")
     return status if isinstance(status, str) and _is_text(status) else "unknown"
 
 
 def _created_at(folder: Path) -> float:
-    created = layout.read_json(folder / layout.META).get("created_at")
+    created = read_json_inside(folder.parent, f"{folder.name}/{layout.META}").get("created_at")
     if isinstance(created, int | float) and not isinstance(created, bool) and isfinite(created):
         return float(created)
     return folder.stat().st_ctime
