@@ -15,7 +15,8 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from runicorn import layout
-from runicorn.artifacts import ArtifactManifest, ArtifactMetadata, ArtifactStorage
+from runicorn.artifacts import ArtifactIndex, ArtifactManifest, ArtifactMetadata, ArtifactStorage
+from runicorn.artifacts.documents import CORRUPTED
 from runicorn.artifacts.folders import FILES, MANIFEST, METADATA, VERSIONS, Location, stage_of
 from runicorn.artifacts.names import parse_digest
 from runs.models import moment
@@ -102,7 +103,7 @@ def _read(artifact: Artifact, location: Location, mark: str) -> None:
     there = location.numbers()
     _remove([version for number, version in known.items() if number not in there])
     for number in there:
-        _read_version(store, artifact, location, number, known.get(number))
+        _read_version(store, artifact, location, number, known.get(number), index)
     artifact.type = location.type
     artifact.created_time, artifact.updated_time = index.created_at, index.updated_at
     artifact.is_listed = bool(index.versions or index.aliases or index.created_at)
@@ -124,6 +125,7 @@ def _read_version(
     location: Location,
     number: int,
     known: Version | None,
+    index: ArtifactIndex,
 ) -> None:
     folder = location.folder / f"v{number}"
     mark = _version_mark(folder)
@@ -136,7 +138,14 @@ def _read_version(
             _remove([known])
         return
     data = layout.parse_json(document)
-    metadata = ArtifactMetadata.from_dict(data or {}, artifact.name, artifact.type, number)
+    listed = layout.parse_json(content) if content else None
+    manifest = ArtifactManifest.from_dict(listed or {})
+    if data is not None:
+        metadata = ArtifactMetadata.from_dict(data, artifact.name, artifact.type, number)
+    else:
+        metadata = ArtifactMetadata.from_index(
+            index.find(number), manifest, artifact.name, artifact.type, number
+        )
     sha256 = hashlib.sha256(content or b"").hexdigest()
     origin = (metadata.created_at, _storable(metadata.created_by_run)[:255])
     if known is not None and (
@@ -145,8 +154,6 @@ def _read_version(
         logger.warning("%s was changed in its folder; reading it anew", known)
         _remove([known])
         known = None
-    listed = layout.parse_json(content) if content else None
-    manifest = ArtifactManifest.from_dict(listed or {})
     version = known or Version(
         artifact=artifact,
         number=number,
@@ -158,7 +165,7 @@ def _read_version(
     changes = store.changes(location, number)
     version.created_time, version.created_by_run = origin
     is_readable = data is not None and listed is not None
-    version.status = metadata.status[:32] if is_readable else "corrupted"
+    version.status = metadata.status[:32] if is_readable else CORRUPTED
     version.description = _storable(metadata.description)
     version.stage = stage_of(changes)
     version.document, version.changes = document, layout.dump_json(changes)

@@ -129,8 +129,12 @@ class Version(models.Model):
         return "deleted" if self.is_deleted else self.status
 
     def metadata(self) -> ArtifactMetadata:
-        """What ``metadata.json`` says."""
-        data = layout.parse_json(bytes(self.document)) or {}
+        """Return what ``metadata.json`` says, or the columns if it cannot be read."""
+        data = layout.parse_json(bytes(self.document))
+        if data is None:
+            columns = ("size_bytes", "num_files", "num_references", "created_by_run")
+            data = {name: getattr(self, name) for name in columns}
+            data["created_at"] = self.created_time
         artifact = self.artifact
         return ArtifactMetadata.from_dict(data, artifact.name, artifact.type, self.number)
 

@@ -97,6 +97,34 @@ def test_a_broken_version_is_said_to_be(api, store):
     assert api.post("/artifacts/net/v1/verify")["problems"][0]["problem"] == "unreadable"
 
 
+@pytest.mark.parametrize("content", ["{", "", "[1]", None])
+@pytest.mark.parametrize("is_listed", [True, False])
+@pytest.mark.parametrize("is_indexed_before", [True, False])
+def test_an_unreadable_version_keeps_what_other_documents_know(
+    api, store, content, is_listed, is_indexed_before
+):
+    store.save(run="20260102_030405_0a1b2c", a_bin=b"a" * 100, b_bin=b"b" * 50)
+    store.save()
+    before = api.get("/artifacts/net/versions")[0] if is_indexed_before else None
+    path = store.folder() / "v1/metadata.json"
+    path.write_bytes(b"\xff\x00" if content is None else content.encode())
+    if not is_listed:
+        listed = store.folder() / "versions.json"
+        data = json.loads(listed.read_text())
+        listed.write_text(json.dumps({**data, "versions": data["versions"][1:]}))
+    shown = api.get("/artifacts/net/versions")[0]
+    assert (shown["size_bytes"], shown["num_files"]) == (150, 2)
+    assert shown["status"] == "corrupted"
+    if is_listed:
+        assert shown["created_by_run"] == "20260102_030405_0a1b2c"
+        assert before in (None, {**shown, "status": "ready"})
+    detail = api.get("/artifacts/net/v1")
+    assert (detail["size_bytes"], detail["num_files"]) == (150, 2)
+    assert detail["created_at"] == shown["created_at"] > 0
+    nodes = api.get("/artifacts/net/v1/lineage")["nodes"]
+    assert [n["metadata"]["size"] for n in nodes if n["node_id"] == "net:v1"] == [150]
+
+
 def test_deleting_restoring_and_purging(api, client, store):
     store.save(a_bin=b"a" * 100, s_bin=b"s" * 50)
     store.save(b_bin=b"b" * 200, s_bin=b"s" * 50)

@@ -7,6 +7,7 @@ import io
 import pytest
 
 from runicorn import cli
+from runicorn.artifacts import LineageTracker
 
 V04 = ("list", "versions", "info", "delete", "stats")
 
@@ -52,6 +53,15 @@ def test_a_version_is_shown(run, store):
         1,
         "Error: Version not found: net:v7\n",
     )
+
+
+def test_a_version_with_unreadable_metadata_is_shown(run, store):
+    store.save(a=b"x" * 2**20)
+    (store.folder() / "v1/metadata.json").write_text("{")
+    code, text = run("info", "--name", "net", "--version", "1")
+    assert code == 0 and "Status: corrupted" in text and "1.00 MB" in text
+    graph = LineageTracker(store.root).build_lineage_graph("net", "model", 1)
+    assert [node.metadata["size"] for node in graph.nodes] == [2**20]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,9 @@ from .. import layout
 from .names import canonical_type, parse_digest, stored_path
 from .validation import LARGEST_SIZE, check_metadata, check_size, check_text, check_uri
 
+CORRUPTED = "corrupted"
+"""The status shown for a version with an unreadable document; it is never stored."""
+
 
 class ArtifactStatus(StrEnum):
     PENDING = "pending"
@@ -217,6 +220,39 @@ class ArtifactMetadata:
             _texts(data.get("aliases")),
             _texts(data.get("parent_artifacts")),
             parse_digest(digest) if _is_digest(digest) else None,
+        )
+
+    @classmethod
+    def from_index(
+        cls,
+        listed: ArtifactVersionInfo | None,
+        manifest: ArtifactManifest,
+        name: str,
+        kind: str,
+        version: int,
+    ) -> ArtifactMetadata:
+        """Return what the other documents know of a version whose own one cannot be read.
+
+        *listed* is its entry in ``versions.json``, or None if it has none there.
+        """
+        info = listed or ArtifactVersionInfo(
+            version,
+            manifest.created_at,
+            size_bytes=manifest.total_size,
+            num_files=manifest.total_files,
+        )
+        return cls(
+            name,
+            canonical_type(kind),
+            version,
+            created_at=info.created_at,
+            updated_at=info.created_at,
+            created_by_run=info.created_by_run,
+            size_bytes=info.size_bytes,
+            num_files=info.num_files,
+            num_references=manifest.total_references,
+            status=CORRUPTED,
+            aliases=list(info.aliases),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -129,6 +129,20 @@ class ArtifactFolders:
         data = read_document(location.version(number) / METADATA, f"{location.name}:v{number}")
         return ArtifactMetadata.from_dict(data, location.name, location.type, number)
 
+    def describe(self, location: Location, number: int) -> ArtifactMetadata:
+        """Return the metadata, or what the other documents know if it is unreadable.
+
+        Raises FileNotFoundError for a version that is not there.
+        """
+        try:
+            return self.metadata(location, number)
+        except ValueError:
+            listed = self.index(location).find(number)
+            manifest = self.manifest(location, number)
+            return ArtifactMetadata.from_index(
+                listed, manifest, location.name, location.type, number
+            )
+
     def manifest(self, location: Location, number: int) -> ArtifactManifest:
         """Empty where it is missing or unreadable."""
         path = location.version(number) / MANIFEST

@@ -176,7 +176,7 @@ class _Files:
     def metadata(self, key: VersionKey) -> ArtifactMetadata | None:
         try:
             location = self._storage.find(key.name, key.type)
-            return self._storage.metadata(location, key.version)
+            return self._storage.describe(location, key.version)
         except (OSError, ValueError):
             return None
 

@@ -84,7 +84,7 @@ class Folder:
 
     def info(self, name: str, number: int) -> Shown:
         location = self._storage.find(name, self._kind)
-        metadata = self._storage.metadata(location, number)
+        metadata = self._storage.describe(location, number)
         aliases = self._storage.aliases(location).items()
         is_deleted = (location.version(number) / layout.DELETED).exists()
         return {
