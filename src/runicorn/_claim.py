@@ -23,8 +23,8 @@ def claim(run_dir: Path, meta: dict[str, Any], *, resume: bool | None) -> bool:
     in any case; ``resume=False`` raises FileExistsError if it exists.
     """
     with layout.locked(run_dir / layout.STATUS):  # the server judges owners under this lock too
-        old = layout.read_json(run_dir / layout.META)
-        status = layout.read_json(run_dir / layout.STATUS)
+        old = layout.load_for_change(run_dir / layout.META) or {}
+        status = layout.load_for_change(run_dir / layout.STATUS) or {}
         if old or status or (run_dir / layout.EVENTS).exists():
             if resume is False:
                 raise FileExistsError(

@@ -3,53 +3,17 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections import deque
-from collections.abc import Mapping
 from pathlib import Path
 from threading import RLock
-from typing import Any
-
-import orjson
 
 KEPT_BYTES = 64 * 1024 * 1024
 """How much of what a full disk refuses is kept in memory to be written later, per file."""
 
-OPTIONS = (
-    orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
-)
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
 
-dumps = orjson.dumps
 write = os.write
-
-
-def encode(event: Mapping[str, Any]) -> bytes:
-    """*event* as one line of JSON, newline included.
-
-    NumPy and torch scalars (whatever has ``.item()``) become numbers. NaN and the infinities are
-    written as Runicorn 0.4 does, ``NaN`` and ``Infinity``; orjson would make them null, and refuses
-    integers beyond 64 bits, keys that are no strings and lone surrogates: such lines are left to
-    the standard library. Raises TypeError for what JSON cannot hold.
-    """
-    try:
-        line = dumps(event, plain, OPTIONS)
-        if b"null" not in line:
-            return line
-    except TypeError:
-        pass
-    text = json.dumps(event, default=plain, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "ignore") + b"\n"
-
-
-def plain(value: Any) -> Any:
-    """The Python scalar in a NumPy or torch scalar; TypeError for anything else."""
-    try:
-        return value.item()
-    except (AttributeError, ValueError, RuntimeError, TypeError):
-        name = type(value).__name__
-        raise TypeError(f"Object of type {name} is not JSON serializable") from None
 
 
 class LineWriter:

@@ -7,6 +7,7 @@ the standard library only at module level, so that ``import runicorn`` stays lig
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import stat
@@ -18,6 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger("runicorn")
 
 META = "meta.json"
 STATUS = "status.json"
@@ -171,6 +174,71 @@ def parse_json(content: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+class DamagedDocument(ValueError):
+    """A document is there and cannot be read: it is not empty, and must not be written over."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(f"{os.fspath(path)} is damaged: it is no JSON object.")
+        self.path = Path(path)
+
+
+def load_json(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The object in the file, None if there is no file. Raises DamagedDocument, and OSError."""
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        value = json.loads(content.decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise DamagedDocument(path)
+    return value
+
+
+def load_for_change(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The object in the file, for a caller who holds its lock and will write it anew.
+
+    A damaged file is set aside under another name, and said; the caller starts from None.
+    Programs that take no lock and write in place leave a file half written for a moment: one that
+    was changed just now is read again before it counts as damaged.
+    """
+    deadline = time.monotonic() + _HALF_WRITTEN_S
+    while True:
+        try:
+            return load_json(path)
+        except DamagedDocument:
+            if time.monotonic() > deadline or _age(path) > _HALF_WRITTEN_S:
+                break
+        time.sleep(0.05)
+    aside = set_aside(path)
+    logger.warning("%s is damaged and was set aside as %s.", os.fspath(path), aside.name)
+    return None
+
+
+_HALF_WRITTEN_S = 1.0
+
+
+def _age(path: str | os.PathLike[str]) -> float:
+    try:
+        return abs(time.time() - Path(path).stat().st_mtime)
+    except OSError:
+        return 0.0
+
+
+def set_aside(path: str | os.PathLike[str]) -> Path:
+    """Give a damaged file a name of its own beside where it was, and return that."""
+    path = Path(path)
+    stamp = f"{path.name}.damaged-{time.strftime('%Y%m%d_%H%M%S')}"
+    for number in range(1000):
+        aside = path.with_name(f"{stamp}-{number}" if number else stamp)
+        if not os.path.lexists(aside):
+            path.rename(aside)
+            return aside
+    raise FileExistsError(f"There are too many damaged copies of {path}.")
+
+
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The object in the file, or an empty one if it is missing, unreadable or no object."""
     try:
@@ -221,14 +289,18 @@ def locked(path: str | os.PathLike[str], timeout: float = 30) -> Iterator[None]:
     """Hold the advisory lock of *path*: ``<path>.lock``, the one that Runicorn 0.4 takes too."""
     from filelock import FileLock
 
-    with FileLock(f"{os.fspath(path)}.lock", timeout=timeout):
+    lock = FileLock(f"{os.fspath(path)}.lock", timeout=timeout, mode=new_file_mode())
+    with lock.acquire(poll_interval=0.01):
         yield
 
 
 def update_json(path: str | os.PathLike[str], changes: dict[str, Any]) -> dict[str, Any]:
-    """Merge *changes* into the document under its lock; return what it holds now."""
+    """Merge *changes* into the document under its lock; return what it holds now.
+
+    A damaged document is set aside first: see :func:`load_for_change`.
+    """
     with locked(path):
-        data = {**read_json(path), **changes}
+        data = {**(load_for_change(path) or {}), **changes}
         write_json(path, data)
     return data
 

@@ -20,8 +20,9 @@ from pathlib import Path
 from time import time as clock
 from typing import TYPE_CHECKING, Any, Self
 
-from . import _claim, _images, _lifecycle, _sampling, layout
-from ._writer import OPTIONS, LineWriter, dumps, encode, plain, write
+from . import _claim, _encoding, _images, _lifecycle, _sampling, layout
+from ._encoding import OPTIONS, dumps, encode, plain
+from ._writer import LineWriter, write
 
 if TYPE_CHECKING:
     from .artifacts import Artifact
@@ -35,28 +36,104 @@ _ENVIRONMENT_TIMEOUT_S = 15
 _N, _U = b"nu"
 _NO_METRICS = {"global_step", "time", "stage", "step"}
 
+_REMOVED = object()
+"""In changes of a document: this member goes."""
+
 _active: Run | None = None
 
 
 class Config(dict[str, Any]):
-    """A run's hyperparameters. What is set here is in the run's ``config.json`` at once."""
+    """A run's hyperparameters. What is set here is in the run's ``config.json`` at once.
+
+    Everything that changes a ``dict`` is recorded, and ``config.lr = 0.1`` is ``config["lr"]``.
+    A change inside a value (``config["optimizer"]["lr"] = 0.1``) is recorded with the next of these
+    calls, within ten seconds, and when the run ends. What JSON cannot hold (classes, functions) is
+    recorded as its text.
+    """
 
     def __init__(self, run: Run, stored: Mapping[str, Any]) -> None:
         super().__init__(stored)
         self._run = run
+        self._recorded = _texts(stored)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Merge a mapping (or ``argparse`` namespace) and keywords.
+        """Merge mappings, dataclasses, namespaces or other objects, and keywords."""
+        changes: dict[str, Any] = {}
+        for arg in args:
+            changes.update(_encoding.mapping(arg))
+        super().update({**changes, **kwargs})
+        self._record()
 
-        Values that JSON cannot hold (paths, classes, functions) are recorded as their text.
-        """
-        changes = dict(*(_as_mapping(arg) for arg in args), **kwargs)
-        recorded = json.loads(json.dumps(changes, default=_as_config_value))
-        super().update(changes)
-        self._run._merge(layout.CONFIG, recorded)
+    def replace(self, source: Any) -> None:
+        """Make *source* the whole configuration, as ``run.config = source`` does."""
+        members = dict(_encoding.mapping(source))
+        super().clear()
+        super().update(members)
+        self._record()
 
     def __setitem__(self, key: str, value: Any) -> None:
-        self.update({key: value})
+        super().__setitem__(key, value)
+        self._record()
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        self._record()
+
+    def __ior__(self, other: Any) -> Self:  # type: ignore[override,misc]
+        self.update(other)
+        return self
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        value = super().setdefault(key, default)
+        self._record()
+        return value
+
+    def pop(self, *args: Any) -> Any:
+        value = super().pop(*args)
+        self._record()
+        return value
+
+    def popitem(self) -> tuple[str, Any]:
+        item = super().popitem()
+        self._record()
+        return item
+
+    def clear(self) -> None:
+        super().clear()
+        self._record()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self:
+            return self[name]
+        raise AttributeError(f"The configuration has no {name!r}.")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            super().__setattr__(name, value)
+        elif hasattr(Config, name):
+            raise AttributeError(f"config.{name} is a method: write config[{name!r}] = ...")
+        else:
+            self[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        if name not in self:
+            raise AttributeError(f"The configuration has no {name!r}.")
+        del self[name]
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)  # a copy, or what is saved with a model, belongs to no run
+
+    def _record(self) -> None:
+        """Write what is not in the file as it is here; a document that is whole costs no write."""
+        values = _encoding.lenient(self)
+        texts = _texts(values)
+        changes: dict[str, Any] = {
+            key: values[key] for key in values if self._recorded.get(key) != texts[key]
+        }
+        changes |= dict.fromkeys(self._recorded.keys() - values.keys(), _REMOVED)
+        self._recorded = texts
+        if changes:
+            self._run._merge(layout.CONFIG, changes)
 
 
 class Run:
@@ -110,6 +187,8 @@ class Run:
         self._events = LineWriter(events)
         self._logs = LineWriter(self.run_dir / layout.LOGS)
         self._unsaved: dict[str, dict[str, Any]] = {}
+        self._saving = threading.RLock()
+        self._is_saving = False
         self._complained: set[Path] = set()
         self._finished = False
 
@@ -119,9 +198,9 @@ class Run:
         self._best: tuple[float, int] | None = None
         self._continue_best()
 
-        self.config = Config(self, layout.read_json(self.run_dir / layout.CONFIG))
-        if config:
-            self.config.update(config)
+        self._config = Config(self, layout.read_json(self.run_dir / layout.CONFIG))
+        if config is not None:
+            self._config.update(config)
         self._console = None
         if capture_console:
             from ._console import ConsoleCapture
@@ -160,6 +239,8 @@ class Run:
             if "stage" in values:
                 label = values.pop("stage")
                 stage = label if stage is None else stage
+        elif data is not None and not isinstance(data, Mapping):
+            raise TypeError(f"log() takes a mapping, not {type(data).__name__}")
         now = clock()
         values["global_step"] = next(self._steps) if step is None else self._go_to(step)
         values["time"] = now
@@ -230,7 +311,7 @@ class Run:
 
     def summary(self, update: Mapping[str, Any]) -> None:
         """Merge *update* into the run's summary. Raises TypeError for what JSON cannot hold."""
-        self._merge(layout.SUMMARY, json.loads(encode(update)))
+        self._merge(layout.SUMMARY, _encoding.strict(update))
 
     # -- artifacts -----------------------------------------------------------------------------
 
@@ -377,8 +458,8 @@ class Run:
             self._console.stop()
         self.close()
         self._save_best()
-        for name in list(self._unsaved):
-            self._merge(name, {})
+        self._config._record()
+        self._save_documents()
         try:
             self._save_status(status)
         except OSError as error:
@@ -409,6 +490,9 @@ class Run:
                 part.after_fork()
         self._environment = None
         self._sampler = None
+        self._saving = threading.RLock()
+        self._is_saving = False
+        self._unsaved.clear()  # the parent's to write
 
     def __enter__(self) -> Self:
         return self
@@ -418,6 +502,15 @@ class Run:
             self.finish(_lifecycle.status_after(error))
 
     # -- files ---------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> Config:
+        return self._config
+
+    @config.setter
+    def config(self, source: Any) -> None:
+        if source is not self._config:  # ``run.config |= …`` ends in an assignment
+            self._config.replace(source)
 
     def _meta(self) -> dict[str, Any]:
         import platform
@@ -437,17 +530,49 @@ class Run:
 
     def _merge(self, document: str, changes: dict[str, Any]) -> None:
         """Merge *changes* into a document, together with what could not be written before."""
-        unsaved = self._unsaved.setdefault(document, {})
-        unsaved.update(changes)
-        try:
-            with _lifecycle.signals_wait():
-                layout.update_json(self.run_dir / document, unsaved)
-        except OSError as error:
-            self._complain(self.run_dir / document, error)
-        else:
-            self._unsaved.pop(document, None)
+        with self._saving:
+            self._unsaved.setdefault(document, {}).update(changes)
+            self._save_documents()
 
-    def _complain(self, path: Path, error: OSError | None = None) -> None:
+    def _save_documents(self) -> None:
+        """Write what waits; what the disk refuses goes on waiting.
+
+        A signal handler may call this in the middle of itself, where the lock of a document is
+        held: it leaves its changes to whom it interrupted, who looks again before it ends.
+        """
+        with self._saving:
+            if self._is_saving:
+                return
+            self._is_saving = True
+            try:
+                with _lifecycle.signals_wait():
+                    self._save_unsaved()
+            finally:
+                self._is_saving = False
+
+    def _save_unsaved(self) -> None:
+        refused: set[str] = set()
+        while documents := [name for name in self._unsaved if name not in refused]:
+            for document in documents:
+                path = self.run_dir / document
+                changes = self._unsaved[document]
+                written = dict(changes)
+                try:
+                    with layout.locked(path):
+                        data = {**(layout.load_for_change(path) or {}), **written}
+                        kept = {key: data[key] for key in data if data[key] is not _REMOVED}
+                        layout.write_json(path, kept)
+                except Exception as error:  # the values are right: it is the machine's trouble
+                    refused.add(document)
+                    self._complain(path, error)
+                    continue
+                for key, value in written.items():
+                    if changes.get(key) is value:
+                        del changes[key]
+                if not changes:
+                    del self._unsaved[document]
+
+    def _complain(self, path: Path, error: Exception | None = None) -> None:
         if path not in self._complained:
             self._complained.add(path)
             logger.warning(
@@ -491,16 +616,9 @@ def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _as_mapping(source: Any) -> Any:
-    is_namespace = hasattr(source, "__dict__") and not isinstance(source, Mapping)
-    return vars(source) if is_namespace else source
-
-
-def _as_config_value(value: Any) -> Any:
-    try:
-        return plain(value)
-    except TypeError:
-        return str(value)
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return what each member looks like in JSON, where NaN equals NaN."""
+    return {key: json.dumps(value, sort_keys=True) for key, value in values.items()}
 
 
 # -- the active run ----------------------------------------------------------------------------

@@ -136,7 +136,9 @@ def test_a_numpy_nan_is_nan(start):
     assert math.isnan(events(run.run_dir)[0]["data"]["value"])
 
 
-@pytest.mark.parametrize("value", [object(), np.zeros(3), {1, 2}, b"bytes", print])
+@pytest.mark.parametrize(
+    "value", [object(), {1, 2}, b"bytes", print, 1j, range(3), np.array([1j, 2])]
+)
 def test_what_json_cannot_hold_is_refused_and_uses_up_its_step(start, value):
     run = start()
     with pytest.raises(TypeError, match="not JSON serializable"):

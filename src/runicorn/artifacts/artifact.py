@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from .. import layout
+from .. import _encoding, layout
 from . import names
 from .blobs import copy_and_hash, open_regular
 from .documents import ArtifactManifest, ArtifactMetadata, FileEntry, ReferenceEntry
 from .folders import FILES, Location
 from .names import ArtifactType
 from .storage import ArtifactStorage, Draft
-from .validation import check_tags
+from .validation import check_metadata, check_tags
 
 if TYPE_CHECKING:
     from .blobs import Progress
@@ -41,7 +41,8 @@ class Artifact:
     Put it together and give it to ``run.log_artifact``, which makes it a version that never
     changes; or get one from ``run.use_artifact``. Files are read when it is logged.
 
-    Raises ValueError for a name or type that cannot be a folder.
+    Raises ValueError for a name or type that cannot be a folder, and for metadata that JSON cannot
+    hold.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Artifact:
         self.name = names.check_name(name)
         self.type = names.check_type(type)
         self.description = description
-        self.metadata: dict[str, Any] = dict(metadata or {})
+        self.metadata: dict[str, Any] = {}
         self.tags: list[str] = []
         self._files: dict[str, str] = {}
         self._references: list[ReferenceEntry] = []
@@ -62,6 +63,7 @@ class Artifact:
         self._loaded: tuple[ArtifactMetadata, ArtifactManifest] | None = None
         self._folder: Path | None = None
         self._attempt = ""
+        self.add_metadata(metadata or {})
 
     # -- putting together ----------------------------------------------------------------------
 
@@ -122,13 +124,15 @@ class Artifact:
 
         Raises ValueError for an empty address or what is no size.
         """
-        reference = ReferenceEntry(str(uri), checksum, size, metadata)
+        reference = ReferenceEntry(str(uri), checksum, size, _encoding.metadata(metadata))
         reference.check()
         self._references.append(reference)
         return self
 
     def add_metadata(self, metadata: Mapping[str, Any]) -> Self:
-        self.metadata.update(metadata)
+        """Merge *metadata*. Raises ValueError for what JSON cannot hold."""
+        check_metadata(_encoding.metadata(metadata))
+        self.metadata.update(_encoding.mapping(metadata))
         return self
 
     def add_tags(self, *tags: str) -> Self:
@@ -240,7 +244,7 @@ class Artifact:
             [(source, path) for path, source in self._files.items()],
             self._references,
             self.description,
-            self.metadata,
+            _encoding.metadata(self.metadata),
             self.tags,
         )
 
@@ -317,7 +321,7 @@ def _record(run_dir: Path, document: str, entry: dict[str, Any], *, once: bool =
     key = (entry["name"], entry["version"])
     try:
         with layout.locked(path):
-            data = layout.read_json(path)
+            data = layout.load_for_change(path) or {}
             noted = data.get("artifacts")
             noted = noted if isinstance(noted, list) else []
             known = ((e.get("name"), e.get("version")) for e in noted if isinstance(e, dict))
