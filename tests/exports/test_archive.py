@@ -174,9 +174,49 @@ def test_an_interrupted_import_goes_on_where_it_stopped(recorded, target, monkey
 def test_nothing_is_written_through_a_link(target, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (target / "p").symlink_to(tmp_path / "elsewhere")
-    report = archive.import_archive(io.BytesIO(hostile.tar()), target)
-    assert report.refused == [(hostile.RUN, "a link is in the way")]
+    with pytest.raises(archive.ArchiveError, match=f"{hostile.RUN}: a link is in the way"):
+        archive.import_archive(io.BytesIO(hostile.tar()), target)
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+MAC = {"__MACOSX/my/p/e/runs/20260101_000000_abcdef/._meta.json": b"", "my/.DS_Store": b""}
+
+
+@pytest.mark.parametrize("pack", [hostile.tar, hostile.zipped])
+@pytest.mark.parametrize("above", ["my-runs/", "a/b c/", "./my/", "图像/.hidden/"])
+def test_folders_around_everything_are_passed_over(recorded, target, pack, above):
+    """As "compress folder" makes them, of a storage folder that was exported or is one."""
+    with tarfile.open(fileobj=io.BytesIO(exported(recorded, artifacts=True))) as members:
+        files = {m.name: members.extractfile(m).read() for m in members if m.isfile()}
+    wrapped = {f"{above}{name}": content for name, content in files.items()}
+    notes = {f"{above}README.txt": b"mine", "beside/p/e/runs/x/meta.json": b"{}"}
+    packed = pack({**MAC, **wrapped, **notes})
+    report = archive.import_archive(io.BytesIO(packed), target)
+    assert (len(report.new_runs), len(report.new)) == (25, 32)
+    there = {name: content for name, content in tree(target).items() if content is not None}
+    assert {n: c for n, c in files.items() if not n.endswith(".experiment.json")}.items() <= (
+        there.items()
+    )
+    assert {name for name, _ in report.refused} >= {f"{above}README.txt"}
+    assert not (target / "e").exists() and not (target / "beside").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["../p/e/runs/R/meta.json", "x/../p/e/runs/R/meta.json", "/p/e/runs/R/a"]
+)
+def test_a_wrapper_leads_nowhere_else(guarded, name):
+    with pytest.raises(archive.ArchiveError, match="nothing in it can be taken"):
+        archive.import_archive(io.BytesIO(hostile.tar({name: b"{}"})), guarded)
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize(
+    "files", [{}, {"README.txt": b""}, {"my/photos/a.png": b""}, {"R/meta.json": b"{}"}, MAC]
+)
+def test_an_archive_of_no_run_is_refused_with_a_sentence(guarded, files, dry_run):
+    for packed in (hostile.tar(files), hostile.zipped(files)):
+        with pytest.raises(archive.ArchiveError, match="holds no run and no artifact"):
+            archive.import_archive(io.BytesIO(packed), guarded, dry_run=dry_run)
 
 
 def test_an_index_of_versions_learns_only_what_came_in(recorded, target):

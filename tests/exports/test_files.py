@@ -76,8 +76,9 @@ def test_excel_keeps_numbers_as_numbers_and_formulas_as_text(tmp_path):
 
     run = Root(tmp_path).run()
     run.log(
-        {"loss": 0.5, "note": "=HYPERLINK(1)", "bad\x01": "\x02x", "global_step": 1},
+        {"loss": 0.5, "note": "=HYPERLINK(1)", "bad\x01": "\x02x", "big": 1e18, "global_step": 1},
         {"loss": math.nan, "note": "@x", "big": 2**80, "global_step": 2},
+        {"loss": 1e308, "note": 10**400, "big": 2**53, "global_step": 3},
     )
     assert MetricsExporter(run.path).to_excel(tmp_path / "made.xlsx")
     book = load_workbook(tmp_path / "made.xlsx")
@@ -85,11 +86,68 @@ def test_excel_keeps_numbers_as_numbers_and_formulas_as_text(tmp_path):
     rows = list(book["Metrics"].iter_rows(values_only=True))
     assert rows == [
         ("global_step", "bad", "big", "loss", "note"),
-        (1, "x", None, 0.5, "=HYPERLINK(1)"),
-        (2, None, str(2**80), "nan", "@x"),
+        (1, "x", 1e18, 0.5, "=HYPERLINK(1)"),
+        (2, None, 1208925819614629e9, "nan", "@x"),
+        (3, None, 2**53, 1e308, str(10**400)),
     ]
     assert book["Metrics"]["E2"].data_type == "s"
-    assert len(book["Charts"]._charts) == 2  # of what has a number
+    assert len(book["Charts"]._charts) == 2  # of the metrics with a number that can be drawn
+    statistics = {row[0]: row[1:] for row in book["Statistics"].iter_rows(values_only=True)}
+    mean = (2**53 + 1e18 + 2**80) / 3
+    assert statistics["big"] == pytest.approx((3, 2**53, 2**80, mean, 2**53))
+    assert statistics["note"] == (1, *[str(10**400)] * 4)
+    assert statistics["loss"] == (3, 0.5, 1e308, 5e307, 1e308)
+
+
+def rows_of(report: str) -> dict[str, list[str]]:
+    """Metric, min, max, mean, last of a report in Markdown."""
+    table = report.partition("### Metric Statistics")[2]
+    cells = [[c.strip() for c in line.split("|")[1:-1]] for line in table.splitlines()]
+    return {row[0]: row[1:] for row in cells if len(row) == 5}
+
+
+@pytest.mark.parametrize("format", ["markdown", "html"])
+def test_no_number_is_missing_from_a_report_nor_cut(tmp_path, format):
+    run = Root(tmp_path).run()
+    run.log(
+        {"nan": math.nan, "inf": math.inf, "both": math.inf, "diverged": 1.0, "global_step": 1},
+        {"nan": math.nan, "inf": math.inf, "both": -math.inf, "diverged": 2.0, "global_step": 2},
+        {"diverged": math.nan, "tokens": 123456789012345, "id": 2**62 + 1, "global_step": 3},
+        {"tokens": 9876543210.5, "id": 2**80 + 1, "huge": 1e300, "beyond": 10**400},
+    )
+    export.write(run.path, "markdown", tmp_path / "made")
+    rows = rows_of((tmp_path / "made").read_text())
+    assert rows["nan"] == ["nan"] * 4
+    assert rows["inf"] == ["inf"] * 4
+    assert rows["both"] == ["-inf", "inf", "nan", "-inf"]
+    assert rows["diverged"] == ["1.000000", "2.000000", "1.500000", "nan"]
+    assert rows["tokens"][:2] == ["9876543210.500000", "123456789012345.000000"]
+    assert rows["id"][:2] == [str(2**62 + 1), str(2**80 + 1)]
+    assert rows["huge"] == ["1e+300"] * 4
+    assert rows["beyond"] == ["1e+400"] * 4
+    export.write(run.path, format, tmp_path / "made")
+    assert str(2**80 + 1) in (tmp_path / "made").read_text()
+    export.write(run.path, "pdf", tmp_path / "made")  # whatever they are
+
+
+def test_the_last_value_is_that_of_the_greatest_step(tmp_path):
+    run = Root(tmp_path).run()
+    run.log(*({"loss": v, "global_step": s, "time": t} for s, t, v in LATE))
+    export.write(run.path, "markdown", tmp_path / "made")
+    assert rows_of((tmp_path / "made").read_text())["loss"][-1] == "0.250000"
+
+
+LATE = [(1, 10, 0.5), (9, 30, 0.25), (9, 20, 0.75), (3, 40, 1.0)]
+"""Step, time and value; the third and fourth came late."""
+
+
+def test_metrics_of_odd_numbers_are_in_tensorboard(tmp_path):
+    run = Root(tmp_path).run()
+    run.log({"nan": math.nan, "beyond": 10**400, "below": -(10**400), "global_step": 1})
+    assert MetricsExporter(run.path).to_tensorboard(tmp_path / "tb")
+    data = next((tmp_path / "tb").iterdir()).read_bytes()
+    assert b"nan" in data and b"beyond" in data and b"below" in data
+    assert struct.pack("<f", math.inf) in data and struct.pack("<f", -math.inf) in data
 
 
 def test_parquet_has_the_type_that_every_value_of_a_column_fits(tmp_path):

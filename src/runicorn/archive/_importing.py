@@ -17,6 +17,7 @@ from .. import layout
 from ..files import open_inside
 from ._formats import (
     GZIP,
+    ArchiveError,
     ArchiveTooLarge,
     Limits,
     Member,
@@ -46,6 +47,7 @@ _STALE_SECONDS = 24 * 3600
 _LARGEST_INDEX = 64 * 2**20
 _LARGEST_RECORD = 2**20
 _MOST_REFUSALS_TOLD = 100
+_MOST_WRAPPERS = 8
 
 
 @dataclass
@@ -68,6 +70,22 @@ class Report:
     @property
     def new_runs(self) -> list[str]:
         return [directory for directory in self.new if is_run(directory)]
+
+    @property
+    def has_any(self) -> bool:
+        """Whether the archive holds a run or an artifact version that may be here."""
+        return bool(self.new or self.replaced or self.unchanged or self.kept)
+
+    def why_nothing(self) -> str:
+        """Return a sentence for an archive of which nothing can be taken."""
+        reasons = {reason for _, reason in self.refused} - {FOREIGN}
+        if reasons:
+            name, reason = next(each for each in self.refused if each[1] != FOREIGN)
+            return f"nothing in it can be taken; {name}: {reason}"
+        return (
+            "it holds no run and no artifact; runs lie in <project>/<experiment>/runs/<run id>/ "
+            "as 'runicorn export' writes them"
+        )
 
     def _refuse(self, name: str, reason: str) -> None:
         self.refused_count += 1
@@ -97,6 +115,8 @@ def import_archive(
         job = _Import(file, Path(root), replace, limits or Limits(), progress)
         with named_errors():
             job.survey()
+        if not (job.report.has_any or job.indexes or job.records):
+            raise ArchiveError(job.report.why_nothing())
         if not dry_run and (job.wanted or job.indexes or job.records):
             with named_errors():
                 job.extract()
@@ -137,6 +157,8 @@ class _Import:
         self.indexes: dict[str, tuple[bytes, int | None]] = {}
         self.records: dict[str, dict[str, Any]] = {}
         self._refused: set[int] = set()
+        self._wrapper: str | None = None
+        """The folder around everything, as "compress folder" makes one; None until it is known."""
         self._spellings = Spellings() if is_case_blind(self.root.absolute()) else None
         self._unpacked = 0
         self._packed = size_of(file)
@@ -312,7 +334,30 @@ class _Import:
         for number, member in enumerate(members(self.file, self.limits, self._count)):
             if number >= self.limits.members:
                 raise ArchiveTooLarge(f"it has more than {self.limits.members:,} members")
-            yield number, member, place_of(member.name)
+            yield number, member, self._place(member)
+
+    def _place(self, member: Member) -> Place | str:
+        """Return where *member* goes, or why it goes nowhere.
+
+        The first member that belongs somewhere, with or without folders above, decides for all.
+        """
+        if self._wrapper:
+            inner = member.name.removeprefix("./").removeprefix(self._wrapper)
+            return place_of(inner) if member.name != inner else FOREIGN
+        place = place_of(member.name)
+        if self._wrapper is None and isinstance(place, Place):
+            self._wrapper = ""
+        if self._wrapper is not None or place != FOREIGN:
+            return place
+        above, inner = "", member.name.removeprefix("./")
+        while "/" in inner and above.count("/") < _MOST_WRAPPERS:
+            first, _, inner = inner.partition("/")
+            above += f"{first}/"
+            place = place_of(inner)
+            if isinstance(place, Place) and place.inner and not above.startswith("__MACOSX/"):
+                self._wrapper = above
+                return place
+        return FOREIGN
 
     def _content(self, member: Member) -> Iterator[bytes]:
         with closing(member.open()) as file:

@@ -8,7 +8,6 @@ import math
 import os
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -19,6 +18,9 @@ from ..files import open_inside, read_json_inside
 FIRST_COLUMNS = ("global_step", "step", "time", "stage")
 AXES = ("global_step", "step", "time")
 """Numbers that say where a value was logged; they are no metrics."""
+
+EXACT = 2**53
+"""Below it a float tells every integer from the next."""
 
 
 class Event(NamedTuple):
@@ -152,16 +154,43 @@ def shown(value: object) -> str:
     return value if isinstance(value, str) else str(cell(value))
 
 
-@dataclass
 class Series:
-    """The finite numbers of one metric; booleans count as 0 and 1."""
+    """The numbers of one metric; booleans count as 0 and 1.
 
-    key: str
-    steps: array[float] = field(default_factory=lambda: array("d"))
-    values: array[float] = field(default_factory=lambda: array("d"))
+    ``steps`` and ``values`` are those that a chart can draw: finite floats. The extremes and the
+    last value are kept as they were logged, so that a large integer keeps its digits; the last one
+    is that of the greatest step, and NaN is a value like any other.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.steps: array[float] = array("d")
+        self.values: array[float] = array("d")
+        self.count = 0
+        self.last: float = math.nan
+        self.low: float = math.nan
+        self.high: float = math.nan
+        self._last_at = (-math.inf, -math.inf)
+
+    def add(self, step: float, time: float, value: float) -> None:
+        self.count += 1
+        if (step, time) >= self._last_at:
+            self._last_at, self.last = (step, time), value
+        if isinstance(value, bool) or is_finite(value):
+            if not self.values:  # infinities are extremes only where there is nothing else
+                self.low = self.high = value
+            self.steps.append(step)
+            self.values.append(value)
+        elif self.values or value != value:
+            return
+        self.low = value if self.low != self.low else min(self.low, value)
+        self.high = value if self.high != self.high else max(self.high, value)
 
     @property
     def mean(self) -> float:
+        """The mean of the finite values; without one, an infinity if all are the same, or NaN."""
+        if not self.values:
+            return self.low if self.low == self.high else math.nan
         try:
             return math.fsum(self.values) / len(self.values)
         except OverflowError:
@@ -169,13 +198,13 @@ class Series:
 
 
 def all_series(record: Record) -> tuple[int, list[Series]]:
-    """How many events there are, and every metric with a finite number, as first logged."""
-    found: dict[str, Series] = {}
+    """Return how many events there are, and every metric with a number, as first logged."""
+    series_by_key: dict[str, Series] = {}
     count = 0
     for count, event in enumerate(record.events(), 1):
+        step = count if event.step is None else event.step
         for key, value in event.data.items():
-            if key not in AXES and (isinstance(value, bool) or is_finite(value)):
-                series = found.get(key) or found.setdefault(key, Series(key))
-                series.steps.append(count if event.step is None else event.step)
-                series.values.append(value)
-    return count, list(found.values())
+            if key not in AXES and (isinstance(value, bool) or is_number(value)):
+                series = series_by_key.get(key) or series_by_key.setdefault(key, Series(key))
+                series.add(step, event.time, value)
+    return count, list(series_by_key.values())

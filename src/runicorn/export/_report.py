@@ -8,11 +8,12 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from ._record import Record, Series, all_series, is_finite, shown
+from ._record import EXACT, Record, Series, all_series, is_finite, shown
 from .axis import GRID, Axis, short
 
 CURVE_POINTS = 600
@@ -68,9 +69,9 @@ class Report:
         return report
 
     def statistics(self) -> Iterator[tuple[str, str, str, str, str]]:
-        """Metric, min, max, mean and last, over finite numbers."""
+        """Yield name, min, max, mean and last of each metric; the first three of finite numbers."""
         for series in self.series:
-            numbers = (min(series.values), max(series.values), series.mean, series.values[-1])
+            numbers = (series.low, series.high, series.mean, series.last)
             low, high, mean, last = map(_shown, numbers)
             yield series.key, low, high, mean, last
 
@@ -88,8 +89,15 @@ def _date(timestamp: object) -> str:
 
 
 def _shown(value: float) -> str:
-    """Six decimals, or an exponent where these would say nothing."""
-    if value and math.isfinite(value) and not 1e-4 <= abs(value) < 1e9:
+    """Return *value* with six decimals, or with an exponent where these would say nothing.
+
+    Large numbers keep every digit that they have.
+    """
+    if isinstance(value, int) and abs(value) >= EXACT:
+        return str(value) if abs(value) < 10**40 else f"{Decimal(value).normalize():.17g}"
+    if abs(value) >= EXACT and math.isfinite(value):
+        return repr(value)
+    if value and abs(value) < 1e-4:
         return f"{value:.6g}"
     return f"{value:.6f}"
 
@@ -157,7 +165,7 @@ class Curve:
             [(across.at(steps[i]), up.at(values[i])) for i in _kept(values)],
             across.ticks(),
             up.ticks(),
-            short(series.values[-1]),
+            short(series.last) if is_finite(series.last) else _shown(series.last),
         )
 
 

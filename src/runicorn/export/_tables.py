@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ._record import Event, Record, all_series, cell, is_finite, is_number
+from ._record import Event, Record, all_series, cell, is_finite
 
 _ROWS_AT_ONCE = 2_000
 _ROWS_OF_A_GROUP = 65_536
@@ -100,13 +100,13 @@ def write_excel(record: Record, path: Path, *, include_charts: bool = True) -> N
     sheet.append(["Metric", "Count", "Min", "Max", "Mean", "Last"])
     _, series = all_series(record)
     for one in series:
-        values = one.values
-        numbers = (len(values), min(values), max(values), one.mean, values[-1])
-        sheet.append([_excel(sheet, one.key), *numbers])
+        numbers = (one.count, one.low, one.high, one.mean, one.last)
+        sheet.append([_excel(sheet, cell) for cell in (one.key, *numbers)])
 
     if include_charts and rows:
         sheet = book.create_sheet("Charts")
-        for index, one in enumerate(series[:_CHARTS]):
+        drawable = [one for one in series if one.values]
+        for index, one in enumerate(drawable[:_CHARTS]):
             chart = _excel_chart(first, columns, one.key, min(rows, _CHARTED_ROWS))
             sheet.add_chart(chart, f"{'AJ'[index % 2]}{1 + index // 2 * 16}")
     book.save(path)
@@ -137,7 +137,7 @@ def _excel(sheet: Any, value: object) -> Any:
     value = cell(value)
     if isinstance(value, bool) or value is None:
         return value
-    if is_number(value) and is_finite(value) and abs(value) < 2**53:  # type: ignore
+    if is_finite(value):  # of which a sheet keeps 16 digits
         return value
     from openpyxl.cell import WriteOnlyCell
 

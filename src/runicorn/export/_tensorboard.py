@@ -10,7 +10,7 @@ import struct
 import time
 from pathlib import Path
 
-from ._record import AXES, Record, is_finite
+from ._record import AXES, Record, is_number
 
 
 def write_tensorboard(record: Record, directory: Path) -> Path:
@@ -23,7 +23,7 @@ def write_tensorboard(record: Record, directory: Path) -> Path:
             values = b"".join(
                 _field(1, _field(1, key.encode("utf-8", "replace")) + _float(2, value))
                 for key, value in event.data.items()
-                if key not in AXES and (isinstance(value, bool | float) or is_finite(value))
+                if key not in AXES and (isinstance(value, bool) or is_number(value))
             )
             if values:
                 step = number if event.step is None else event.step
@@ -42,7 +42,7 @@ def _field(number: int, content: bytes) -> bytes:
 def _float(number: int, value: float) -> bytes:
     try:
         packed = struct.pack("<f", value)
-    except OverflowError:
+    except (OverflowError, struct.error):  # an integer beyond every double
         packed = struct.pack("<f", float("inf") if value > 0 else float("-inf"))
     return _varint(number << 3 | 5) + packed
 

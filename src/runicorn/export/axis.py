@@ -52,6 +52,7 @@ class Axis:
 
 def short(value: float) -> str:
     """A number for reading: six significant digits, or fewer if they say the same."""
+    value = float(value)
     if value.is_integer() and abs(value) < 1e15:
         return str(int(value))
     return f"{value:.6g}"
