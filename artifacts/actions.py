@@ -34,7 +34,7 @@ def soft_delete_versions(versions: Iterable[Version], *, by: Any) -> int:
 def _soft_delete(version: Version, by: Any) -> bool:
     location = version.artifact.location
     changed = index.storage().soft_delete(location, version.number, by=actor(by))
-    index.take_in(location)
+    index.index_artifact(location)
     return changed
 
 
@@ -46,7 +46,7 @@ def restore_versions(versions: Iterable[Version], *, by: Any) -> int:
 def _restore(version: Version) -> bool:
     location = version.artifact.location
     changed = index.storage().restore(location, version.number)
-    index.take_in(location)
+    index.index_artifact(location)
     return changed
 
 
@@ -55,7 +55,7 @@ def purge_versions(versions: Iterable[Version], *, by: Any) -> Purged:
     doomed = [(version.artifact.location, version.number) for version in versions]
     purged = index.storage().purge(doomed)
     for location in {location.folder: location for location, _ in doomed}.values():
-        index.take_in(location)
+        index.index_artifact(location)
     names = ", ".join(f"{location.name}:v{number}" for location, number in doomed[:10])
     logger.info("%s purged %d versions (%s …)", actor(by), purged.count, names)
     return purged
@@ -64,13 +64,13 @@ def purge_versions(versions: Iterable[Version], *, by: Any) -> Purged:
 def set_alias(version: Version, alias: str, *, by: Any) -> None:
     """Let *alias* name *version*, and no other any more. Raises ValueError for a bad name."""
     index.storage().set_alias(version.artifact.location, alias, version.number)
-    index.take_in(version.artifact.location)
+    index.index_artifact(version.artifact.location)
 
 
 def remove_alias(artifact: Artifact, alias: str, *, by: Any) -> bool:
     """False if nothing was called so."""
     removed = index.storage().remove_alias(artifact.location, alias)
-    index.take_in(artifact.location)
+    index.index_artifact(artifact.location)
     return removed
 
 
@@ -81,7 +81,7 @@ def edit_version(version: Version, changes: dict[str, Any], *, by: Any) -> bool:
     """
     location = version.artifact.location
     changed = index.storage().edit(location, version.number, changes, by=actor(by))
-    index.take_in(location)
+    index.index_artifact(location)
     return changed
 
 
@@ -93,7 +93,7 @@ def promote(
     old = index.storage().promote(
         location, version.number, stage, notes=notes, evaluator_run_id=evaluator_run_id
     )
-    index.take_in(location)
+    index.index_artifact(location)
     return old
 
 
@@ -124,7 +124,7 @@ def record_evaluation(
     layout.write_json(path, record)
     if version is not None:
         index.storage().note_evaluation(version.artifact.location, number, record)
-        index.take_in(version.artifact.location)
+        index.index_artifact(version.artifact.location)
     return path.stem
 
 

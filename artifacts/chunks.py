@@ -65,7 +65,7 @@ def _bases(plan: dict[str, Any], digest: str, by: Any) -> list[File]:
     """The newest version's large files: that of the same path first, then of the same kind."""
     store = index.storage()
     try:
-        artifact = index.take_in(store.find(plan["name"], plan["type"]))
+        artifact = index.index_artifact(store.find(plan["name"], plan["type"]))
     except FileNotFoundError:
         return []
     versions = Version.objects.visible_to(by)

@@ -60,33 +60,33 @@ def catch_up() -> None:
     known = {artifact.directory: artifact for artifact in Artifact.objects.all()}
     for location in storage().locations():
         row = known.pop(_directory(location), None)
-        if row is not None and row.mark and row.mark == _mark(location):
+        if row is not None and row.fingerprint and row.fingerprint == _fingerprint(location):
             continue
         try:
-            take_in(location)
+            index_artifact(location)
         except Exception:
             logger.exception("The artifact in %s could not be taken in", location.folder)
     for gone in known.values():
         _forget(gone)
 
 
-def take_in(location: Location) -> Artifact | None:
+def index_artifact(location: Location) -> Artifact | None:
     """The artifact's row, as its folder says now; None if it is gone."""
     directory = _directory(location)
     if not location.folder.is_dir():
         for gone in Artifact.objects.filter(directory=directory):
             _forget(gone)
         return None
-    mark = _mark(location)
+    fingerprint = _fingerprint(location)
     artifact = Artifact.objects.filter(directory=directory).first()
-    if artifact is not None and mark and artifact.mark == mark:
+    if artifact is not None and fingerprint and artifact.fingerprint == fingerprint:
         return artifact
     try:
         with transaction.atomic():
             row, _ = Artifact.objects.select_for_update().get_or_create(
                 directory=directory, defaults={"type": location.type, "name": location.name}
             )
-            _read(row, location, mark)
+            _read(row, location, fingerprint)
     except IntegrityError:  # another process was first
         return Artifact.objects.filter(directory=directory).first()
     return row
@@ -96,7 +96,7 @@ def _directory(location: Location) -> str:
     return location.folder.relative_to(settings.RUNICORN_STORAGE_ROOT).as_posix()
 
 
-def _read(artifact: Artifact, location: Location, mark: str) -> None:
+def _read(artifact: Artifact, location: Location, fingerprint: str) -> None:
     store = storage()
     index = store.index(location)
     known = {version.number: version for version in artifact.versions.all()}
@@ -107,7 +107,7 @@ def _read(artifact: Artifact, location: Location, mark: str) -> None:
     artifact.type = location.type
     artifact.created_time, artifact.updated_time = index.created_at, index.updated_at
     artifact.is_listed = bool(index.versions or index.aliases or index.created_at)
-    artifact.mark = mark
+    artifact.fingerprint = fingerprint
     artifact.save()
 
     keys = dict(artifact.versions.values_list("number", "pk"))
@@ -128,8 +128,8 @@ def _read_version(
     index: ArtifactIndex,
 ) -> None:
     folder = location.folder / f"v{number}"
-    mark = _version_mark(folder)
-    if known is not None and mark and known.mark == mark:
+    fingerprint = _version_fingerprint(folder)
+    if known is not None and fingerprint and known.fingerprint == fingerprint:
         return
     document, content = _bytes(folder / METADATA), _bytes(folder / MANIFEST)
     if document is None:
@@ -175,7 +175,7 @@ def _read_version(
         moment(deleted.get("deleted_at")) or moment(folder.stat().st_mtime) if is_marked else None
     )
     version.has_files = not manifest.files or (folder / FILES).is_dir()
-    version.mark = mark
+    version.fingerprint = fingerprint
     version.save()
     if known is None:
         _write_content(version, manifest)
@@ -239,23 +239,28 @@ def _bytes(path: Path) -> bytes | None:
 # -- has it changed? ---------------------------------------------------------------------------
 
 
-def _mark(location: Location) -> str:
+def _fingerprint(location: Location) -> str:
     """Something that differs once anything of the artifact does; empty if that is not sure."""
     folders = [location.folder / f"v{number}" for number in location.numbers()]
-    marks = [_stat_mark(location.folder / VERSIONS), *map(_version_mark, folders)]
-    return _digest(marks)
+    fingerprints = [
+        _stat_fingerprint(location.folder / VERSIONS),
+        *map(_version_fingerprint, folders),
+    ]
+    return _digest(fingerprints)
 
 
-def _version_mark(folder: Path) -> str:
+def _version_fingerprint(folder: Path) -> str:
     # Renaming a document changes the folder; 0.4.0 writes some of them in place.
-    return _digest([_stat_mark(path) for path in (folder, folder / METADATA, folder / MANIFEST)])
+    return _digest(
+        [_stat_fingerprint(path) for path in (folder, folder / METADATA, folder / MANIFEST)]
+    )
 
 
-def _digest(marks: list[str]) -> str:
-    return "" if "" in marks else hashlib.sha256("|".join(marks).encode()).hexdigest()
+def _digest(parts: list[str]) -> str:
+    return "" if "" in parts else hashlib.sha256("|".join(parts).encode()).hexdigest()
 
 
-def _stat_mark(path: Path) -> str:
+def _stat_fingerprint(path: Path) -> str:
     try:
         info = os.lstat(path)
     except OSError:

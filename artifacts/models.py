@@ -38,7 +38,9 @@ class Artifact(models.Model):
     is_listed = models.BooleanField(
         default=True, help_text="Whether its versions.json can be read: v0.4 lists no other."
     )
-    mark = models.CharField(max_length=64, default="", help_text="Differs when the folder does.")
+    fingerprint = models.CharField(
+        max_length=64, default="", help_text="Differs when the folder does."
+    )
 
     objects = ArtifactQuerySet.as_manager()
 
@@ -91,7 +93,9 @@ class Version(models.Model):
     )
     document = models.BinaryField(default=b"", help_text="metadata.json.")
     changes = models.BinaryField(default=b"", help_text="Stage, evaluations and history, as JSON.")
-    mark = models.CharField(max_length=64, default="", help_text="Differs when the folder does.")
+    fingerprint = models.CharField(
+        max_length=64, default="", help_text="Differs when the folder does."
+    )
 
     objects = VersionQuerySet.as_manager()
 

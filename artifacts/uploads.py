@@ -283,7 +283,7 @@ def commit(upload_id: str, *, by: Any) -> Version:
         location = index.storage().find(done["name"], done["type"])
     except FileNotFoundError:
         raise UploadNotFound(upload_id) from None
-    artifact = index.take_in(location)
+    artifact = index.index_artifact(location)
     version = artifact.versions.filter(number=done["version"]).first() if artifact else None
     if version is None:  # purged since
         raise UploadNotFound(upload_id)

@@ -49,7 +49,7 @@ def main() -> None:
         run_id = write_long_run(root, args.points)
         with common.viewer(root) as server, api.connect(server.url, timeout=120) as client:
             health = f"{server.url}/api/health"
-            common.wait_until(lambda: requests.get(health).json()["intake"]["state"] == "watching")
+            common.wait_until(lambda: requests.get(health).json()["ingest"]["state"] == "watching")
             session = requests.Session()
             table = f"{server.url}/api/runs/{run_id}/metrics_step"
             work = {

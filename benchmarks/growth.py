@@ -50,7 +50,7 @@ def write(root: Path, run_id: str, points: int) -> None:
     meta = {"id": run_id, "created_at": 1.7e9, "hostname": "elsewhere", "pid": 1}
     (folder / "meta.json").write_text(json.dumps(meta))
     (folder / "status.json").write_text('{"status": "finished"}')
-    folder_source.take_in(directory)
+    folder_source.index_run(directory)
     run = Run.objects.get(directory=directory)
     for first in range(0, points, AT_ONCE):
         at = np.arange(first, min(first + AT_ONCE, points))
@@ -100,7 +100,7 @@ def read(folder: str, run_id: str, points: int, repeat: int) -> tuple[str, ...]:
     path = f"/api/v2/experiments/{run_id}/metrics/fast?downsample=1000&metric_names=loss"
     with viewer(Path(folder)) as running:
         health = f"{running.url}/api/health"
-        wait_until(lambda: httpx.get(health).json()["intake"]["state"] == "watching")
+        wait_until(lambda: httpx.get(health).json()["ingest"]["state"] == "watching")
         with httpx.Client(base_url=running.url, timeout=600, headers=HEADERS) as client:
             client.get("/api/health")
             start = time.perf_counter()

@@ -155,7 +155,7 @@ def main() -> None:
 
 
 def is_watching(url: str) -> bool:
-    return httpx.get(f"{url}/api/health").json()["intake"]["state"] == "watching"
+    return httpx.get(f"{url}/api/health").json()["ingest"]["state"] == "watching"
 
 
 def measure(url: str, root: Path, asked: dict[str, dict], repeat: int) -> dict[str, list[str]]:

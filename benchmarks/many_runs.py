@@ -52,7 +52,7 @@ def main() -> None:
             found["MLflow"] = measure_mlflow(Path(folder), args.runs)
     titles = {
         "first": "first answer, s",
-        "taken_in": "all taken in, s",
+        "indexed": "all taken in, s",
         "memory": "peak memory while taking in, MB",
         "list": "all runs, ms",
         "unchanged": "all runs again, unchanged (ETag), ms",
@@ -74,17 +74,17 @@ def measure_ours(root: Path) -> dict[str, float]:
 
         def is_done() -> bool:
             time.sleep(0.3)  # asking is work for the server, too
-            return httpx.get(f"{running.url}/api/health").json()["intake"]["state"] == "watching"
+            return httpx.get(f"{running.url}/api/health").json()["ingest"]["state"] == "watching"
 
         wait_until(is_done)
-        taken_in = time.monotonic() - running.started
+        indexed = time.monotonic() - running.started
         memory = running.peak_megabytes()
         time.sleep(1)  # what the intake still writes of its own accord
         with httpx.Client(base_url=running.url, timeout=60, headers=HEADERS) as client:
             tag = {"If-None-Match": client.get("/api/runs").headers["ETag"]}
             unchanged = median_ms(lambda: client.get("/api/runs", headers=tag).read(), 7)
         asked = requests(running.url)
-        return {"first": first, "taken_in": taken_in, "memory": memory, **asked} | {
+        return {"first": first, "indexed": indexed, "memory": memory, **asked} | {
             "unchanged": unchanged
         }
 

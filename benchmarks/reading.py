@@ -114,10 +114,10 @@ def measure(running: Server, ids: dict[str, str], ours: bool) -> dict[str, float
 
 
 @contextmanager
-def taken_in(root: Path) -> Iterator[Server]:
+def indexed(root: Path) -> Iterator[Server]:
     with viewer(root) as running:
         health = f"{running.url}/api/health"
-        wait_until(lambda: httpx.get(health).json()["intake"]["state"] == "watching")
+        wait_until(lambda: httpx.get(health).json()["ingest"]["state"] == "watching")
         yield running
 
 
@@ -200,9 +200,9 @@ def main() -> None:
         limit = numpy_limit(Path(folder), args.steps, args.metrics)
         found: dict[str, dict[str, float]] = {}
         many = [write_run(root, 10 + i, args.steps // 5, 10, "many") for i in range(20)]
-        with taken_in(root) as running:
+        with indexed(root) as running:
             intake_peak = running.peak_megabytes()
-        with taken_in(root) as running:
+        with indexed(root) as running:
             found["here"] = measure(running, ids, ours=True)
             question = {"run_ids": many, "metrics": [f"m{i}" for i in range(10)], "points": 1000}
             with httpx.Client(base_url=running.url, timeout=60, headers=HEADERS) as client:
@@ -210,7 +210,7 @@ def main() -> None:
                     lambda: client.post("/api/v2/metrics/query", json=question).read(), 5
                 )
             found["here"]["memory"] = running.peak_megabytes()
-            found["here"]["intake"] = intake_peak
+            found["here"]["ingest"] = intake_peak
             found["here"] |= running.memory()
         if not args.no_peers:
             for version in ("0.4.0", "0.7.2"):

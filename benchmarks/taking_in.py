@@ -47,7 +47,7 @@ def main() -> None:
             run = first.with_name(f"round_{number}")
             shutil.copytree(first, run, copy_function=os.link)
             parse = seconds(lambda: parse_alone(first / "events.jsonl"))
-            took = seconds(lambda run=run: take_in(folder_source, str(run.relative_to(root))))
+            took = seconds(lambda run=run: index_run(folder_source, str(run.relative_to(root))))
             ratios.append(took / parse)
             print(f"parse {parse:.2f} s, taken in {took:.2f} s: {ratios[-1]:.2f} times the parse")
     print(f"median: {statistics.median(ratios):.2f} times")
@@ -59,8 +59,8 @@ def parse_alone(path: Path) -> None:
             orjson.loads(line)
 
 
-def take_in(folders: Any, directory: str) -> None:
-    while folders.take_in(directory):
+def index_run(folders: Any, directory: str) -> None:
+    while folders.index_run(directory):
         pass
 
 

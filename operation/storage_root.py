@@ -2,7 +2,7 @@
 
 Everything reads ``settings.RUNICORN_STORAGE_ROOT`` when it needs it, and every database connection
 shares one dictionary that says which file to open: pointing both elsewhere moves all readers with
-their next request. The intake, which watches a root, is started anew.
+their next request. The indexer, which watches a root, is started anew.
 """
 
 from __future__ import annotations
@@ -12,31 +12,32 @@ import os
 import sqlite3
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
 from django.conf import settings
-from django.core.management import call_command
 from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.dispatch import receiver
 
+from core.databases import INDEX, SERVER
 from runicorn import config, layout
 from runs.ingest import progress
-from runs.ingest.indexer import Intake
+from runs.ingest.indexer import Indexer
 from runs.logs import live
+
+from . import databases
 
 logger = logging.getLogger("runicorn.storage")
 
-_NEXT = "next"
-"""The alias under which the database of the coming root is prepared."""
+_NEXT = "next_"
+"""Before the aliases under which the databases of the coming root are prepared."""
 
 _lock = threading.Lock()
-_intake: Intake | None = None
+_indexer: Indexer | None = None
 
 
 class CannotMove(RuntimeError):
@@ -53,38 +54,26 @@ def _note(connection: BaseDatabaseWrapper, **_: Any) -> None:
         _open.add(connection)
 
 
-def start_intake(report: Callable[[progress.Progress], None] | None = None) -> None:
-    global _intake
-    _intake = Intake(settings.RUNICORN_STORAGE_ROOT, report=report)
-    _intake.start()
+def start_indexer(report: Callable[[progress.Progress], None] | None = None) -> None:
+    global _indexer
+    _indexer = Indexer(settings.RUNICORN_STORAGE_ROOT, report=report)
+    _indexer.start()
 
 
-def stop_intake(*, patiently: bool = False) -> None:
-    """*patiently*: return only when nothing more will be taken in, however long a scan takes."""
-    global _intake
-    if _intake is not None:
-        _intake.stop()
+def stop_indexer(*, patiently: bool = False) -> None:
+    """*patiently*: return only when nothing more will be indexed, however long a scan takes."""
+    global _indexer
+    if _indexer is not None:
+        _indexer.stop()
         if patiently:
-            _intake.join()
-        _intake = None
+            _indexer.join()
+        _indexer = None
 
 
-def prepare_database(alias: str = "default") -> None:
-    """Bring the schema up to date. A damaged index is put aside: the run folders hold the truth."""
-    try:
-        call_command("migrate", database=alias, verbosity=0, interactive=False)
-    except (DatabaseError, sqlite3.DatabaseError) as error:
-        connection = connections[alias]
-        path = Path(str(connection.settings_dict["NAME"]))
-        if connection.vendor != "sqlite" or "locked" in str(error) or not path.exists():
-            raise
-        connection.close()
-        aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
-        path.rename(aside)
-        for suffix in ("-wal", "-shm"):
-            Path(f"{path}{suffix}").unlink(missing_ok=True)
-        print(f"The index was damaged ({error}); it is now {aside.name} and is built anew.")
-        call_command("migrate", database=alias, verbosity=0, interactive=False)
+def prepare_databases() -> None:
+    """Bring the databases up to date. Raises ServerDatabaseDamaged."""
+    for alias in connections.settings:
+        databases.prepare(alias)
 
 
 def use_root(path: Path, *, by: Any) -> None:
@@ -97,24 +86,26 @@ def use_root(path: Path, *, by: Any) -> None:
         raise CannotMove("the environment of this server says which storage folder it serves")
     with _lock:
         _check_writable(path)
-        database = (
-            path / layout.SERVER_DIR / Path(str(connections.settings["default"]["NAME"])).name
-        )
-        _prepare_next(database)
+        files = {
+            alias: path / layout.SERVER_DIR / databases.file_of(alias).name
+            for alias in (INDEX, SERVER)
+        }
+        _prepare_next(files)
         config.set_user_root_dir(path)
         if path == settings.RUNICORN_STORAGE_ROOT:
             return
-        stop_intake(patiently=True)
+        stop_indexer(patiently=True)
         live.end_all()
-        connections.settings["default"]["NAME"] = database
+        for alias, file in files.items():
+            connections.settings[alias]["NAME"] = file
+            connections[alias].close()
         settings.RUNICORN_STORAGE_ROOT = path
-        connections["default"].close()
         with _open_lock:
             # The others finish their requests on the old file and are closed then.
             for connection in _open:
                 connection.close_at = 0
-        progress.current.found = progress.current.taken_in = progress.current.failed = 0
-        start_intake()
+        progress.current.found = progress.current.indexed = progress.current.failed = 0
+        start_indexer()
     logger.info("The storage folder is now %s, by %s", path, by or "the owner")
 
 
@@ -127,14 +118,18 @@ def _check_writable(path: Path) -> None:
         Path(name).unlink()
 
 
-def _prepare_next(database: Path) -> None:
-    """Open and migrate the coming root's index, so that no request meets one without tables."""
-    connections.settings[_NEXT] = {**connections.settings["default"], "NAME": database}
-    try:
-        prepare_database(_NEXT)
-    except (DatabaseError, sqlite3.DatabaseError) as error:
-        raise CannotMove(f"its index cannot be opened: {error}") from error
-    finally:
-        connections[_NEXT].close()
-        del connections[_NEXT]
-        del connections.settings[_NEXT]
+def _prepare_next(files: dict[str, Path]) -> None:
+    """Open and migrate the coming root's databases, so that no request meets one without tables."""
+    for alias, file in files.items():
+        coming = f"{_NEXT}{alias}"
+        connections.settings[coming] = {**connections.settings[alias], "NAME": file}
+        try:
+            databases.prepare(coming)
+        except (DatabaseError, sqlite3.DatabaseError) as error:
+            raise CannotMove(f"its index cannot be opened: {error}") from error
+        except databases.ServerDatabaseDamaged as error:
+            raise CannotMove(str(error)) from error
+        finally:
+            connections[coming].close()
+            del connections[coming]
+            del connections.settings[coming]

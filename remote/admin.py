@@ -88,10 +88,10 @@ class LiveAdmin(admin.ModelAdmin):
         act = self.verbs.get(request.GET.get("verb", ""))
         if act is None or not self.has_change_permission(request):
             raise PermissionDenied
-        self._tell(request, lambda: act(request.POST.get("id", "")))
+        self._report(request, lambda: act(request.POST.get("id", "")))
         return redirect(f"admin:remote_{self.opts.model_name}_changelist")
 
-    def _tell(self, request: HttpRequest, act: Callable[[], Any]) -> bool:
+    def _report(self, request: HttpRequest, act: Callable[[], Any]) -> bool:
         try:
             act()
         except (RemoteError, config.ConfigError, credentials.CredentialsError) as error:
@@ -118,7 +118,7 @@ class LiveAdmin(admin.ModelAdmin):
         if (
             request.method == "POST"
             and form.is_valid()
-            and self._tell(request, lambda: self.start({**initial, **form.cleaned_data}))
+            and self._report(request, lambda: self.start({**initial, **form.cleaned_data}))
         ):
             return redirect(f"admin:remote_{self.opts.model_name}_changelist")
         context = {

@@ -8,7 +8,10 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Tags, register
+
+from core.databases import INDEX
+from operation.databases import foreign_migrations
 
 _IN_PROCESS_CACHES = ("locmem.LocMemCache", "dummy.DummyCache")
 
@@ -70,3 +73,19 @@ def processes_share_what_they_must(
             )
         )
     return messages
+
+
+@register(Tags.database)
+def index_is_ours(
+    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """An index that another version made has other tables. SQLite's is set aside by the viewer."""
+    if INDEX not in (databases or ()) or not (strangers := foreign_migrations()):
+        return []
+    return [
+        Error(
+            f"The index was made by another version ({strangers[0]}).",
+            hint="Let it be made again from the files: runicorn manage --action reindex",
+            id="runicorn.E006",
+        )
+    ]

@@ -1,4 +1,4 @@
-"""``runicorn viewer``: the site, the intake and the database in one process."""
+"""``runicorn viewer``: the site, the indexer and the databases in one process."""
 
 from __future__ import annotations
 
@@ -42,21 +42,25 @@ def _serve(host: str, port: int, *, signals: bool = True) -> int:
     from django.db import connections
 
     from core.http import threads
-    from operation import storage_root
+    from operation import databases, storage_root
 
     try:
         listening = _listen(host, port)
     except OSError as error:
         print(f"Cannot listen on {host}:{port}: {error.strerror or error}. Try another --port.")
         return 1
-    storage_root.prepare_database()
+    try:
+        storage_root.prepare_databases()
+    except databases.ServerDatabaseDamaged as error:
+        print(error)
+        return 1
     connections.close_all()  # this thread asks nothing more
     from runicorn_site.asgi import application
 
     shown = f"[{host}]" if ":" in host else host
     print(f"Runicorn {settings.VERSION}: http://{shown}:{listening.getsockname()[1]}")
     print(f"Storage: {settings.RUNICORN_STORAGE_ROOT}", flush=True)
-    storage_root.start_intake(report=_Terminal())
+    storage_root.start_indexer(report=_Terminal())
     try:
         Server(
             application,
@@ -68,7 +72,7 @@ def _serve(host: str, port: int, *, signals: bool = True) -> int:
             verbosity=0,
         ).run()
     finally:
-        storage_root.stop_intake()
+        storage_root.stop_indexer()
         threads.close()
     return 0
 
@@ -99,7 +103,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class _Terminal:
-    """Shows how far the taking in of existing runs has come: one line, or one every few seconds."""
+    """Shows how far indexing the existing runs has come: one line, or one every few seconds."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -114,11 +118,11 @@ class _Terminal:
             self._done = True
             took = now - self._started
             runs = "1 run" if progress.found == 1 else f"{progress.found:,} runs"
-            self._print(f"Took in {runs} in {took:.1f} s; watching.\n")
+            self._print(f"Indexed {runs} in {took:.1f} s; watching.\n")
         elif now - self._shown >= (0.2 if sys.stdout.isatty() else 5):
             self._shown = now
             end = "" if sys.stdout.isatty() else "\n"
-            self._print(f"Taking in runs: {progress.taken_in:,} of {progress.found:,}{end}")
+            self._print(f"Indexing runs: {progress.indexed:,} of {progress.found:,}{end}")
 
     def _print(self, text: str) -> None:
         start = "\r\033[K" if sys.stdout.isatty() else ""

@@ -6,6 +6,7 @@ a list or a port of its own, and all of those are filled here, once, when the ap
 
 from __future__ import annotations
 
+from django.apps import apps
 from django.contrib.auth.signals import user_login_failed
 from django.db.models.signals import post_migrate
 from rest_framework.exceptions import APIException
@@ -29,8 +30,9 @@ def connect() -> None:
     user_login_failed.connect(rate_limits.count_failed_sign_in)
 
     # Indexes that Django's models cannot describe.
-    post_migrate.connect(fulltext.prepare)
-    post_migrate.connect(tagged.prepare)
+    runs = apps.get_app_config("runs")
+    post_migrate.connect(fulltext.prepare, sender=runs)
+    post_migrate.connect(tagged.prepare, sender=runs)
 
     # Ingest: rows of documents that belong to other apps, and what is fetched before it is read.
     writer.document_writers |= usage.document_writers

@@ -24,6 +24,7 @@ from typing import Any
 import psutil
 from django.conf import settings
 
+from core import access
 from runicorn import layout, processes
 
 from . import tags
@@ -65,7 +66,7 @@ def soft_delete_runs(runs: Iterable[Run], *, by: Any, reason: str = "user_delete
                 outcome[run.run_id] = ""
                 continue
             folder_source.refresh(run)
-        Run.objects.filter(pk=run.pk).update(deleted_by=_stored(by))
+        Run.objects.filter(pk=run.pk).update(deleted_by=access.name_of(by))
         outcome[run.run_id] = None
     return outcome
 
@@ -89,7 +90,7 @@ def restore_runs(runs: Iterable[Run], *, by: Any) -> Outcome:
                 outcome[run.run_id] = ""
                 continue
             folder_source.refresh(run)
-        Run.objects.filter(pk=run.pk).update(deleted_by=None)
+        Run.objects.filter(pk=run.pk).update(deleted_by="")
         outcome[run.run_id] = None
     return outcome
 
@@ -167,10 +168,6 @@ def _size(path: Path) -> int:
             except OSError:
                 pass
     return total
-
-
-def _stored(user: Any) -> Any:
-    return user if getattr(user, "pk", None) else None
 
 
 # -- vanished processes ------------------------------------------------------------------------

@@ -313,7 +313,7 @@ class RecycleBinAdmin(RunListAdmin):
         "created",
     )
     sortable_by = ("run_id", "deleted", "created")
-    list_select_related = ("project", "deleted_by")
+    list_select_related = ("project",)
     list_filter = (ProjectFilter, ExperimentFilter, TagFilter, "deleted_at")
     date_hierarchy = None
     ordering = ("-deleted_at",)

@@ -17,7 +17,7 @@ from .ingest import folder_source
 logger = logging.getLogger("runicorn.archives")
 
 BATCH_RUNS = 64
-TAKE_IN_SECONDS = 10
+INDEX_SECONDS = 10
 """How long an import waits for its runs to be taken in; the rest follows in the background."""
 
 
@@ -36,19 +36,19 @@ def import_archive(
         limits=archive.Limits(bytes=settings.RUNICORN_IMPORT_MAX_UNPACKED_BYTES),
     )
     if not dry_run:
-        _take_in(report)
+        _index(report)
         logger.info("%d runs were imported by %s", len(report.new_runs), by or "the owner")
     return report
 
 
-def _take_in(report: archive.Report) -> None:
-    deadline = time.monotonic() + TAKE_IN_SECONDS
+def _index(report: archive.Report) -> None:
+    deadline = time.monotonic() + INDEX_SECONDS
     for batch in _batches(report.new_runs):
         if time.monotonic() < deadline:
-            folder_source.take_in_new(batch)
+            folder_source.index_new(batch)
     for directory in filter(archive.is_run, report.replaced):
         if time.monotonic() < deadline:
-            folder_source.take_in(directory)
+            folder_source.index_run(directory)
 
 
 def _batches(directories: list[str]) -> Iterator[list[str]]:

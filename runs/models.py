@@ -92,9 +92,7 @@ class Run(models.Model):
     deleted_at = models.DateTimeField(_("deleted"), null=True)
     delete_reason = models.CharField(_("delete reason"), max_length=255, default="")
     original_status = models.CharField(_("status when deleted"), max_length=255, default="")
-    deleted_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
-    )
+    deleted_by = models.CharField(_("deleted by"), max_length=255, default="")
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
 
     objects = RunQuerySet.as_manager()

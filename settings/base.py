@@ -65,6 +65,8 @@ MIDDLEWARE = [
     "runicorn_site.compat.v05.for_version_0_5",
 ]
 
+DATABASE_ROUTERS = ["core.databases.Router"]
+
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import psutil
 from django.core.management.utils import get_random_secret_key
@@ -50,21 +51,28 @@ CORS_ALLOWED_ORIGIN_REGEXES = [r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)
 RUNICORN_LOCAL_USER = True
 RUNICORN_ROOT_CAN_MOVE = True
 
-DATABASES = {
-    "default": {
+
+def _sqlite(name: str, pragmas: str) -> dict[str, Any]:
+    return {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": _server_dir / "index.sqlite3",
+        "NAME": _server_dir / name,
         "CONN_MAX_AGE": None,  # the threads are kept, see core.http.threads
         "OPTIONS": {
             "timeout": 30,
             # Writers queue at BEGIN instead of failing when a read turns into a write.
             "transaction_mode": "IMMEDIATE",
-            "init_command": (
-                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY;"
-                "PRAGMA mmap_size=67108864; PRAGMA cache_size=-16000;"
-            ),
+            "init_command": f"PRAGMA journal_mode=WAL; PRAGMA temp_store=MEMORY; {pragmas}",
         },
     }
+
+
+# The index is made from the files again if need be; the server's own database is made from nothing.
+DATABASES = {
+    "default": _sqlite(
+        "index.sqlite3",
+        "PRAGMA synchronous=NORMAL; PRAGMA mmap_size=67108864; PRAGMA cache_size=-16000;",
+    ),
+    "server": _sqlite("server.sqlite3", "PRAGMA synchronous=FULL;"),
 }
 
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}

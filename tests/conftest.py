@@ -19,6 +19,17 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 SERVERS_REQUIRED = bool(os.environ.get("RUNICORN_REQUIRE_SERVERS") or os.environ.get("CI"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever may use a database may use both: where a table lies is the router's matter."""
+    for item in items:
+        marker = item.get_closest_marker("django_db")
+        names = set(getattr(item, "fixturenames", ()))
+        if marker is not None or names & {"db", "transactional_db"}:
+            options = {**(marker.kwargs if marker else {}), "databases": "__all__"}
+            options.setdefault("transaction", "transactional_db" in names)
+            item.add_marker(pytest.mark.django_db(**options), append=False)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

@@ -258,7 +258,7 @@ def viewer(
         )
         started = Viewer(f"http://127.0.0.1:{port}", storage, running, log)
         reached = {"watching"} if wait_for == "watching" else {"watching", wait_for}
-        wait_until(lambda: started.health()["intake"]["state"] in reached, wait_for, 120)
+        wait_until(lambda: started.health()["ingest"]["state"] in reached, wait_for, 120)
         yield started
 
 

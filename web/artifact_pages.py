@@ -159,7 +159,7 @@ def _items(value: Any) -> list[tuple[str, Any]]:
 def _versions(request: HttpRequest, kind: str, name: str) -> Any:
     """The artifact's versions as its folder has them now; 404 if there is no such artifact."""
     try:
-        found = index.take_in(index.storage().find(name, kind))
+        found = index.index_artifact(index.storage().find(name, kind))
     except FileNotFoundError:
         raise Http404 from None
     if found is None:

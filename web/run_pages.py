@@ -205,7 +205,7 @@ def run_image(request: HttpRequest, image_id: int) -> HttpResponseBase:
 @page
 def recycle_bin(request: HttpRequest) -> HttpResponseBase:
     number = request.GET.get("page", "1")
-    runs = _runs(request).deleted().select_related("project", "deleted_by")
+    runs = _runs(request).deleted().select_related("project")
     listed = NearbyPaginator(runs.order_by("-deleted_at", "-pk"), PER_PAGE, current=number)
     return render(request, "pages/recycle_bin.html", {"listed": listed.get_page(number)})
 

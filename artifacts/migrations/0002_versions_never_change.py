@@ -14,8 +14,11 @@ IMMUTABLE = {
         "size_bytes",
         "num_files",
         "num_references",
+        "created_time",
+        "created_by_run",
     ],
     "artifacts_file": ["version_id", "path", "blob_id", "modified_time"],
+    "artifacts_reference": ["version_id", "uri", "checksum", "size_bytes", "metadata"],
     "artifacts_blob": ["digest", "size_bytes"],
 }
 
@@ -28,38 +31,26 @@ def guard(apps, schema_editor):
             f"BEGIN RAISE EXCEPTION '{WHAT}' USING ERRCODE = 'integrity_constraint_violation'; "
             "END $$ LANGUAGE plpgsql"
         )
-    add_triggers(schema_editor, "never_changes", IMMUTABLE)
-
-
-def add_triggers(schema_editor, name, immutable):
-    """A trigger *name* on each table of *immutable* refuses changes of its columns."""
-    vendor = schema_editor.connection.vendor
-    for table, columns in immutable.items():
+    for table, columns in IMMUTABLE.items():
         distinct = "IS DISTINCT FROM" if vendor == "postgresql" else "IS NOT"
         changed = " OR ".join(f'OLD."{column}" {distinct} NEW."{column}"' for column in columns)
-        if vendor == "postgresql":
-            schema_editor.execute(
-                f"CREATE TRIGGER {table}_{name} BEFORE UPDATE ON {table} FOR EACH ROW "
-                f"WHEN ({changed}) EXECUTE FUNCTION artifacts_refuse_change()"
-            )
-        elif vendor == "sqlite":
-            schema_editor.execute(
-                f"CREATE TRIGGER {table}_{name} BEFORE UPDATE ON {table} FOR EACH ROW "
-                f"WHEN {changed} BEGIN SELECT RAISE(ABORT, '{WHAT}'); END"
-            )
+        refusal = (
+            f"WHEN ({changed}) EXECUTE FUNCTION artifacts_refuse_change()"
+            if vendor == "postgresql"
+            else f"WHEN {changed} BEGIN SELECT RAISE(ABORT, '{WHAT}'); END"
+        )
+        schema_editor.execute(
+            f"CREATE TRIGGER {table}_never_changes BEFORE UPDATE ON {table} FOR EACH ROW {refusal}"
+        )
 
 
 def unguard(apps, schema_editor):
     vendor = schema_editor.connection.vendor
-    drop_triggers(schema_editor, "never_changes", IMMUTABLE)
+    for table in IMMUTABLE:
+        on = f" ON {table}" if vendor == "postgresql" else ""
+        schema_editor.execute(f"DROP TRIGGER IF EXISTS {table}_never_changes{on}")
     if vendor == "postgresql":
         schema_editor.execute("DROP FUNCTION IF EXISTS artifacts_refuse_change()")
-
-
-def drop_triggers(schema_editor, name, immutable):
-    for table in immutable:
-        on = f" ON {table}" if schema_editor.connection.vendor == "postgresql" else ""
-        schema_editor.execute(f"DROP TRIGGER IF EXISTS {table}_{name}{on}")
 
 
 class Migration(migrations.Migration):

@@ -63,7 +63,7 @@ class ArtifactView(LockingView):
         """The artifact as its folder says now; 404 if there is none of that name and type."""
         kind = self.request.query_params.get("type") or None
         try:
-            found = index.take_in(index.storage().find(name, kind))
+            found = index.index_artifact(index.storage().find(name, kind))
         except FileNotFoundError as error:
             raise NotFound(str(error)) from None
         visible = Artifact.objects.visible_to(self.request.user)

@@ -21,10 +21,10 @@ class CacheSerializer(serializers.Serializer):
     max_size = serializers.IntegerField()
 
 
-class IntakeSerializer(serializers.Serializer):
+class IngestSerializer(serializers.Serializer):
     state = serializers.ChoiceField(["stopped", "scanning", "watching"])
     found = serializers.IntegerField()
-    taken_in = serializers.IntegerField()
+    indexed = serializers.IntegerField()
     failed = serializers.IntegerField()
     error = serializers.CharField(allow_blank=True)
 
@@ -35,7 +35,7 @@ class HealthSerializer(serializers.Serializer):
     timestamp = serializers.FloatField()
     storage = serializers.CharField()
     cache = CacheSerializer()
-    intake = IntakeSerializer()
+    ingest = IngestSerializer()
 
 
 # v0.4 parsed files on request and cached the result; here every answer comes from the index.
@@ -64,6 +64,6 @@ class Health(APIView):
                 "timestamp": time.time(),
                 "storage": str(settings.RUNICORN_STORAGE_ROOT),
                 "cache": NO_CACHE,
-                "intake": progress.snapshot(),
+                "ingest": progress.snapshot(),
             }
         )

@@ -2,7 +2,7 @@
 
 *Mirror* mode copies everything and follows runs while they grow. *Smart* mode copies the documents
 of every run; its curves, logs and media come when somebody looks at it, and go again when they take
-too much room (``cache``). The intake watches the storage root, so a copied byte is taken in like
+too much room (``cache``). The indexer watches the storage root, so a copied byte is indexed like
 one that was written here.
 """
 

@@ -303,7 +303,7 @@ class _TarReader:
                 download.abandon()
                 return
         except OSError as error:
-            self._tell(download, error)
+            self._report(download, error)
             return
         self._current, self._last = download, b""
         self._sink = self._write
@@ -318,7 +318,7 @@ class _TarReader:
             self._last = bytes(data[-1:])
             self._current.write(data)
         except OSError as error:
-            self._tell(self._current, error)
+            self._report(self._current, error)
 
     def _end_of_content(self) -> None:
         if self._at_end:
@@ -342,9 +342,9 @@ class _TarReader:
             return  # over SFTP then
         except OSError as problem:
             error = problem
-        self._tell(download, error)
+        self._report(download, error)
 
-    def _tell(self, download: Download, error: OSError | None) -> None:
+    def _report(self, download: Download, error: OSError | None) -> None:
         self._current = None
         if error:
             download.abandon()

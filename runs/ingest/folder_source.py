@@ -44,24 +44,24 @@ before_reading: list[Callable[[str], None]] = []
 _NAMES = frozenset(layout.DOCUMENTS + layout.STREAMS)
 
 
-def take_in(directory: str) -> bool:
+def index_run(directory: str) -> bool:
     """Bring the run in *directory* (relative to the storage root) up to date with its files.
 
     Returns whether more is left to read. A folder that is gone takes its row with it. Where what
     was known is found damaged, all of it is read anew.
     """
     try:
-        return _take_in(directory)
+        return _index(directory)
     except CorruptBlock as error:
         logger.error("%s: %s The run is read anew from its folder.", directory, error)
         read_anew(Run.objects.get(directory=directory))
         return False
 
 
-def _take_in(directory: str) -> bool:
+def _index(directory: str) -> bool:
     run = Run.objects.filter(directory=directory).first()
     if run is None:
-        return bool(take_in_new([directory]))
+        return bool(index_new([directory]))
     path = settings.RUNICORN_STORAGE_ROOT / directory
     files = _look(path)
     if files is None:
@@ -79,7 +79,7 @@ def _take_in(directory: str) -> bool:
     return change.has_more
 
 
-def take_in_known(directories: Iterable[str]) -> list[str]:
+def index_known(directories: Iterable[str]) -> list[str]:
     """Bring runs that have a row up to date, in one transaction; return those with more to read.
 
     Raises whatever stands in the way of one of them, and has then taken in none.
@@ -113,7 +113,7 @@ def _piece_of(count: int) -> int:
     return max(PIECE // 32, PIECE // max(1, count))
 
 
-def take_in_new(directories: Iterable[str]) -> list[str]:
+def index_new(directories: Iterable[str]) -> list[str]:
     """Take in folders that have no row yet, in one transaction; return those with more to read.
 
     Raises whatever stands in the way of one of them, and has then taken in none.
@@ -141,13 +141,13 @@ def refresh(run: Run | None) -> Run | None:
         fetch(run.directory)
     files = _look(settings.RUNICORN_STORAGE_ROOT / run.directory)
     if files is not None and not _changed(run, files):
-        # Unless the intake was faster, between reading this row and looking.
+        # Unless the indexer was faster, between reading this row and looking.
         if Run.objects.filter(pk=run.pk, updated_at=run.updated_at).exists():
             return run
         return Run.objects.filter(pk=run.pk).first()
     deadline = time.monotonic() + REFRESH_SECONDS
     try:
-        while take_in(run.directory) and time.monotonic() < deadline:
+        while index_run(run.directory) and time.monotonic() < deadline:
             pass
     except OperationalError as error:  # nothing can be written just now: what is known can be read
         logger.warning("%s could not be brought up to date: %s", run.directory, error)
@@ -173,7 +173,7 @@ def read_anew(run: Run) -> None:
             file.mtime_ns = 0
             file.save()
         locked.save()
-        while _take_in(run.directory or ""):
+        while _index(run.directory or ""):
             pass
 
 

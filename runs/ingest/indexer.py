@@ -1,4 +1,4 @@
-"""Intake: take in every run below the storage root, and keep watching.
+"""Index every run below the storage root, and keep watching.
 
 One thread reads and writes (``Intake``); another only listens to the file system and names the
 folders that changed. Announcements may get lost, so folders of living runs are looked at every
@@ -29,13 +29,13 @@ from ..logs import live
 from ..models import Run, RunFile
 from . import folder_source, progress
 
-logger = logging.getLogger("runicorn.intake")
+logger = logging.getLogger("runicorn.indexer")
 
 BATCH_RUNS = 64
 BATCH_SECONDS = 0.2
 KNOWN_AT_ONCE = 32
-"""Living runs that are taken in with the same few statements."""
-"""How long one transaction may go on taking in runs: others wait that long to write."""
+"""Living runs that are indexed with the same few statements."""
+"""How long one transaction may go on indexing runs: others wait that long to write."""
 
 LIVE_SECONDS = 1
 """How often the folders of running runs are looked at, whatever the file system announces."""
@@ -59,7 +59,7 @@ _NO_ANNOUNCEMENTS = {
 
 
 class Companion(Protocol):
-    """A thread of another app that takes in what is no run."""
+    """A thread of another app that indexes what is no run."""
 
     def start(self) -> None: ...
     def stop(self) -> None: ...
@@ -69,11 +69,11 @@ companions: list[Callable[[], Companion]] = []
 """Made, started and stopped with every ``Intake``; other apps add theirs when they are ready."""
 
 
-class Intake(threading.Thread):
-    """Takes runs in until ``stop()``."""
+class Indexer(threading.Thread):
+    """Index runs until ``stop()``."""
 
     def __init__(self, root: Path, report: Callable[[progress.Progress], None] | None = None):
-        super().__init__(name="intake", daemon=True)
+        super().__init__(name="indexer", daemon=True)
         self.root = root
         self.report = report
         self._pending: dict[str, None] = {}
@@ -110,10 +110,10 @@ class Intake(threading.Thread):
         self._wake.set()
 
     def catch_up(self) -> None:
-        """Take in all that there is now, in the calling thread."""
+        """Index everything that is there now, in the calling thread."""
         self._scan()
         while self._pending:
-            self._take_in_batch()
+            self._index_batch()
 
     def run(self) -> None:
         progress.current.state = "scanning"
@@ -135,7 +135,7 @@ class Intake(threading.Thread):
                 if now >= next_live:
                     self._look_at_living()
                     next_live = now + LIVE_SECONDS
-                self._take_in_batch()
+                self._index_batch()
                 progress.current.error = ""
                 if not self._pending:
                     if progress.current.found > 2 * self._counted:
@@ -144,7 +144,7 @@ class Intake(threading.Thread):
                     if progress.current.state == "scanning":
                         progress.current.state = "watching"
                         memory.trim()
-                        self._tell()
+                        self._report()
                     if now >= next_check:
                         actions.check_processes(Run.objects.active().running())
                         next_check = now + settings.RUNICORN_STATUS_CHECK_SECONDS
@@ -152,7 +152,7 @@ class Intake(threading.Thread):
                     self._wake.clear()
             except Exception as error:
                 # A full disk, a database that is away: say so and go on when it is back.
-                logger.exception("Taking in runs failed; trying again")
+                logger.exception("Indexing failed; trying again")
                 progress.current.error = str(error)
                 close_old_connections()
                 self._stopping.wait(2)
@@ -177,7 +177,7 @@ class Intake(threading.Thread):
             self._pending |= dict.fromkeys(sorted(changed, key=changed.__getitem__, reverse=True))
             self._pending |= dict.fromkeys(gone)
         progress.current.found = len(self._marks)
-        progress.current.taken_in = len(self._marks) - len(self._pending)
+        progress.current.indexed = len(self._marks) - len(self._pending)
 
     def _look_at_living(self) -> None:
         """Queue living runs that differ: a change that was not announced shows within a second."""
@@ -209,10 +209,10 @@ class Intake(threading.Thread):
             not is_same or abs(time.time() - mark.written) < folder_source.HALF_WRITTEN_SECONDS + 1
         )
 
-    # -- taking in -----------------------------------------------------------------------------
+    # -- indexing -----------------------------------------------------------------------------
 
-    def _take_in_batch(self) -> None:
-        """As many of the queued folders as fit in one short transaction."""
+    def _index_batch(self) -> None:
+        """Index as many of the queued folders as fit in one short transaction."""
         with self._lock:
             batch = list(islice(self._pending, BATCH_RUNS))
             for directory in batch:
@@ -226,7 +226,7 @@ class Intake(threading.Thread):
         try:
             with transaction.atomic():
                 try:
-                    again += folder_source.take_in_new(d for d in batch if d in new)
+                    again += folder_source.index_new(d for d in batch if d in new)
                 except Exception:
                     new = set()  # one of them is bad: take each in for itself
                 for directory in new:
@@ -235,53 +235,53 @@ class Intake(threading.Thread):
                 for start in range(0, len(rest), KNOWN_AT_ONCE):
                     some = rest[start : start + KNOWN_AT_ONCE]
                     late = time.monotonic() > deadline
-                    again += some if late else self._take_in(some)
+                    again += some if late else self._index(some)
         except Exception:
             again = batch  # nothing of it was committed
             raise
         finally:
             with self._lock:
                 self._pending |= dict.fromkeys(again)
-        progress.current.taken_in = max(0, progress.current.found - len(self._pending))
+        progress.current.indexed = max(0, progress.current.found - len(self._pending))
         progress.current.failed = len(self._failures)
-        self._tell()
+        self._report()
 
-    def _take_in(self, directories: list[str]) -> list[str]:
+    def _index(self, directories: list[str]) -> list[str]:
         """Bring them up to date; those with more to read."""
         is_bad = not self._failures.keys().isdisjoint(directories)
         if len(directories) > 1 and not is_bad:
             with suppress(Exception), transaction.atomic():
-                again = folder_source.take_in_known(directories)
+                again = folder_source.index_known(directories)
                 if live.feeds:
                     for directory in directories:
-                        self._tell_followers(directory)
+                        self._notify_followers(directory)
                 return again
-        return [directory for directory in directories if self._take_in_one(directory)]
+        return [directory for directory in directories if self._index_one(directory)]
 
-    def _take_in_one(self, directory: str) -> bool:
+    def _index_one(self, directory: str) -> bool:
         """One bad run never hides the others: it is named once, and read again when it changes."""
         try:
-            more = folder_source.take_in(directory)
+            more = folder_source.index_run(directory)
             if live.feeds:
-                self._tell_followers(directory)
+                self._notify_followers(directory)
             self._failures.pop(directory, None)
         except OperationalError:
             raise  # the database's trouble, not the run's
         except Exception as error:
             if self._failures.get(directory) != repr(error):
                 self._failures[directory] = repr(error)
-                logger.exception("The run in %s could not be taken in", directory)
+                logger.exception("The run in %s could not be indexed", directory)
             self._marks.pop(directory, None)  # the next scan tries again
             return False
         return more
 
-    def _tell_followers(self, directory: str) -> None:
-        """Another server on the same folder may have been first to take the log in."""
+    def _notify_followers(self, directory: str) -> None:
+        """Another server on the same folder may have been first to index the log."""
         logs = RunFile.objects.filter(run__directory=directory, name=layout.LOGS)
         for run_pk, end in logs.values_list("run_id", "offset"):
             transaction.on_commit(partial(live.log_reaches, run_pk, end), robust=True)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         if self.report:
             self.report(progress.current)
 
@@ -308,15 +308,15 @@ def _mark(path: Path) -> Mark:
 
 
 class Listener:
-    """Tells the intake which folders the file system announces as changed.
+    """Tell the indexer which folders the file system announces as changed.
 
     Two watchers: one on the root itself, for projects that come and go, and one on everything
     below the projects. The server's own folder is in neither, or each commit would announce itself.
     """
 
-    def __init__(self, intake: Intake) -> None:
-        self._intake = intake
-        self._root = intake.root
+    def __init__(self, indexer: Indexer) -> None:
+        self._indexer = indexer
+        self._root = indexer.root
         self._stop = threading.Event()
         self._projects_changed = threading.Event()
         self.polling = settings.RUNICORN_WATCH_FORCE_POLLING or not _announces(self._root)
@@ -367,7 +367,7 @@ class Listener:
                         if entry.is_dir(follow_symlinks=False)
                         and (layout.is_project_name(entry.name) or entry.name == layout.RUNS)
                     ]
-                self._intake.everything_changed()  # whatever came before the watch was set
+                self._indexer.everything_changed()  # whatever came before the watch was set
                 for changes in watch(
                     *watched,
                     step=5,
@@ -390,14 +390,14 @@ class Listener:
         parts = path.replace(os.sep, "/").split("/")
         depth = 2 if parts[0] == layout.RUNS else 4
         if len(parts) >= depth and layout.split_run_dir("/".join(parts[:depth])):
-            self._intake.changed("/".join(parts[:depth]))
+            self._indexer.changed("/".join(parts[:depth]))
             if len(parts) > depth:
                 return
-        self._intake.everything_changed()
+        self._indexer.everything_changed()
 
     def _give_up(self, error: Exception) -> None:
         self.polling = True
-        self._intake.everything_changed()
+        self._indexer.everything_changed()
         logger.warning(
             "The file system does not announce changes (%s); looking at all runs every few "
             "seconds instead. If a limit is reached, raise fs.inotify.max_user_watches.",

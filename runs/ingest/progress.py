@@ -1,4 +1,4 @@
-"""How far the taking in of the storage root has come, for people to see.
+"""How far indexing the storage root has come, for people to see.
 
 Counters of the process that does it; ``/api/health``, the terminal and the first page show them.
 """
@@ -10,26 +10,26 @@ from typing import Any
 
 from django.core.cache import cache
 
-SHARED = "intake.progress"
+SHARED = "ingest.progress"
 SHARED_SECONDS = 10
 
 
 @dataclass
 class Progress:
     state: str = "stopped"
-    """``stopped``, ``scanning`` (existing runs are being taken in) or ``watching``."""
+    """``stopped``, ``scanning`` (existing runs are being indexed) or ``watching``."""
 
     found: int = 0
     """Run folders seen by the last scan."""
 
-    taken_in: int = 0
+    indexed: int = 0
     """Of these, how many are up to date in the index."""
 
     failed: int = 0
     """Run folders that could not be read; each is named in the server's log."""
 
     error: str = ""
-    """What nothing can be taken in for just now (a full disk); empty while all is well."""
+    """Why nothing can be indexed just now (a full disk); empty while all is well."""
 
 
 current = Progress()

@@ -22,7 +22,15 @@ sys.path.insert(0, str(_project()))
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.local")
 
 import daphne  # noqa: E402, F401  (fails here, with its name, where the viewer is not installed)
-import django  # noqa: E402, F401
+import django  # noqa: E402
+
+
+def reindex() -> None:
+    """Empty the server's index of runs and artifacts; it is made again from the files."""
+    django.setup()
+    from django.core.management import call_command
+
+    call_command("reindex")
 
 
 def serve(host: str, port: int, *, reload: bool = False, allow_remote: bool = False) -> int:

@@ -109,9 +109,9 @@ def test_contents_and_usages_are_listed(browser, versions, store):
     run = store.run()
     run.use_artifact("net:v1")
     run.finish()
-    from runs.ingest.indexer import Intake
+    from runs.ingest.indexer import Indexer
 
-    Intake(store.root).catch_up()
+    Indexer(store.root).catch_up()
     assert run.id in text(browser.get(reverse("admin:artifacts_usage_changelist")))
     assert "2.0\xa0KB" in text(browser.get(reverse("admin:artifacts_blob_changelist")))
     assert run.id in text(

@@ -18,7 +18,7 @@ from artifacts import index
 from artifacts.models import Artifact, Blob, File, Reference, Version
 from runicorn.artifacts import ReferenceEntry
 from runicorn.artifacts.storage import Draft
-from runs.ingest.indexer import Intake
+from runs.ingest.indexer import Indexer
 
 
 def call(client, method: str, path: str, body=None, status: int = 200):
@@ -398,7 +398,7 @@ def test_lineage_goes_both_ways_and_shows_what_is_deleted(api, client, store):
     store.save("data", "dataset", run=first.id)
     second.use_artifact("data:v1")
     store.save("net", run=second.id)
-    Intake(store.root).catch_up()
+    Indexer(store.root).catch_up()
     whole = {(first.id, "data:v1"), ("data:v1", second.id), (second.id, "net:v1")}
     assert edges(api.get("/artifacts/data/v1/lineage")) == whole
     assert edges(api.get("/artifacts/net/v1/lineage")) == whole
@@ -423,7 +423,7 @@ def test_a_circle_of_runs_and_versions_ends(api, store):
     store.save("net", run=run.id)
     run.use_artifact("net:v1")
     run.finish()
-    Intake(store.root).catch_up()
+    Indexer(store.root).catch_up()
     graph = api.get("/artifacts/net/v1/lineage?max_depth=10")
     assert len(graph["nodes"]) == 3 and len(edges(graph)) == len(graph["edges"]) == 4
 
@@ -431,7 +431,7 @@ def test_a_circle_of_runs_and_versions_ends(api, store):
 def test_lineage_costs_lookups_not_scans(api, store, django_assert_max_num_queries):
     used, other = store.run(), [store.run() for _ in range(5)]
     store.save("data", run=used.id)
-    Intake(store.root).catch_up()
+    Indexer(store.root).catch_up()
     time.sleep(2 * index.FRESH_SECONDS)
     api.get("/artifacts/data/v1/lineage")
     with django_assert_max_num_queries(12):
@@ -445,7 +445,7 @@ def test_a_runs_artifacts_are_told_by_their_versions(api, store):
     store.save("data")
     run.use_artifact("data:v1")
     run.finish()
-    Intake(store.root).catch_up()
+    Indexer(store.root).catch_up()
     api.post("/artifacts/data/v1/promote", {"to_stage": "staging"})
     used = api.get(f"/runs/{run.id}/artifacts")["used"]
     assert [(a["name"], a["aliases"], a["lifecycle_stage"]) for a in used] == [

@@ -80,7 +80,7 @@ def test_artifacts_and_v2_follow(server, tmp_path):
 
     assert experiments() == 1
     assert _move(server, recorded).status_code == 200
-    wait_until(lambda: server.health()["intake"]["state"] == "watching", "all is taken in")
+    wait_until(lambda: server.health()["ingest"]["state"] == "watching", "all is taken in")
     wait_until(lambda: versions() == 3, "the artifacts of the other root are served")
     assert experiments() > 20
     assert _move(server, tmp_path / "two").status_code == 200

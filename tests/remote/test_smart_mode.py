@@ -47,8 +47,8 @@ def test_documents_come_first_and_a_run_when_it_is_opened(smart, api, there, loc
     assert started["message"] == "Smart mode configured successfully"
     assert started["remote_root"] == "~/storage" and started["config"]["auto_sync"] is True
     wait_for(local, documents(there))
-    folder_source.take_in(RUN)
-    folder_source.take_in(OTHER)
+    folder_source.index_run(RUN)
+    folder_source.index_run(OTHER)
     assert api.get(f"/runs/{folder.name}")["status"] == "running"
     assert points(api, folder.name) == 1
     opened = {path: data for path, data in files(there).items() if path.startswith(RUN)}
@@ -75,8 +75,8 @@ def test_what_was_opened_longest_ago_goes_when_the_cache_is_full(smart, api, the
         (folder / "events.jsonl").write_bytes(point(1))
     smart(max_cache_size_gb=60_000 / 2**30)
     wait_for(local, documents(there))
-    folder_source.take_in(RUN)
-    folder_source.take_in(OTHER)
+    folder_source.index_run(RUN)
+    folder_source.index_run(OTHER)
     first, second = RUN.rsplit("/", 1)[-1], OTHER.rsplit("/", 1)[-1]
     assert points(api, first) == 1
     (one,) = registry.syncs("unified")

@@ -56,7 +56,7 @@ def test_a_purged_run_stays_away_until_a_new_one_has_its_id(mirrored, api, there
     make_run(there, other)
     mirrored()
     wait_until_same(there, local)
-    folder_source.take_in(RUN)
+    folder_source.index_run(RUN)
     body = {"run_ids": [folder.name]}
     assert api.post("/runs/soft-delete", body)["deleted_count"] == 1
     assert api.post("/recycle-bin/empty", {"confirm": True})["permanently_deleted"] == 1

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runs import tags
-from runs.ingest.indexer import Intake
+from runs.ingest.indexer import Indexer
 
 
 class RunFolder:
@@ -71,7 +71,7 @@ class Root:
         return folder
 
     def scan(self) -> None:
-        Intake(self.path).catch_up()
+        Indexer(self.path).catch_up()
 
 
 @pytest.fixture

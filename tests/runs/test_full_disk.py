@@ -25,7 +25,7 @@ def test_a_full_disk_loses_nothing_and_hides_nothing(tmp_path):
             return client.get(f"/api/runs/{run.id}/metrics_step").json().get("rows", [])
 
         def intake():
-            return client.get("/api/health").json()["intake"]
+            return client.get("/api/health").json()["ingest"]
 
         # From now on the system refuses to make the index's journal longer than a few pages, in the
         # middle of whatever is being written, as a full disk does.

@@ -71,18 +71,18 @@ def test_every_step_is_there_once_after_50_kills(tmp_path):
         assert [(row["global_step"], row["loss"]) for row in rows] == [
             (n, n / 3) for n in range(count)
         ]
-    assert _taken_in(root) == (count, run.logs.stat().st_size)
+    assert _indexed(root) == (count, run.logs.stat().st_size)
     assert len(set(reached)) > KILLS / 2, "the run did not grow while the server was killed"
 
 
 def _taking_in(port: int) -> bool:
     try:
-        return bool(httpx.get(f"http://127.0.0.1:{port}/api/health").json()["intake"]["found"])
+        return bool(httpx.get(f"http://127.0.0.1:{port}/api/health").json()["ingest"]["found"])
     except httpx.TransportError:
         return False
 
 
-def _taken_in(root: Root) -> tuple[int, int]:
+def _indexed(root: Root) -> tuple[int, int]:
     """Events counted and log bytes kept in the index."""
     with sqlite3.connect(root.path / ".runicorn" / "index.sqlite3") as index:
         [events] = index.execute("SELECT event_count FROM runs_run").fetchone()

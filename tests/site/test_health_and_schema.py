@@ -17,7 +17,7 @@ def test_health_asks_no_database(browser: Client) -> None:
     assert health["version"] == runicorn.__version__
     assert health["timestamp"] > 1.7e9
     assert health["cache"].keys() == {"enabled", "hit_rate", "hits", "misses", "size", "max_size"}
-    assert health["intake"].keys() >= {"state", "found", "taken_in"}
+    assert health["ingest"].keys() >= {"state", "found", "indexed"}
 
 
 @pytest.fixture

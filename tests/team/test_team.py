@@ -100,7 +100,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         stack.enter_context(servers.nginx(_nginx_config(port, web_ports), port))
         client = stack.enter_context(started.client())
         servers.wait_until(
-            lambda: client.get("/api/health").json()["intake"]["state"] == "watching", "watching"
+            lambda: client.get("/api/health").json()["ingest"]["state"] == "watching", "watching"
         )
         yield started
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
+from pathlib import Path
 
 import httpx
 import psutil
@@ -96,16 +100,16 @@ def test_it_says_how_far_it_is_and_ends_cleanly_when_told(root):
     for _ in range(3):
         root.run()
     with viewer(root.path) as server:
-        assert server.health()["intake"] == {
+        assert server.health()["ingest"] == {
             "state": "watching",
             "found": 3,
-            "taken_in": 3,
+            "indexed": 3,
             "failed": 0,
             "error": "",
         }
         output = server.log.read_text()
         assert f"Storage: {root.path}" in output
-        assert "Took in 3 runs" in output
+        assert "Indexed 3 runs" in output
         server.process.terminate()
         assert server.process.wait(15) == 0
 
@@ -211,3 +215,67 @@ def _answers(url):
         return httpx.get(f"{url}/api/health").status_code == 200
     except httpx.TransportError:
         return False
+
+
+def test_an_index_of_another_version_is_set_aside_and_made_again(root):
+    run = root.run()
+    run.append("events.jsonl", event({"global_step": 1, "loss": 1.0}))
+    index = root.path / ".runicorn" / "index.sqlite3"
+    index.parent.mkdir()
+    with gzip.open(Path(__file__).with_name("index-of-an-earlier-build.sqlite3.gz")) as sample:
+        earlier = sample.read()
+    index.write_bytes(earlier)
+    with viewer(root.path) as server:
+        runs = httpx.get(f"{server.url}/api/runs").json()
+        assert [found["id"] for found in runs] == [run.id]  # not the one that the sample knows
+        assert "made by another version" in server.log.read_text()
+    assert [path.read_bytes() for path in index.parent.glob("*.other-*")] == [earlier]
+    with viewer(root.path) as server:  # ours stays
+        assert "another version" not in server.log.read_text()
+    assert len(list(index.parent.glob("index.sqlite3.*-*"))) == 1
+
+
+def test_users_survive_a_damaged_index_and_a_reindex(root):
+    run = root.run()
+    with viewer(root.path) as server:
+        page = httpx.get(f"{server.url}/admin/", trust_env=False)
+        assert page.status_code == 200
+    folder = root.path / ".runicorn"
+    users = _users(folder / "server.sqlite3")
+    assert users == ["owner"]
+    (folder / "index.sqlite3").write_bytes(b"no database at all" * 100)
+    with viewer(root.path) as server:
+        assert [found["id"] for found in httpx.get(f"{server.url}/api/runs").json()] == [run.id]
+    command = [sys.executable, "-m", "runicorn", "manage", "--action", "reindex"]
+    subprocess.run(
+        [*command, "--storage", root.path], env=clean_environment(), cwd=ROOT, check=True
+    )
+    with viewer(root.path) as server:
+        assert [found["id"] for found in httpx.get(f"{server.url}/api/runs").json()] == [run.id]
+    assert _users(folder / "server.sqlite3") == users
+
+
+def _users(database):
+    with closing(sqlite3.connect(database)) as connection:
+        return [name for (name,) in connection.execute("SELECT username FROM auth_user")]
+
+
+@pytest.mark.parametrize(
+    "damage", [b"no database at all" * 100, b"SQLite format 3\x00" + b"x" * 8192]
+)
+def test_a_damaged_server_database_stops_the_start_and_names_the_copy(root, damage):
+    with viewer(root.path):
+        pass
+    database = root.path / ".runicorn" / "server.sqlite3"
+    (copy,) = database.parent.glob("server.sqlite3.copy-*")
+    for suffix in ("-wal", "-shm"):
+        database.with_name(f"{database.name}{suffix}").unlink(missing_ok=True)
+    database.write_bytes(damage)
+    ended = run_viewer("--storage", root.path, "--port", 0)
+    assert ended.returncode == 1
+    assert f"The newest copy is {copy.name}" in ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert database.read_bytes() == damage
+    database.write_bytes(copy.read_bytes())
+    with viewer(root.path) as server:
+        assert server.health()["status"] == "ok"

@@ -10,7 +10,7 @@ from django.db import connection
 
 from core import memory
 from runs.ingest import progress
-from runs.ingest.indexer import Intake
+from runs.ingest.indexer import Indexer
 
 LOCK = 0x52554E49  # "RUNI"
 RETRY_SECONDS = 5
@@ -18,7 +18,7 @@ SHARE_SECONDS = 1
 
 
 class Command(BaseCommand):
-    help = "The background worker: takes in the runs of the storage root until it is stopped."
+    help = "The background worker: indexes the runs of the storage root until it is stopped."
 
     def handle(self, *args: Any, **options: Any) -> None:
         memory.keep_flat()
@@ -28,12 +28,12 @@ class Command(BaseCommand):
         while not _is_the_only_one():
             if stopping.wait(RETRY_SECONDS):
                 return
-        intake = Intake(settings.RUNICORN_STORAGE_ROOT)
-        intake.start()
-        self.stdout.write(f"Taking runs in from {settings.RUNICORN_STORAGE_ROOT}")
+        indexer = Indexer(settings.RUNICORN_STORAGE_ROOT)
+        indexer.start()
+        self.stdout.write(f"Indexing the runs in {settings.RUNICORN_STORAGE_ROOT}")
         while not stopping.wait(SHARE_SECONDS):
             progress.share()
-        intake.stop()
+        indexer.stop()
 
 
 def _is_the_only_one() -> bool:

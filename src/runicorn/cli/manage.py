@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -120,7 +121,23 @@ def _cleanup(args: argparse.Namespace) -> int:
     return _say(args, old, f"Deleted {len(old)} old experiments")
 
 
-ACTIONS = {"tag": _tag, "note": _note, "search": _search, "delete": _delete, "cleanup": _cleanup}
+def _reindex(args: argparse.Namespace) -> int:
+    if args.storage:
+        os.environ["RUNICORN_DIR"] = str(layout.storage_root(args.storage))
+    from .. import _django
+
+    _django.reindex()
+    return 0
+
+
+ACTIONS = {
+    "tag": _tag,
+    "note": _note,
+    "search": _search,
+    "delete": _delete,
+    "cleanup": _cleanup,
+    "reindex": _reindex,
+}
 
 
 def _manager(args: argparse.Namespace) -> Any:
