@@ -281,3 +281,33 @@ def test_json_of_metadata_is_not_needed(tmp_path):
     run.write("summary.json", json.dumps([1]).encode())
     run.log({"loss": 0.5})
     assert "loss" in (MetricsExporter(run.path).to_csv() or "")
+
+
+FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "\r=1", "＝1+1", "-")
+
+
+def test_csv_for_spreadsheets_has_no_formula(tmp_path):
+    run = Root(tmp_path).run(project="p,=1+1", name="=e")
+    run.log(*({"=key": text, "number": -1.5, "nested": {"a": [1]}} for text in FORMULAS))
+    run.log({"=key": "'quoted", "number": math.nan, "nested": ["=x"]}, {"=key": "plain", "n": "中"})
+    exporter = MetricsExporter(run.path)
+    text = exporter.to_csv(spreadsheet=True)
+    assert text.startswith("\ufeff# Runicorn")
+    rows = list(csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline="")))
+    cells = [cell for row in rows for cell in row]
+    assert not [cell for cell in cells if cell != "-1.5" and cell.strip()[:1] in tuple("=+-@＝")]
+    assert [row for row in rows if row[0].startswith("# Project")] == [["# Project: p,=1+1"]]
+    header = next(row for row in rows if not row[0].startswith("#"))
+    assert header == ["'=key", "n", "nested", "number"]
+    body = rows[rows.index(header) + 1 :]
+    assert [row[0] for row in body] == [*(f"'{text}" for text in FORMULAS), "'quoted", "plain"]
+    assert body[0][2:] == ['{"a": [1]}', "-1.5"]
+    exporter.to_csv(tmp_path / "made.csv", spreadsheet=True)
+    assert (tmp_path / "made.csv").read_bytes().startswith(b"\xef\xbb\xbf# Runicorn")
+
+
+def test_csv_is_that_of_v04_unless_asked(tmp_path):
+    run = Root(tmp_path).run()
+    run.log({"a": "=1+1", "b": {"x": [1, "中"]}})
+    text = MetricsExporter(run.path).to_csv(include_metadata=False)
+    assert list(csv.reader(io.StringIO(text))) == [["a", "b"], ["=1+1", "{'x': [1, '中']}"]]

@@ -236,3 +236,23 @@ def test_this_machine(api, root):
     system = api.get("/system/monitor")
     assert system["memory"]["total"] > system["memory"]["used"] > 0
     assert system["disk"]["free"] > 0
+
+
+def test_csv_for_spreadsheets_at_every_door(api, root, capsys):
+    from runicorn import cli
+
+    run = root.run()
+    run.log({"t": "=1+1", "中": 1})
+    root.scan()
+    safe = "\ufeff# Runicorn".encode()
+    for asked in ("true", "1"):
+        _, content = download(api, f"/export/{run.id}/csv?spreadsheet={asked}")
+        assert content.startswith(safe) and b"\n'=1+1," in content
+    _, content = download(api, f"/export/{run.id}/csv")
+    assert content.startswith(b"# Runicorn") and b"\n=1+1," in content
+    _, packed = download(api, f"/export?run_ids={run.id}&format=csv&spreadsheet=true")
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        assert archive.read(archive.namelist()[0]).startswith(safe)
+    where = ["--storage", str(root.path), "--run-id", run.id]
+    assert cli.main(["export-data", *where, "--spreadsheet"]) == 0
+    assert "\n'=1+1," in capsys.readouterr().out

@@ -98,7 +98,9 @@ def test_the_changelog_begins_with_this_version() -> None:
 def test_the_lock_holds_what_the_project_asks_for() -> None:
     lock = (ROOT / "requirements" / "team.lock").read_text()
     pinned = dict(re.findall(r"^([\w-]+)==([^ ]+)", lock, re.MULTILINE))
-    for line in [*PROJECT["dependencies"], *EXTRAS["viewer"], *EXTRAS["team"]]:
+    assert "runicorn[client]" in EXTRAS["viewer"]  # the first example of the API's documents
+    extras = (*EXTRAS["client"], *EXTRAS["viewer"], *EXTRAS["team"])
+    for line in [*PROJECT["dependencies"], *extras]:
         wanted = Requirement(line)
         if wanted.name != "runicorn":
             assert wanted.specifier.contains(pinned[wanted.name]), line

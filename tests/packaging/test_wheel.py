@@ -119,6 +119,7 @@ def test_the_viewer_starts_beside_files_of_the_same_names(
     full: Path, tmp_path: Path, program: Sequence[str]
 ) -> None:
     _train(full, tmp_path)
+    run(full / "python", "-I", "-c", "from runicorn import api; api.RunicornClient")
     command = [full / program[0], *program[1:]]
     with servers.viewer(Path(".runicorn"), command=command, cwd=tmp_path) as viewer:
         [listed] = httpx.get(f"{viewer.url}/api/runs", trust_env=False).json()

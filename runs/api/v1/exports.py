@@ -38,6 +38,11 @@ SUFFIXES = {
 """What ``/export/{run_id}/…`` serves beside the report, and how the file is called."""
 
 
+SPREADSHEET = OpenApiParameter(
+    "spreadsheet", bool, description="CSV in which no text is a formula, marked as UTF-8."
+)
+
+
 class NotInstalled(APIException):
     status_code = 503
     default_detail = "Export functionality not available: pip install 'runicorn[export]'"
@@ -70,6 +75,10 @@ class ExportView(RunView):
         return download(self.request, _pieces_of(file), name, export.FORMATS[format][1])
 
 
+def _is_set(request: Request, name: str) -> bool:
+    return request.query_params.get(name, "").lower() in ("1", "true", "yes", "on")
+
+
 def _pieces_of(file: Any) -> Iterator[bytes]:
     with file:
         while data := file.read(export.READ_BYTES):
@@ -82,6 +91,7 @@ class ExportRun(ExportView):
         operation_id="export_run",
         parameters=[
             OpenApiParameter("kind", str, OpenApiParameter.PATH, enum=sorted(SUFFIXES)),
+            SPREADSHEET,
         ],
         responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
     )
@@ -93,7 +103,8 @@ class ExportRun(ExportView):
         name = f"{run_id}_{SUFFIXES[kind]}"
         if kind != "csv":
             return self.answer(run_dir, kind, name)
-        parts = export.csv_text(export.Record(run_dir))
+        spreadsheet = _is_set(request, "spreadsheet")
+        parts = export.csv_text(export.Record(run_dir), spreadsheet=spreadsheet)
         first = next(parts, None)
         if first is None:
             raise NotFound("No metrics to export")
@@ -130,6 +141,7 @@ class ExportMany(ExportView):
             OpenApiParameter("project", str),
             OpenApiParameter("name", str, description="An experiment of the project."),
             OpenApiParameter("artifacts", bool, description="Put artifacts into the archive."),
+            SPREADSHEET,
         ],
         responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
     )
@@ -147,12 +159,16 @@ class ExportMany(ExportView):
             raise NotFound("No runs found to export")
         root = settings.RUNICORN_STORAGE_ROOT
         if format == ARCHIVE:
-            wanted = query.get("artifacts", "").lower() in ("1", "true", "yes", "on")
-            parts = archive.export_runs(root, directories, artifacts=wanted)
+            artifacts = _is_set(request, "artifacts")
+            parts = archive.export_runs(root, directories, artifacts=artifacts)
             return download(request, parts, archive.default_name(), "application/gzip")
         return download(
             request,
-            export.zip_runs([root / directory for directory in directories], format),
+            export.zip_runs(
+                [root / directory for directory in directories],
+                format,
+                spreadsheet=_is_set(request, "spreadsheet"),
+            ),
             f"runicorn_export_{int(time.time())}.zip",
             "application/zip",
         )

@@ -391,16 +391,25 @@ FILES = ("csv", "excel", "parquet", "tensorboard", "pdf")
 
 
 def export_experiment(
-    self: Client, run_id: str, format: str = "json", include_media: bool = False
+    self: Client,
+    run_id: str,
+    format: str = "json",
+    include_media: bool = False,
+    *,
+    spreadsheet: bool = False,
 ) -> Steps[bytes]:
-    """A run as a file, in memory: ``json`` (run, metrics and environment) or ``csv`` (one row an
-    event); with a server of version 0.8 also ``excel, parquet, tensorboard, pdf``."""
+    """Return a run as a file, in memory: ``json`` (run, metrics and environment) or ``csv`` (one
+    row an event); from a server of version 0.8 also ``excel, parquet, tensorboard, pdf``.
+
+    *spreadsheet* asks such a server for CSV that Excel takes as it is: no text is a formula.
+    """
     if include_media:
         raise BadRequestError(
             "Bad request: include_media is not offered; download_runs() brings every file"
         )
     if format in FILES:
-        return (yield from http.content(self, path("export", run_id, format)))
+        params = {"spreadsheet": "true"} if spreadsheet else None
+        return (yield from http.content(self, path("export", run_id, format), params))
     if format != "json":
         known = ", ".join(("json", *FILES))
         raise BadRequestError(f"Bad request: format must be one of {known}, not {format!r}")

@@ -37,6 +37,11 @@ def add(commands: Commands) -> None:
         help="default: CSV to stdout, else <id>_metrics.xlsx, <id>_report.<format> and so on; "
         "TensorBoard's is a folder",
     )
+    parser.add_argument(
+        "--spreadsheet",
+        action="store_true",
+        help="CSV for Excel and its like: text is never a formula, and marked as UTF-8",
+    )
     add_server(parser)
 
 
@@ -61,14 +66,15 @@ def _write(args: argparse.Namespace, run_dir: Path) -> int:
         if is_empty and args.format not in REPORTS:
             return fail("Export failed: the run has logged no metrics")
         if args.format == "csv" and args.output is None:
-            for data in export.csv_text(export.Record(run_dir)):
+            record = export.Record(run_dir)
+            for data in export.csv_text(record, spreadsheet=args.spreadsheet):
                 _to_stdout(data.encode("utf-8", "replace"))
             return 0
         path = _output(args)
         if args.format == "tensorboard":
             exporter.to_tensorboard(path)
         else:
-            export.write(run_dir, args.format, path)
+            export.write(run_dir, args.format, path, spreadsheet=args.spreadsheet)
     except ModuleNotFoundError as error:
         return fail(f"Export failed: {error.name} is not installed: pip install 'runicorn[export]'")
     except OSError as error:
@@ -84,7 +90,9 @@ def _from_server(args: argparse.Namespace) -> int:
             if args.format in REPORTS:
                 content = server.export_report(args.run_id, args.format)
             else:
-                content = server.export_experiment(args.run_id, args.format)
+                content = server.export_experiment(
+                    args.run_id, args.format, spreadsheet=args.spreadsheet
+                )
         except NotFoundError as error:
             return fail(str(error.detail or f"Run {args.run_id} not found"))
         except RunicornAPIError as error:

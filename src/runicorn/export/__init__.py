@@ -44,10 +44,19 @@ class MetricsExporter:
         self.run_dir = path.resolve() if path.is_symlink() else path  # the caller's own link
 
     def to_csv(
-        self, output_path: str | Path | None = None, include_metadata: bool = True
+        self,
+        output_path: str | Path | None = None,
+        include_metadata: bool = True,
+        *,
+        spreadsheet: bool = False,
     ) -> str | None:
-        """The CSV text, or None if it went to *output_path*; None as well without any event."""
-        parts = csv_text(Record(self.run_dir), include_metadata=include_metadata)
+        """Return the CSV text, or None if it went to *output_path*; None as well without any event.
+
+        *spreadsheet* makes it safe for Excel and its like: formulas are text, UTF-8 is marked.
+        """
+        parts = csv_text(
+            Record(self.run_dir), include_metadata=include_metadata, spreadsheet=spreadsheet
+        )
         if output_path is None:
             return "".join(parts) or None
         if (first := next(parts, None)) is not None:
@@ -108,15 +117,15 @@ def is_available(format: str) -> bool:
     return format not in _LIBRARIES or find_spec(_LIBRARIES[format]) is not None
 
 
-def write(run_dir: Path, format: str, path: Path) -> None:
-    """Write one run as *format* (a key of ``FORMATS``) to *path*.
+def write(run_dir: Path, format: str, path: Path, *, spreadsheet: bool = False) -> None:
+    """Write one run as *format* (a key of ``FORMATS``) to *path*; CSV for *spreadsheet* if wanted.
 
     Raises ModuleNotFoundError where the library for it is not installed.
     """
     record = Record(run_dir)
     if format == "csv":
         with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
-            file.writelines(csv_text(record))
+            file.writelines(csv_text(record, spreadsheet=spreadsheet))
     elif format == "excel":
         write_excel(record, path)
     elif format == "parquet":
@@ -131,7 +140,9 @@ def write(run_dir: Path, format: str, path: Path) -> None:
         path.write_text(text, encoding="utf-8", errors="replace", newline="")
 
 
-def zip_runs(run_dirs: Iterable[Path], format: str) -> Iterator[bytes]:
+def zip_runs(
+    run_dirs: Iterable[Path], format: str, *, spreadsheet: bool = False
+) -> Iterator[bytes]:
     """A zip of many runs as *format*, in parts: ``<project>/<name>/<run id><suffix>``.
 
     TensorBoard's files come in a folder for each run, as it wants them. One run at a time is held
@@ -144,7 +155,7 @@ def zip_runs(run_dirs: Iterable[Path], format: str) -> Iterator[bytes]:
     ):
         made = Path(folder) / "export"
         for run_dir in run_dirs:
-            write(run_dir, format, made)
+            write(run_dir, format, made, spreadsheet=spreadsheet)
             with made.open("rb") as source, archive.open(_member(run_dir, format), "w") as member:
                 while data := source.read(READ_BYTES):
                     member.write(data)

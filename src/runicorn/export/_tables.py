@@ -22,26 +22,52 @@ _CHARTED_ROWS = 5_000
 # -- CSV ---------------------------------------------------------------------------------------
 
 
-def csv_text(record: Record, *, include_metadata: bool = True) -> Iterator[str]:
-    """The CSV text in parts, as Runicorn 0.4 writes it; nothing at all without events."""
+def csv_text(
+    record: Record, *, include_metadata: bool = True, spreadsheet: bool = False
+) -> Iterator[str]:
+    """Yield the CSV text in parts, as Runicorn 0.4 writes it; nothing at all without events.
+
+    With *spreadsheet* it is safe to be opened by one: text that would be a formula begins with an
+    apostrophe, nested values are JSON, and a byte order mark says that it is UTF-8.
+    """
     columns = record.columns()
     if not columns:
         return
-    if include_metadata:
-        yield (
-            f"# Runicorn Export - {datetime.now().isoformat()}\n"
-            f"# Project: {_line(record.project)}\n"
-            f"# Experiment: {_line(record.name)}\n"
-            f"# Run ID: {_line(record.run_id)}\n#\n"
-        )
     rows = _Rows()
     writer = csv.writer(rows)
-    writer.writerow(columns)
+    if spreadsheet:
+        rows.write("\ufeff")
+    if include_metadata:
+        lines = (
+            f"# Runicorn Export - {datetime.now().isoformat()}",
+            f"# Project: {_line(record.project)}",
+            f"# Experiment: {_line(record.name)}",
+            f"# Run ID: {_line(record.run_id)}",
+            "#",
+        )
+        for line in lines:
+            if spreadsheet:
+                writer.writerow([line])  # in one cell, whatever commas it has
+            else:
+                rows.write(f"{line}\n")
+    writer.writerow(map(_harmless, columns) if spreadsheet else columns)
     for event in record.events():
-        writer.writerow([event.data.get(column) for column in columns])
+        row = [event.data.get(column) for column in columns]
+        writer.writerow(map(_harmless, row) if spreadsheet else row)
         if len(rows.written) >= _ROWS_AT_ONCE:
             yield rows.take()
     yield rows.take()
+
+
+def _harmless(value: object) -> object:
+    """Return the cell for *value*, as text where a spreadsheet would calculate it."""
+    value = cell(value)
+    is_formula = isinstance(value, str) and value.lstrip().startswith(_FORMULA)
+    return f"'{value}" if is_formula else value
+
+
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""How a formula begins; Excel takes the full-width forms for the others."""
 
 
 class _Rows:
