@@ -23,6 +23,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext, pgettext
 
+from core.access import Right
 from core.admin_lists import SHOWN, LongListAdmin, confirmed_keys
 from runicorn.artifacts.folders import LATEST
 from runicorn.artifacts.names import check_alias
@@ -116,7 +117,8 @@ class ArtifactAdmin(FolderAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         index.refresh_all()
-        stored, referred = Blob.objects.stored_bytes(), Blob.objects.referred_bytes()
+        blobs = Blob.objects.visible_to(request.user)
+        stored, referred = blobs.stored_bytes(), blobs.referred_bytes()
         context = {"stored": stored, "referred": referred, "saved": max(0, referred - stored)}
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
@@ -184,7 +186,11 @@ class Change:
     consequence: Any
     button: Any
     act: Callable[[list[Version], Any], str]
-    is_final: bool = False
+    right: Right = Right.CHANGE
+
+    @property
+    def is_final(self) -> bool:
+        return self.right is Right.PURGE
 
 
 def _soft_delete(versions: list[Version], by: Any) -> str:
@@ -223,7 +229,7 @@ PURGE = Change(
     consequence=_("Their files are removed, but what other versions share. There is no way back."),
     button=_("Delete for good"),
     act=_purge,
-    is_final=True,
+    right=Right.PURGE,
 )
 
 
@@ -433,11 +439,9 @@ class VersionAdmin(FolderAdmin):
     def purge(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         return self.confirmed(request, queryset, PURGE)
 
-    def has_purge_permission(self, request: HttpRequest) -> bool:
-        return admin.ModelAdmin.has_delete_permission(self, request)
-
     def confirmed(self, request: HttpRequest, queryset: Any, change: Change) -> HttpResponse | None:
         """Ask first; then make the *change* to exactly the versions that the question named."""
+        queryset = self.having(request, queryset, change.right)
         if (keys := confirmed_keys(request)) is not None:
             done = change.act(list(queryset.filter(pk__in=keys)), request.user)
             self.message_user(request, done, messages.SUCCESS)
@@ -458,7 +462,7 @@ class VersionAdmin(FolderAdmin):
         version = self.get_object(request, object_id)
         if version is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-        if not self.has_purge_permission(request):
+        if not self.has_purge_permission(request, version):
             raise PermissionDenied
         change = PURGE if version.is_deleted else SOFT_DELETE
         found = self.get_queryset(request).filter(pk=version.pk)

@@ -10,12 +10,47 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from core import access
+from core.access import Right
+
 SHOWN = 10
 """Rows that a confirmation names one by one."""
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """Rows come from what was logged: nobody adds one by hand."""
+    """Rows come from what was logged: nobody adds one by hand.
+
+    Whoever uses it needs Django's permission for the table and the right to the rows, which the
+    other doors ask for too.
+    """
+
+    def has_right(self, request: HttpRequest, right: Right, row: Any = None) -> bool:
+        """Whether the user has *right* to *row*, or without one at all."""
+        if row is None:
+            return access.may(request.user, right)
+        return self.having(request, self.model.objects.filter(pk=row.pk), right).exists()
+
+    def having(self, request: HttpRequest, rows: QuerySet, right: Right) -> QuerySet:
+        """Return those of *rows* to which the user has *right*."""
+        return access.rows(rows, request.user, right)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_view_permission(request, obj) and self.has_right(request, Right.SEE, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_change_permission(request, obj) and self.has_right(
+            request, Right.CHANGE, obj
+        )
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Deleting is moving to the recycle bin, which a restore takes back."""
+        return super().has_delete_permission(request, obj) and self.has_right(
+            request, Right.CHANGE, obj
+        )
+
+    def has_purge_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        may_delete = admin.ModelAdmin.has_delete_permission(self, request, obj)
+        return may_delete and self.has_right(request, Right.PURGE, obj)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         return self.model.objects.visible_to(request.user)

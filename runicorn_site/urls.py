@@ -7,6 +7,7 @@ from drf_spectacular.views import (
     SpectacularSwaggerSplitView,
 )
 
+from core.http.permissions import Public
 from core.http.rest import JSONRenderer
 
 urlpatterns = [
@@ -21,10 +22,16 @@ urlpatterns = [
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path(
-        "openapi.json", SpectacularAPIView.as_view(renderer_classes=[JSONRenderer]), name="schema"
+        "openapi.json",
+        SpectacularAPIView.as_view(renderer_classes=[JSONRenderer], permission_classes=[Public]),
+        name="schema",
     ),
-    path("docs", SpectacularSwaggerSplitView.as_view(), name="docs"),
-    path("redoc", SpectacularRedocView.as_view(template_name="redoc.html"), name="redoc"),
+    path("docs", SpectacularSwaggerSplitView.as_view(permission_classes=[Public]), name="docs"),
+    path(
+        "redoc",
+        SpectacularRedocView.as_view(template_name="redoc.html", permission_classes=[Public]),
+        name="redoc",
+    ),
 ]
 
 handler400 = "core.http.errors.bad_request"

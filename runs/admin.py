@@ -25,6 +25,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from core.access import Right
 from core.admin_lists import SHOWN, LongListAdmin, ReadOnlyAdmin, confirmed_keys
 from core.paginator import NearbyPaginator
 
@@ -108,7 +109,11 @@ class Change:
     button: Any
     act: Callable[[list[Run], Any], actions.Outcome | actions.Purged]
     done: Callable[[int], str]
-    is_final: bool = False
+    right: Right = Right.CHANGE
+
+    @property
+    def is_final(self) -> bool:
+        return self.right is Right.PURGE
 
 
 SOFT_DELETE = Change(
@@ -138,7 +143,7 @@ PURGE = Change(
     button=_("Delete for good"),
     act=lambda runs, by: actions.purge_runs(runs, by=by),
     done=lambda n: ngettext("%d run deleted for good.", "%d runs deleted for good.", n),
-    is_final=True,
+    right=Right.PURGE,
 )
 
 
@@ -250,7 +255,7 @@ class RunListAdmin(LongListAdmin):
     def restore(self, request: HttpRequest, queryset: RunQuerySet) -> HttpResponse | None:
         return self.confirmed(request, queryset, RESTORE)
 
-    @admin.action(permissions=["delete"], description=_("Delete for good"))
+    @admin.action(permissions=["purge"], description=_("Delete for good"))
     def purge(self, request: HttpRequest, queryset: RunQuerySet) -> HttpResponse | None:
         return self.confirmed(request, queryset, PURGE)
 
@@ -261,6 +266,7 @@ class RunListAdmin(LongListAdmin):
 
         The page sends back their keys: a run that came into the list meanwhile is not touched.
         """
+        queryset = self.having(request, queryset, change.right)
         if (keys := confirmed_keys(request)) is not None:
             self._make(request, queryset.of_keys(keys), change)
             return None
@@ -417,9 +423,10 @@ class RunAdmin(RunListAdmin):
         run = self.get_object(request, object_id)
         if run is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-        if not self.has_delete_permission(request, run):
-            raise PermissionDenied
         change = PURGE if run.is_deleted else SOFT_DELETE
+        may = self.has_purge_permission if change.is_final else self.has_delete_permission
+        if not may(request, run):
+            raise PermissionDenied
         runs = self.get_queryset(request).filter(pk=run.pk)
         return self.confirmed(request, runs, change) or redirect("admin:runs_run_changelist")
 
@@ -428,7 +435,8 @@ class RunAdmin(RunListAdmin):
 
     def delete_queryset(self, request: HttpRequest, queryset: RunQuerySet) -> None:
         """Deleting means the recycle bin, whoever asks; purging is asked for there."""
-        actions.soft_delete_runs(queryset, by=request.user)
+        changeable = self.having(request, queryset, Right.CHANGE)
+        actions.soft_delete_runs(changeable, by=request.user)
 
 
 @admin.register(Project)

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Generator
 
 import pytest
+from django.test import Client
 
 # No test waits for samples of the machine but those about them.
 os.environ["RUNICORN_SYSTEM_METRICS"] = "0"
@@ -28,6 +29,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             options = {**(marker.kwargs if marker else {}), "databases": "__all__"}
             options.setdefault("transaction", "transactional_db" in names)
             item.add_marker(pytest.mark.django_db(**options), append=False)
+
+
+@pytest.fixture
+def client() -> Client:
+    """Requests of this machine: its owner's."""
+    return Client(headers={"host": "localhost"})
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,6 +14,8 @@ from django.views.decorators.http import require_safe
 from artifacts import elsewhere, evaluations, index, lineage
 from artifacts.comparing import compare
 from artifacts.models import Artifact, Blob, Version
+from core.access import Right
+from core.http.permissions import needs
 from core.paginator import NearbyPaginator
 from runicorn.artifacts import LineageNode
 from runs.display import run_page
@@ -29,6 +31,7 @@ MOST_FILES = 200
 DEPTH = 3
 
 
+@needs(Right.SEE)
 @require_safe
 @page
 def artifact_list(request: HttpRequest) -> HttpResponseBase:
@@ -43,7 +46,8 @@ def artifact_list(request: HttpRequest) -> HttpResponseBase:
     query = request.GET.copy()
     query.pop("page", None)
     kinds = Artifact.objects.visible_to(request.user).order_by("type")
-    stored, referred = Blob.objects.stored_bytes(), Blob.objects.referred_bytes()
+    blobs = Blob.objects.visible_to(request.user)
+    stored, referred = blobs.stored_bytes(), blobs.referred_bytes()
     context = {
         "listed": NearbyPaginator(found, PER_PAGE, current=number).get_page(number),
         "wanted": wanted,
@@ -57,6 +61,7 @@ def artifact_list(request: HttpRequest) -> HttpResponseBase:
     return render(request, "pages/artifacts.html", context)
 
 
+@needs(Right.SEE)
 @require_safe
 @page
 def artifact(request: HttpRequest, kind: str, name: str) -> HttpResponseBase:
@@ -67,6 +72,7 @@ def artifact(request: HttpRequest, kind: str, name: str) -> HttpResponseBase:
     return redirect("artifact-version-page", kind, name, newest.number)
 
 
+@needs(Right.SEE)
 @require_safe
 @page
 def version(request: HttpRequest, kind: str, name: str, number: int) -> HttpResponseBase:
@@ -98,6 +104,7 @@ def version(request: HttpRequest, kind: str, name: str, number: int) -> HttpResp
     return render(request, "pages/artifact.html", context)
 
 
+@needs(Right.SEE)
 @require_safe
 @page
 def comparison(request: HttpRequest, kind: str, name: str) -> HttpResponseBase:

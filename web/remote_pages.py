@@ -18,7 +18,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
+from core.access import Right, may
 from core.http.client_address import client_address
+from core.http.permissions import needs
 from remote import actions
 from remote.exceptions import HostKeyUnconfirmed, RemoteError
 from remote.ssh import auth, known_hosts, transport
@@ -75,12 +77,14 @@ class LoginForm(forms.Form):
 # -- looking ---------------------------------------------------------------------------------------
 
 
+@needs(Right.SEE)
 @require_safe
 @page
 def remote(request: HttpRequest) -> HttpResponseBase:
     return _show(request, LoginForm(initial={"use_agent": True}))
 
 
+@needs(Right.SEE)
 @require_safe
 @page
 def remote_fragment(request: HttpRequest) -> HttpResponseBase:
@@ -94,7 +98,7 @@ def _show(request: HttpRequest, form: LoginForm, status: int = 200) -> HttpRespo
         "form": form,
         "is_refused": form.is_bound,
         "saved": config.ssh_connections(),
-        "aliases": transport.aliases() if getattr(request.user, "is_superuser", False) else [],
+        "aliases": transport.aliases() if may(request.user, Right.ADMINISTER) else [],
         "known_hosts": known_hosts.entries(),
     }
     return render(request, "pages/remote.html", context, status=status)
@@ -149,6 +153,7 @@ class Questions:
 _questions = Questions()
 
 
+@needs(Right.CHANGE)
 @require_POST
 @page
 def connect(request: HttpRequest) -> HttpResponseBase:
@@ -198,6 +203,7 @@ def _finish(
     return redirect("remote")
 
 
+@needs(Right.CHANGE)
 @require_POST
 @page
 def trust(request: HttpRequest) -> HttpResponseBase:
@@ -224,6 +230,7 @@ def _explain(error: RemoteError) -> str:
 # -- changing --------------------------------------------------------------------------------------
 
 
+@needs(Right.CHANGE)
 @require_POST
 @page
 def change(request: HttpRequest, verb: str) -> HttpResponseBase:

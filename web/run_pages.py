@@ -28,6 +28,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_POST, require_safe
 
+from core.access import Right
+from core.http.permissions import needs
 from core.paginator import NearbyPaginator
 from metrics.models import Series
 from runicorn import layout
@@ -76,6 +78,7 @@ def favicon(request: HttpRequest) -> HttpResponseBase:
 # -- the runs ------------------------------------------------------------------------------------
 
 
+@needs(Right.SEE)
 @require_safe
 @page
 def run_list(request: HttpRequest) -> HttpResponseBase:
@@ -88,6 +91,7 @@ def run_list(request: HttpRequest) -> HttpResponseBase:
     return render(request, "pages/runs.html", context)
 
 
+@needs(Right.SEE)
 @require_safe
 @page
 def run_list_fragment(request: HttpRequest) -> HttpResponseBase:
@@ -134,6 +138,7 @@ def _first_series() -> Subquery:
 # -- one run -------------------------------------------------------------------------------------
 
 
+@needs(Right.SEE)
 @require_safe
 @page
 def run_page(request: HttpRequest, run_id: str) -> HttpResponseBase:
@@ -143,6 +148,7 @@ def run_page(request: HttpRequest, run_id: str) -> HttpResponseBase:
     return render(request, "pages/run.html", context)
 
 
+@needs(Right.SEE)
 @require_safe
 @page
 def run_fragment(request: HttpRequest, run_id: str) -> HttpResponseBase:
@@ -170,6 +176,7 @@ def _state(run: Run) -> str:
     return repr((run.pk, run.status, run.deleted_at, run.notes, list(files), list(tags)))
 
 
+@needs(Right.SEE)
 @require_safe
 def run_image(request: HttpRequest, image_id: int) -> HttpResponseBase:
     """The file of a logged image, if it lies in the run's media folder and nowhere else."""
@@ -201,6 +208,7 @@ def run_image(request: HttpRequest, image_id: int) -> HttpResponseBase:
 # -- the recycle bin -----------------------------------------------------------------------------
 
 
+@needs(Right.SEE)
 @require_safe
 @page
 def recycle_bin(request: HttpRequest) -> HttpResponseBase:
@@ -210,10 +218,12 @@ def recycle_bin(request: HttpRequest) -> HttpResponseBase:
     return render(request, "pages/recycle_bin.html", {"listed": listed.get_page(number)})
 
 
+@needs(Right.CHANGE)
 @require_POST
 @page
 def soft_delete(request: HttpRequest) -> HttpResponseBase:
-    runs = _chosen(request, _runs(request).active())
+    changeable = Run.objects.changeable_by(request.user)
+    runs = _chosen(request, changeable.active())
     outcome = actions.soft_delete_runs(runs, by=request.user)
     _tell_failures(request, outcome)
     if done := [run.pk for run in runs if outcome.get(run.run_id, "") is None]:
@@ -221,10 +231,12 @@ def soft_delete(request: HttpRequest) -> HttpResponseBase:
     return _back(request)
 
 
+@needs(Right.CHANGE)
 @require_POST
 @page
 def restore(request: HttpRequest) -> HttpResponseBase:
-    outcome = actions.restore_runs(_chosen(request, _runs(request).deleted()), by=request.user)
+    changeable = Run.objects.changeable_by(request.user)
+    outcome = actions.restore_runs(_chosen(request, changeable.deleted()), by=request.user)
     _tell_failures(request, outcome)
     if done := list(outcome.values()).count(None):
         text = ngettext("%d run restored.", "%d runs restored.", done)
@@ -232,11 +244,13 @@ def restore(request: HttpRequest) -> HttpResponseBase:
     return _back(request)
 
 
+@needs(Right.PURGE)
 @require_POST
 @page
 def purge(request: HttpRequest) -> HttpResponseBase:
     """Asks first; removes exactly the runs that the question named."""
-    deleted = _runs(request).deleted().order_by("-deleted_at", "-pk")
+    purgeable = Run.objects.purgeable_by(request.user)
+    deleted = purgeable.deleted().order_by("-deleted_at", "-pk")
     runs = list(deleted) if "all" in request.POST else _chosen(request, deleted)
     if not runs:
         return redirect("recycle-bin")

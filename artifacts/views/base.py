@@ -12,10 +12,14 @@ from rest_framework.exceptions import APIException, NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core import access
+from core.access import Right
 from core.http.exceptions import InvalidInput
+from core.http.permissions import SeeOrChange
 
 from .. import index
 from ..models import Artifact, Version
+from ..querysets import VersionQuerySet
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]+(_[0-9]+)*(\.0*)?\s*")
 _TRUE = {"true", "1", "yes", "on", "t", "y"}
@@ -52,43 +56,48 @@ class Busy(APIException):
 class LockingView(APIView):
     """A lock that somebody else holds for long is answered, too."""
 
+    permission_classes = [SeeOrChange]
+
     def handle_exception(self, exc: Exception) -> Response:
         return super().handle_exception(Busy() if isinstance(exc, TimeoutError) else exc)
 
 
 class ArtifactView(LockingView):
-    """What the views of this module have in common: finding what the user may see."""
+    """What these views have in common: finding what the user has a right to."""
 
-    def artifact(self, name: str) -> Artifact:
+    def artifact(self, name: str, right: Right = Right.SEE) -> Artifact:
         """The artifact as its folder says now; 404 if there is none of that name and type."""
         kind = self.request.query_params.get("type") or None
         try:
             found = index.index_artifact(index.storage().find(name, kind))
         except FileNotFoundError as error:
             raise NotFound(str(error)) from None
-        visible = Artifact.objects.visible_to(self.request.user)
-        artifact = visible.filter(pk=found.pk).first() if found else None
+        artifacts = access.rows(Artifact.objects.all(), self.request.user, right)
+        artifact = artifacts.filter(pk=found.pk).first() if found else None
         if artifact is None:
             raise NotFound(f"Artifact not found: {name}")
         return artifact
 
-    def find_version(self, name: str, version: str) -> Version | None:
+    def versions(self, artifact: Artifact, right: Right = Right.SEE) -> VersionQuerySet:
+        versions = access.rows(Version.objects.all(), self.request.user, right)
+        return versions.filter(artifact=artifact).select_related("artifact")
+
+    def find_version(self, name: str, version: str, right: Right = Right.SEE) -> Version | None:
         """The version, if the artifact (404) has it."""
         number = integer(version, ["path", "version"])
-        return self.numbered(self.artifact(name), number)
+        return self.numbered(self.artifact(name, right), number, right)
 
-    def version(self, name: str, version: str) -> Version:
-        found = self.find_version(name, version)
+    def version(self, name: str, version: str, right: Right = Right.SEE) -> Version:
+        found = self.find_version(name, version, right)
         if found is None:
             number = integer(version, ["path", "version"])
             raise NotFound(f"Version not found: {name}:v{number}")
         return found
 
-    def numbered(self, artifact: Artifact, number: int) -> Version | None:
+    def numbered(self, artifact: Artifact, number: int, right: Right = Right.SEE) -> Version | None:
         if abs(number) >= 2**63:
             return None
-        versions = Version.objects.visible_to(self.request.user).select_related("artifact")
-        return versions.filter(artifact=artifact, number=number).first()
+        return self.versions(artifact, right).filter(number=number).first()
 
 
 def required(body: dict[str, Any], kinds: dict[str, type]) -> dict[str, Any]:

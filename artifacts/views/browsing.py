@@ -10,6 +10,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from core.access import Right
 from core.http.rest import json_object
 from runicorn.artifacts.validation import EDITABLE
 from runs.ingest import folder_source
@@ -46,7 +47,8 @@ class Stats(ArtifactView):
         index.refresh_all()
         versions = Version.objects.visible_to(request.user)
         totals = versions.totals()
-        size, pool = versions.here().totals()["size_bytes"], Blob.objects.stored_bytes()
+        size = versions.here().totals()["size_bytes"]
+        pool = Blob.objects.visible_to(request.user).stored_bytes()
         return Response(
             {
                 "total_artifacts": totals["artifacts"],
@@ -73,8 +75,7 @@ class VersionList(ArtifactView):
     def get(self, request: Request, name: str) -> Response:
         """The artifact's versions, the oldest first; deleted ones say so."""
         artifact = self.artifact(name)
-        versions = Version.objects.visible_to(request.user).filter(artifact=artifact)
-        versions = versions.select_related("artifact").order_by("number")
+        versions = self.versions(artifact).order_by("number")
         found = list(versions.prefetch_related("artifact__aliases"))
         return Response(serializers.VersionItem(found, many=True).data)
 
@@ -99,7 +100,7 @@ class VersionRetrieve(ArtifactView):
         """Mark the version as deleted, or remove it for good with its bytes."""
         number = integer(version, ["path", "version"])
         permanent = boolean(request.query_params.get("permanent", "false"), ["query", "permanent"])
-        found = self.version(name, version)
+        found = self.version(name, version, Right.PURGE if permanent else Right.CHANGE)
         if permanent:
             purged = actions.purge_versions([found], by=request.user)
             message = f"Permanently deleted {name}:v{number} locally"
@@ -121,7 +122,7 @@ class VersionRetrieve(ArtifactView):
             for key, check in EDITABLE.items()
             if key in body
         }
-        actions.edit_version(self.version(name, version), changes, by=request.user)
+        actions.edit_version(self.version(name, version, Right.CHANGE), changes, by=request.user)
         return Response(serializers.detail(self.version(name, version)))
 
 

@@ -10,6 +10,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from core.access import Right
 from core.http.exceptions import InvalidInput
 from core.http.rest import json_object
 from runicorn import layout
@@ -34,7 +35,7 @@ class TrainingMetrics(ArtifactView):
         number = integer(asked, ["query", "version"]) if asked is not None else None
         artifact = self.artifact(name)
         if number is None:
-            newest = artifact.versions.order_by("-number").first()
+            newest = self.versions(artifact).order_by("-number").first()
             if newest is None:
                 raise NotFound(f"No versions found for artifact: {name}")
             number = newest.number
@@ -72,7 +73,7 @@ class PerformanceHistory(ArtifactView):
         """What the versions' runs reached, oldest first; versions without a run are left out."""
         metric = request.query_params.get("metric_name")
         history = []
-        for version in self.artifact(name).versions.select_related("artifact").order_by("number"):
+        for version in self.versions(self.artifact(name)).order_by("number"):
             if (trained := training(version, request.user)) is not None:
                 values = {
                     key: value
@@ -107,7 +108,7 @@ class Promote(ArtifactView):
         stage = required(body, {"to_stage": str})["to_stage"]
         optional_texts(body, "notes", "evaluator_run_id")
         try:
-            found = self.version(name, version)
+            found = self.version(name, version, Right.CHANGE)
         except NotFound:
             raise NotFound(f"Artifact not found: {name}:v{number}") from None
         try:

@@ -10,7 +10,9 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from core.access import Right
 from core.http.exceptions import InvalidInput
+from core.http.permissions import MayAdminister, MaySee
 from core.http.rest import json_object
 from runicorn.artifacts.names import check_alias, inside
 
@@ -30,7 +32,7 @@ class RestoreVersion(ArtifactView):
     )
     def post(self, request: Request, name: str, version: str) -> Response:
         """Bring a deleted version back."""
-        found = self.version(name, version)
+        found = self.version(name, version, Right.CHANGE)
         actions.restore_versions([found], by=request.user)
         return Response({"success": True, "message": f"Restored {found}"})
 
@@ -59,7 +61,7 @@ class AliasDetail(ArtifactView):
     def put(self, request: Request, name: str, alias: str) -> Response:
         """Let the alias name this version, and no other any more."""
         number = int(required(json_object(request), {"version": int})["version"])
-        version = self.version(name, str(number))
+        version = self.version(name, str(number), Right.CHANGE)
         try:
             actions.set_alias(version, check_alias(alias), by=request.user)
         except ValueError as error:
@@ -72,7 +74,8 @@ class AliasDetail(ArtifactView):
     def delete(self, request: Request, name: str, alias: str) -> Response:
         """Remove the alias; the version stays."""
         try:
-            removed = actions.remove_alias(self.artifact(name), alias, by=request.user)
+            artifact = self.artifact(name, Right.CHANGE)
+            removed = actions.remove_alias(artifact, alias, by=request.user)
         except ValueError as error:
             raise InvalidInput(str(error), ["path", "alias"]) from None
         if not removed:
@@ -116,6 +119,8 @@ class Archive(ArtifactView):
 
 @extend_schema(tags=["artifacts"])
 class Verify(ArtifactView):
+    permission_classes = [MaySee]  # reads, whatever its method
+
     @extend_schema(
         operation_id="verify_artifact_version",
         parameters=[TYPE],
@@ -163,6 +168,8 @@ class Compare(ArtifactView):
 
 @extend_schema(tags=["artifacts"])
 class CollectGarbage(ArtifactView):
+    permission_classes = [MayAdminister]
+
     @extend_schema(
         operation_id="collect_artifact_garbage", request=None, responses=serializers.Collected
     )

@@ -1,13 +1,18 @@
 """Who may come in at a view: one class a right, asked of ``core.access``.
 
-Every view names one of them in ``permission_classes``. What rows a request then works on is the
-querysets' answer (``visible_to``, ``changeable_by``, ``purgeable_by``).
+Every view names one of them in ``permission_classes``, and every page says what it ``needs``. What
+rows a request then works on is the querysets' answer (``visible_to``, ``changeable_by``,
+``purgeable_by``).
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar
 
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -47,11 +52,34 @@ class MayAdminister(_HasRight):
     message = "Only the owner of this server may do this."
 
 
-class SeeOrChange(BasePermission):
+class SeeOrChange(_HasRight):
     """Reading needs the right to see, every other method the right to change."""
 
-    message = "You may not do this."
+    right = Right.CHANGE
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        right = Right.SEE if request.method in ("GET", "HEAD", "OPTIONS") else Right.CHANGE
-        return may(request.user, right)
+        is_reading = request.method in ("GET", "HEAD", "OPTIONS")
+        return may(request.user, Right.SEE if is_reading else self.right)
+
+
+class SeeOrAdminister(SeeOrChange):
+    """Reading needs the right to see, every other method the right to administer."""
+
+    right = Right.ADMINISTER
+    message = MayAdminister.message
+
+
+def needs(right: Right) -> Callable[[Callable[..., Any]], Any]:
+    """Let only those into a page who have *right*; the page says so by its attribute ``right``."""
+
+    def decorate(page: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(page)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            if not may(request.user, right):
+                raise PermissionDenied("You may not do this.")
+            return page(request, *args, **kwargs)
+
+        guarded.right = right  # type: ignore[attr-defined]
+        return guarded
+
+    return decorate

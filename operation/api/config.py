@@ -17,6 +17,7 @@ from rest_framework.views import APIView
 
 from core.http.exceptions import InvalidInput
 from core.http.origin_policy import is_same_origin
+from core.http.permissions import MayAdminister, MaySee
 from core.http.rest import json_object
 from runicorn import config, credentials, layout
 
@@ -55,6 +56,8 @@ class RootAnswer(Ok):
 
 @extend_schema(tags=["config"])
 class Config(APIView):
+    permission_classes = [MaySee]
+
     @extend_schema(operation_id="get_config", responses=ConfigAnswer)
     def get(self, request: Request) -> Response:
         """Where runs are kept."""
@@ -70,6 +73,8 @@ class Config(APIView):
 
 @extend_schema(tags=["config"])
 class UserRootDir(APIView):
+    permission_classes = [MayAdminister]
+
     @extend_schema(operation_id="set_user_root_dir", request=RootRequest, responses=RootAnswer)
     def post(self, request: Request) -> Response:
         """Keep runs in another folder from now on. It is created if need be."""
@@ -129,11 +134,13 @@ class SshSaved(Ok):
 
 class SshDetails(serializers.Serializer):
     ok = serializers.BooleanField()
-    connection = SshConnectionRequest()
+    connection = SavedSshConnection()
 
 
 @extend_schema(tags=["config"])
 class SshConnectionList(APIView):
+    permission_classes = [MayAdminister]
+
     @extend_schema(operation_id="list_ssh_connections", responses=SshConnections)
     def get(self, request: Request) -> Response:
         """The saved connections, oldest first, without their secrets."""
@@ -151,6 +158,8 @@ class SshConnectionList(APIView):
 
 @extend_schema(tags=["config"])
 class SshConnectionItem(APIView):
+    permission_classes = [MayAdminister]
+
     @extend_schema(operation_id="delete_ssh_connection", responses={200: Ok})
     def delete(self, request: Request, key: str) -> Response:
         """Forget a connection; it is no error if there is none."""
@@ -167,21 +176,16 @@ def _changed(verb: str, change: Callable[[], Any]) -> Any:
 
 @extend_schema(tags=["config"])
 class SshConnectionDetails(APIView):
+    permission_classes = [MayAdminister]
+
     @extend_schema(
         operation_id="get_ssh_connection_details", responses={200: SshDetails, 403: None}
     )
     def get(self, request: Request, key: str) -> Response:
-        """One connection with its secrets, for our own pages and for programs on this machine."""
+        """One connection, without its secrets but saying which there are."""
         if not is_same_origin(request._request):
             raise PermissionDenied("Pages of other sites may not read this.")
-        if not request.user.is_superuser:  # on this machine, that is its owner
-            raise PermissionDenied("Only the owner of this server may read saved secrets.")
-        try:
-            connection = config.ssh_connection(key)
-        except credentials.CredentialsError as error:
-            raise InvalidInput(
-                f"Failed to get connection details: {error}", ["path", "key"]
-            ) from error
+        connection = config.shown_ssh_connection(key)
         if connection is None:
             raise NotFound(f"Connection not found: {key}")
         answer = Response({"ok": True, "connection": connection})
@@ -208,6 +212,8 @@ _TABLE = OpenApiParameter("table", str, required=True)
 
 @extend_schema(tags=["ui-preferences"])
 class ColumnWidths(APIView):
+    permission_classes = [MaySee]
+
     @extend_schema(
         operation_id="get_column_widths",
         parameters=[_TABLE, OpenApiParameter("size", str, required=True)],
@@ -261,6 +267,8 @@ class AlertRequest(serializers.Serializer):
 
 @extend_schema(tags=["ui-preferences"])
 class DismissedAlerts(APIView):
+    permission_classes = [MaySee]
+
     @extend_schema(operation_id="list_dismissed_alerts", responses=DismissedAlertsAnswer)
     def get(self, request: Request) -> Response:
         return Response({"dismissed_alerts": _dismissed(config.load(_preferences()))})
@@ -268,6 +276,8 @@ class DismissedAlerts(APIView):
 
 @extend_schema(tags=["ui-preferences"])
 class ChangeDismissedAlerts(APIView):
+    permission_classes = [MaySee]
+
     @extend_schema(
         operation_id="change_dismissed_alerts",
         parameters=[

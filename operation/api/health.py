@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core.http.permissions import Public
 from runs.ingest import progress
 
 
@@ -54,6 +55,8 @@ class Health(APIView):
 
     Touches neither the run tree nor the database.
     """
+
+    permission_classes = [Public]
 
     @extend_schema(responses=HealthSerializer, tags=["health"])
     def get(self, request: Request) -> Response:

@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core.http.permissions import MaySee
 from runicorn import telemetry
 
 
@@ -30,6 +31,8 @@ class SystemAnswer(serializers.Serializer):
 
 @extend_schema(tags=["gpu"])
 class Gpus(APIView):
+    permission_classes = [MaySee]
+
     @extend_schema(operation_id="get_gpu_telemetry", responses=GpusAnswer)
     def get(self, request: Request) -> Response:
         """The GPUs of the server's machine: NVIDIA, AMD, Ascend or Apple."""
@@ -38,6 +41,8 @@ class Gpus(APIView):
 
 @extend_schema(tags=["gpu"])
 class System(APIView):
+    permission_classes = [MaySee]
+
     @extend_schema(operation_id="get_system_monitor", responses=SystemAnswer)
     def get(self, request: Request) -> Response:
         """Processors, memory, and room on the disk of the storage folder."""

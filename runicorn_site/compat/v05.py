@@ -23,6 +23,7 @@ from rest_framework.response import Response
 
 from artifacts.views import browsing
 from core.http.exceptions import InvalidInput
+from core.http.permissions import SeeOrAdminister
 from core.http.rest import dump_json, json_object
 from metrics import read as metrics
 from operation.api import config, telemetry
@@ -213,6 +214,8 @@ class ExportOne(RunView):
 
 
 class Configuration(config.Config):
+    permission_classes = [SeeOrAdminister]
+
     @extend_schema(exclude=True)
     def put(self, request: Request) -> Response:
         body = json_object(request)

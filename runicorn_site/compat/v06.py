@@ -20,6 +20,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from artifacts.models import Blob, Version
+from core.http.permissions import MaySee
 from runs.api.v1 import serializers
 from runs.api.v1.views import RunView
 from runs.models import Run
@@ -112,6 +113,8 @@ class PathRuns(PathView):
 
 @extend_schema(tags=["config"])
 class StorageStats(APIView):
+    permission_classes = [MaySee]
+
     @extend_schema(operation_id="get_storage_stats", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
         """How much the storage folder holds, in bytes, by what it is."""
@@ -119,13 +122,14 @@ class StorageStats(APIView):
         usage = shutil.disk_usage(root)
         runs = Run.objects.visible_to(request.user)
         versions = Version.objects.visible_to(request.user)
+        blobs = Blob.objects.visible_to(request.user)
         return Response(
             {
                 "storage_root": str(root),
                 "runs": {"count": runs.active().count(), "deleted": runs.deleted().count()},
                 "archive": {
-                    **_sized(Blob.objects.stored_bytes()),
-                    "blobs": {"count": Blob.objects.count()},
+                    **_sized(blobs.stored_bytes()),
+                    "blobs": {"count": blobs.count()},
                     "versions": {"count": versions.count()},
                 },
                 "index": _sized(_size_of(settings.DATABASES["default"]["NAME"])),

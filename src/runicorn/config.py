@@ -110,15 +110,22 @@ def set_user_root_dir(path: str | os.PathLike[str]) -> Path:
 
 def ssh_connections() -> list[dict[str, Any]]:
     """The saved connections, oldest first, without their secrets but saying which there are."""
-    return [
-        {
-            **{name: value for name, value in entry.items() if name not in SECRETS},
-            "key": connection_key(entry),
-            "has_password": bool(entry.get("password")),
-            "has_private_key": bool(entry.get("private_key")),
-        }
-        for entry in _connections(_with_current_secrets())
-    ]
+    return [_without_secrets(entry) for entry in _connections(_with_current_secrets())]
+
+
+def _without_secrets(entry: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **{name: value for name, value in entry.items() if name not in SECRETS},
+        "key": connection_key(entry),
+        "has_password": bool(entry.get("password")),
+        "has_private_key": bool(entry.get("private_key")),
+    }
+
+
+def shown_ssh_connection(key: str) -> dict[str, Any] | None:
+    """One saved connection without its secrets, by a key of either form; None if there is none."""
+    entries = _connections(_with_current_secrets())
+    return next((_without_secrets(entry) for entry in entries if key in _keys(entry)), None)
 
 
 def ssh_connection(key: str) -> dict[str, Any] | None:

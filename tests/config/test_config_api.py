@@ -16,6 +16,7 @@ import pytest
 from runicorn import config, credentials
 
 PASSWORD = "correct horse"
+KEY = "gpu.example.org:22@ada"
 
 
 @pytest.fixture(autouse=True)
@@ -80,9 +81,8 @@ def test_a_connection_is_saved_listed_and_removed(api):
         }
     ]
     for key in ("gpu.example.org:2222@ada", "ada@gpu.example.org:2222@ada"):
-        found = details(api, key)
-        assert found.json()["connection"]["password"] == PASSWORD
-        assert found["Cache-Control"] == "no-store"
+        assert details(api, key).json() == {"ok": True, "connection": connections(api)[0]}
+        assert config.ssh_connection(key)["password"] == PASSWORD
     path = f"/api/config/ssh_connections/{quote('ada@gpu.example.org:2222@ada')}"
     for _ in range(2):  # the second time there is none, and that is fine
         assert api.client.delete(path).json()["ok"] is True
@@ -97,7 +97,8 @@ def test_secrets_are_nowhere_in_the_clear(api, caplog):
         content = path.read_bytes() if path.is_file() else b""
         assert not any(s in content for s in (PASSWORD.encode(), b"PRIVATE", b"PHRASE")), path
     assert (folder / credentials.KEY_FILE).stat().st_mode & 0o777 == 0o600
-    assert PASSWORD not in json.dumps(connections(api))
+    answers = [json.dumps(connections(api)), details(api, KEY).content.decode()]
+    assert not any(s in answer for s in (PASSWORD, "PRIVATE", "PHRASE") for answer in answers)
     assert PASSWORD not in caplog.text
 
 
@@ -105,7 +106,7 @@ def test_without_remembering_no_secret_is_kept(api):
     remembered(api)
     save(api, password=PASSWORD)
     assert connections(api)[0]["has_password"] is False
-    assert "password" not in details(api, "gpu.example.org:22@ada").json()["connection"]
+    assert "password" not in details(api, KEY).json()["connection"]
 
 
 def test_ten_are_kept_the_newest_last(api):
@@ -127,7 +128,6 @@ def test_details_are_for_the_owner_alone(api):
 def test_details_are_for_our_own_pages(api, settings):
     settings.CORS_ALLOW_ALL_ORIGINS = True  # for everything else
     remembered(api)
-    key = "gpu.example.org:22@ada"
     for headers in (
         {"origin": "https://evil.example"},
         {"origin": "null"},
@@ -136,10 +136,10 @@ def test_details_are_for_our_own_pages(api, settings):
         {"sec-fetch-site": "same-site"},
         {"sec-fetch-site": "cross-site"},
     ):
-        answer = details(api, key, **headers)
+        answer = details(api, KEY, **headers)
         assert answer.status_code == 403
         assert PASSWORD not in answer.content.decode()
-    assert details(api, key, origin="http://localhost").status_code == 200
+    assert details(api, KEY, origin="http://localhost").status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -167,9 +167,8 @@ def test_a_stored_secret_cannot_be_moved_to_another_host(api):
     remembered(api)
     path = config.config_file()
     path.write_text(path.read_text().replace("gpu.example.org", "evil.example.org"))
-    answer = details(api, "evil.example.org:22@ada")
-    assert answer.status_code == 400
-    assert PASSWORD not in answer.content.decode()
+    with pytest.raises(credentials.CredentialsError):
+        config.ssh_connection("evil.example.org:22@ada")
 
 
 def test_nothing_is_stored_when_it_cannot_be_encrypted(api, monkeypatch):
@@ -185,9 +184,8 @@ def test_nothing_is_stored_when_it_cannot_be_encrypted(api, monkeypatch):
 def test_a_lost_key_is_told_and_never_replaced_silently(api):
     remembered(api)
     (config.config_file().parent / credentials.KEY_FILE).unlink()
-    answer = details(api, "gpu.example.org:22@ada")
-    assert answer.status_code == 400
-    assert "enter them again" in answer.json()["detail"]
+    with pytest.raises(credentials.CredentialsError, match="enter them again"):
+        config.ssh_connection(KEY)
 
 
 def test_what_v04_stored_is_read_once_and_encrypted(api):
@@ -209,8 +207,8 @@ def test_what_v04_stored_is_read_once_and_encrypted(api):
     assert stored["user_root_dir"] == "/data"
     assert all(entry["password"].startswith("RN1:") for entry in stored["ssh_connections"][:2])
     (folder / ".credential_key").unlink()
-    assert details(api, "gpu.example.org:22@ada").json()["connection"]["password"] == PASSWORD
-    assert details(api, "gpu.example.org:23@ada").json()["connection"]["password"] == "in the clear"
+    assert config.ssh_connection(KEY)["password"] == PASSWORD
+    assert config.ssh_connection("gpu.example.org:23@ada")["password"] == "in the clear"
 
 
 def test_a_damaged_file_is_not_overwritten(api):
@@ -231,8 +229,8 @@ def test_two_processes_saving_at_once_lose_nothing(api, tmp_path):
     both = [subprocess.Popen([sys.executable, "-c", code, name], env=env) for name in "ab"]
     assert [process.wait() for process in both] == [0, 0]
     assert len(connections(api)) == 8
-    assert details(api, "a0:22@u").json()["connection"]["password"] == "p"
-    assert details(api, "b3:22@u").json()["connection"]["password"] == "p"
+    assert config.ssh_connection("a0:22@u")["password"] == "p"
+    assert config.ssh_connection("b3:22@u")["password"] == "p"
 
 
 def test_a_keyring_is_preferred_to_a_file(api, monkeypatch):
@@ -244,7 +242,7 @@ def test_a_keyring_is_preferred_to_a_file(api, monkeypatch):
     remembered(api)
     assert len(next(iter(kept.values()))) == 32
     assert not (config.config_file().parent / credentials.KEY_FILE).exists()
-    assert details(api, "gpu.example.org:22@ada").json()["connection"]["password"] == PASSWORD
+    assert config.ssh_connection(KEY)["password"] == PASSWORD
 
 
 # -- rate limits and preferences -----------------------------------------------------------------

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core.http.exceptions import InvalidInput
+from core.http.permissions import MayPurge
 from core.http.rest import json_object
 from runicorn import layout
 from runs import actions, experiments
@@ -168,6 +169,8 @@ class DeletedExperiments(fields.Serializer):
 
 @extend_schema(tags=["experiments"])
 class DeleteExperiments(RunView):
+    permission_classes = [MayPurge]
+
     @extend_schema(
         operation_id="delete_experiments",
         request={"application/json": DeleteRequest},
@@ -198,6 +201,8 @@ class Cleaned(fields.Serializer):
 
 @extend_schema(tags=["experiments"])
 class CleanupExperiments(RunView):
+    permission_classes = [MayPurge]
+
     @extend_schema(operation_id="cleanup_experiments", request=CleanupRequest, responses=Cleaned)
     def post(self, request: Request) -> Response:
         """Remove runs for good that have ended and were not changed for some days.

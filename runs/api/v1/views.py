@@ -12,8 +12,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core import access
+from core.access import Right
 from core.http import conditional
 from core.http.exceptions import InvalidInput
+from core.http.permissions import MayPurge, SeeOrChange
 from core.http.rest import json_object
 from metrics import read as metrics
 from runicorn import layout
@@ -30,14 +33,17 @@ MOST_RUNS = 100
 
 
 class RunView(APIView):
-    """What the views of this module have in common: which runs the user sees."""
+    """What the views of this module have in common: which runs the user has rights to."""
 
-    def runs(self) -> RunQuerySet:
-        return Run.objects.visible_to(self.request.user)
+    permission_classes = [SeeOrChange]
 
-    def run(self, run_id: str, detail: str = "Run not found") -> Run:
+    def runs(self, right: Right = Right.SEE) -> RunQuerySet:
+        return access.rows(Run.objects.all(), self.request.user, right)
+
+    def run(self, run_id: str, detail: str = "Run not found", *, right: Right = Right.SEE) -> Run:
         """The run as its folder says now; 404 if there is none or it was deleted."""
-        run = folder_source.refresh(self.runs().active().select_related("project").by_id(run_id))
+        runs = self.runs(right).active().select_related("project")
+        run = folder_source.refresh(runs.by_id(run_id))
         if run is None or run.is_deleted:
             raise NotFound(detail)
         return run
@@ -73,7 +79,7 @@ class RunRetrieve(RunView):
         """Replace the notes or the tags of a run; answers with the run as it then is."""
         changes = serializers.RunChanges(data=json_object(request))
         changes.is_valid(raise_exception=True)
-        run = self.run(run_id)
+        run = self.run(run_id, right=Right.CHANGE)
         wanted = changes.validated_data
         if "notes" in wanted:
             actions.set_notes(run, wanted["notes"], by=request.user)
@@ -127,7 +133,7 @@ class SoftDelete(ChangeRuns):
     )
     def post(self, request: Request) -> Response:
         """Move runs to the recycle bin."""
-        candidates = self.runs().active().in_listing_order()
+        candidates = self.runs(Right.CHANGE).active().in_listing_order()
         submitted, results, done = self.change(
             request, candidates, "run not found", action=actions.soft_delete_runs
         )
@@ -163,7 +169,7 @@ class Restore(ChangeRuns):
     )
     def post(self, request: Request) -> Response:
         """Bring runs back from the recycle bin."""
-        candidates = self.runs().in_listing_order()
+        candidates = self.runs(Right.CHANGE).in_listing_order()
         submitted, results, done = self.change(
             request, candidates, "run not found", action=actions.restore_runs
         )
@@ -178,6 +184,8 @@ class Restore(ChangeRuns):
 
 @extend_schema(tags=["runs"])
 class EmptyRecycleBin(RunView):
+    permission_classes = [MayPurge]
+
     @extend_schema(
         operation_id="empty_recycle_bin",
         request=serializers.Confirmation,
@@ -187,7 +195,7 @@ class EmptyRecycleBin(RunView):
         """Remove every run in the recycle bin for good."""
         if json_object(request).get("confirm") is not True:
             raise InvalidInput("Must set confirm=true to permanently delete", ["body", "confirm"])
-        purged = actions.purge_runs(self.runs().deleted(), by=request.user)
+        purged = actions.purge_runs(self.runs(Right.PURGE).deleted(), by=request.user)
         return Response(
             {
                 "permanently_deleted": purged.count,
@@ -291,7 +299,7 @@ class StatusCheck(RunView):
     @extend_schema(operation_id="check_status", request=None, responses=serializers.StatusChecked)
     def post(self, request: Request) -> Response:
         """Mark running runs of this machine as failed if their process has vanished."""
-        running = list(self.runs().active().running())
+        running = list(self.runs(Right.CHANGE).active().running())
         updated = actions.check_processes(running)
         return Response(
             {

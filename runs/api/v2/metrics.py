@@ -14,6 +14,7 @@ from rest_framework import generics
 from rest_framework.request import Request
 
 from core.http import conditional
+from core.http.permissions import MaySee
 from core.http.rest import json_object
 from metrics import read as metrics
 from runs.finding.filters import RunFilter
@@ -40,6 +41,8 @@ class ManyRunsView(V2View, generics.GenericAPIView):
 
 @extend_schema(tags=["v2-metrics"])
 class Query(V2View):
+    permission_classes = [MaySee]  # a question, whatever its method
+
     @extend_schema(
         operation_id="query_metrics",
         request=serializers.MetricsQuestion,

@@ -18,6 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 
+from core.access import Right
 from core.http import conditional
 from core.http.exceptions import InvalidInput
 from core.http.rest import json_object
@@ -207,7 +208,7 @@ class BatchDelete(V2View):
         reason = body.get("reason", "user_batch_delete")
         if not isinstance(reason, str):
             raise InvalidInput("reason must be text", ["body", "reason"])
-        candidates = self.runs().active().in_listing_order()
+        candidates = self.runs(Right.CHANGE).active().in_listing_order()
         found = {run.run_id: run for run in reversed(candidates.filter(run_id__in=ids))}
         outcome = actions.soft_delete_runs(
             [found[i] for i in ids if i in found], by=request.user, reason=reason
