@@ -20,6 +20,11 @@ urlpatterns = [
     path("remote/disconnect", viewer.RemoteDisconnect.as_view(), name="remote-disconnect"),
     path("remote/sessions", viewer.RemoteSessions.as_view(), name="remote-sessions"),
     path("remote/status", viewer.RemoteStatus.as_view(), name="remote-status"),
+    path(
+        "remote/storage-candidates",
+        viewer.StorageFolders.as_view(),
+        name="remote-storage-candidates",
+    ),
     path("remote/fs/list", viewer.ListFolder.as_view(), name="remote-fs-list"),
     path("remote/fs/exists", viewer.PathExists.as_view(), name="remote-fs-exists"),
     path("remote/viewer/start", viewer.StartViewer.as_view(), name="remote-viewer-start"),

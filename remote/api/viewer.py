@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 
 from drf_spectacular.types import OpenApiTypes
@@ -222,6 +223,36 @@ class HostConfig(HostView):
                 "connectionId": connection.id,
             }
         )
+
+
+@extend_schema(tags=["remote viewer"])
+class StorageFolders(HostView):
+    @extend_schema(
+        operation_id="remote_storage_candidates",
+        parameters=[
+            CONNECTION,
+            OpenApiParameter("conda_env", str),
+            OpenApiParameter("scan_root", str, description="Default: the home folder."),
+            OpenApiParameter("max_depth", int, description="1 to 8, default 3."),
+        ],
+        responses={200: OBJECT},
+    )
+    def get(self, request: Request) -> Response:
+        """Folders of the host that look like storage folders, the likeliest first."""
+        connection = self.connection(request)
+        scan_root = request.query_params.get("scan_root") or None
+        text = request.query_params.get("max_depth", "3")
+        if not re.fullmatch("[0-9]{1,9}", text):
+            raise InvalidInput("max_depth must be a number from 1 to 8.", ["query", "max_depth"])
+        depth = max(1, min(int(text), 8))
+        name = request.query_params.get("conda_env")
+        there = run(environments.survey(connection))
+        try:  # 0.7's client says "system" for the default
+            one = environments.find(there, None if name == "system" else name)
+        except environments.Missing as error:
+            raise NotFound(str(error)) from error
+        found = run(environments.storage_folders(connection, one, scan_root, depth))
+        return Response({"scan_root": scan_root, "max_depth": depth, "candidates": found})
 
 
 @extend_schema(tags=["remote viewer"])

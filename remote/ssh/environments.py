@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import re
 from typing import Any, NamedTuple
 
 import asyncssh
 
-from ..exceptions import NotConnected, RemoteError, TimedOut
+from runicorn import storage_folders as finder
+
+from ..exceptions import NotConnected, PathNotFound, RemoteError, TimedOut
 from .connections import Connection
 
 SECONDS = 30
@@ -171,6 +174,41 @@ def check_viewer(one: Environment, others: list[Environment]) -> None:
 async def configuration(connection: Connection, one: Environment) -> dict[str, Any]:
     """``{"root", "exists", "port"}``: where runs are kept there, and a port that is free."""
     return answer_in(await execute(connection, f"exec '{one.path}' -", _CONFIGURE))
+
+
+async def storage_folders(
+    connection: Connection, one: Environment, scan_root: str | None, max_depth: int
+) -> list[dict[str, Any]]:
+    """Return the folders of the host that look like storage folders, the likeliest first."""
+    call = json.dumps([scan_root, max_depth])
+    program = (
+        f"{inspect.getsource(finder)}\n"
+        "try:\n"
+        f"    found = find_storage_folders(*json.loads({call!r}))\n"
+        "except OSError as error:\n"
+        "    found = {'error': str(error)}\n"
+        "print(json.dumps(found))\n"
+    )
+    answer = answer_in(await execute(connection, f"cd / && exec '{one.path}' -", program))
+    if "error" in answer:
+        raise PathNotFound(f"The folder cannot be searched: {str(answer['error'])[:300]}")
+    found = answer.get("candidates")
+    return [
+        {
+            "path": folder["path"],
+            "run_count": _count(folder.get("run_count")),
+            "has_archive": folder.get("has_archive") is True,
+            "has_index": folder.get("has_index") is True,
+            "score": _count(folder.get("score")),
+        }
+        for folder in (found if isinstance(found, list) else [])[: finder.MOST_FOUND]
+        if isinstance(folder, dict) and isinstance(folder.get("path"), str)
+    ]
+
+
+def _count(value: object) -> int:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+    return value if is_count else 0  # type: ignore[return-value]
 
 
 async def execute(connection: Connection, command: str, given: str) -> str:

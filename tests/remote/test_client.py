@@ -58,6 +58,11 @@ def test_from_a_strangers_key_to_a_viewer_and_back(remote, real, gpu, tmp_path):
         remote.connect(HOST, **login | {"private_key_path": str(stranger)})
     answer = remote.connect(HOST, **login)
     identifier = answer["connection_id"]
+    best = remote.list_remote_storage_candidates(identifier, "system", max_depth=3)[0]
+    assert (best["path"], best["has_archive"]) == (str(gpu.home / ROOT.removeprefix("~/")), False)
+    assert best["run_count"] > 0 and best["score"] > 100
+    with pytest.raises(api.RunicornAPIError):
+        remote.list_remote_storage_candidates(identifier, scan_root="/nowhere")
     assert (answer["ok"], identifier) == (True, f"{USER}@{HOST}:{gpu.port}")
     assert {
         "key": identifier,

@@ -131,6 +131,30 @@ def list_remote_directory(self: Client, connection_id: str, path: str = "~") -> 
     return items
 
 
+def list_remote_storage_candidates(
+    self: Client,
+    connection_id: str,
+    conda_env: str | None = None,
+    scan_root: str | None = None,
+    max_depth: int = 3,
+) -> Steps[list[JSON]]:
+    """Return the folders there that look like storage folders, the likeliest first, each with
+    ``path``, ``run_count`` and ``score``.
+
+    They are looked for at most *max_depth* below *scan_root*, the home folder by default. Needs a
+    server of version 0.7 or later.
+    """
+    params = {
+        "connection_id": (yield from _identifier(self, connection_id)),
+        "conda_env": conda_env,
+        "scan_root": scan_root,
+        "max_depth": max_depth,
+    }
+    answer = yield from http.get(self, "/api/remote/storage-candidates", params)
+    candidates: list[JSON] = answer["candidates"]
+    return candidates
+
+
 def check_remote_path(self: Client, connection_id: str, path: str) -> Steps[bool]:
     """Whether there is such a file or folder there."""
     params = {"connection_id": (yield from _identifier(self, connection_id)), "path": path}
@@ -221,6 +245,7 @@ class RemoteAPI(_RemoteExtension):
     stop_viewer = blocking(stop_viewer)
     list_viewer_sessions = blocking(list_viewer_sessions)
     list_remote_directory = blocking(list_remote_directory)
+    list_remote_storage_candidates = blocking(list_remote_storage_candidates)
     check_remote_path = blocking(check_remote_path)
     get_remote_status = blocking(get_remote_status)
     accept_host_key = blocking(accept_host_key)
@@ -240,6 +265,7 @@ class AsyncRemoteAPI(_RemoteExtension):
     stop_viewer = awaiting(stop_viewer)
     list_viewer_sessions = awaiting(list_viewer_sessions)
     list_remote_directory = awaiting(list_remote_directory)
+    list_remote_storage_candidates = awaiting(list_remote_storage_candidates)
     check_remote_path = awaiting(check_remote_path)
     get_remote_status = awaiting(get_remote_status)
     accept_host_key = awaiting(accept_host_key)
