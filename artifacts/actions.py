@@ -2,28 +2,27 @@
 
 REST, admin and pages call these. Each changes the folder first, under the locks that other
 programs take too, and the index then takes that in. *by* is the acting user (None: the machine's
-owner in the embedded default); whether *by* may is the caller's question, answered with
-``visible_to``.
+owner in the embedded default), who is recorded with what changed; whether *by* may is the caller's
+question, answered with ``changeable_by`` and ``purgeable_by``.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable
 from typing import Any
 
 from django.conf import settings
 
+from core.access import name_of, record
 from runicorn import layout
 from runicorn.artifacts.folders import EVALUATIONS
 from runicorn.artifacts.names import check_name
 from runicorn.artifacts.storage import Purged
 
-from . import index
+from . import index, uploads
 from .models import Artifact, Version
-
-logger = logging.getLogger("runicorn.artifacts")
+from .uploads import NOBODY
 
 
 def soft_delete_versions(versions: Iterable[Version], *, by: Any) -> int:
@@ -33,31 +32,36 @@ def soft_delete_versions(versions: Iterable[Version], *, by: Any) -> int:
 
 def _soft_delete(version: Version, by: Any) -> bool:
     location = version.artifact.location
-    changed = index.storage().soft_delete(location, version.number, by=actor(by))
+    changed = index.storage().soft_delete(location, version.number, by=name_of(by) or NOBODY)
     index.index_artifact(location)
+    if changed:
+        record(by, "version.delete", version)
     return changed
 
 
 def restore_versions(versions: Iterable[Version], *, by: Any) -> int:
     """Take the mark away. Returns how many had one."""
-    return sum(_restore(version) for version in versions)
+    return sum(_restore(version, by) for version in versions)
 
 
-def _restore(version: Version) -> bool:
+def _restore(version: Version, by: Any) -> bool:
     location = version.artifact.location
     changed = index.storage().restore(location, version.number)
     index.index_artifact(location)
+    if changed:
+        record(by, "version.restore", version)
     return changed
 
 
 def purge_versions(versions: Iterable[Version], *, by: Any) -> Purged:
     """Remove *versions* for good, and the bytes that no other version needs."""
-    doomed = [(version.artifact.location, version.number) for version in versions]
-    purged = index.storage().purge(doomed)
-    for location in {location.folder: location for location, _ in doomed}.values():
+    to_delete = list(versions)
+    places = [(version.artifact.location, version.number) for version in to_delete]
+    purged = index.storage().purge(places)
+    for location in {location.folder: location for location, _ in places}.values():
         index.index_artifact(location)
-    names = ", ".join(f"{location.name}:v{number}" for location, number in doomed[:10])
-    logger.info("%s purged %d versions (%s …)", actor(by), purged.count, names)
+    for version in to_delete:
+        record(by, "version.purge", version)
     return purged
 
 
@@ -65,12 +69,15 @@ def set_alias(version: Version, alias: str, *, by: Any) -> None:
     """Let *alias* name *version*, and no other any more. Raises ValueError for a bad name."""
     index.storage().set_alias(version.artifact.location, alias, version.number)
     index.index_artifact(version.artifact.location)
+    record(by, "alias.set", f"{alias} → {version}")
 
 
 def remove_alias(artifact: Artifact, alias: str, *, by: Any) -> bool:
     """False if nothing was called so."""
     removed = index.storage().remove_alias(artifact.location, alias)
     index.index_artifact(artifact.location)
+    if removed:
+        record(by, "alias.remove", f"{alias} of {artifact}")
     return removed
 
 
@@ -80,8 +87,10 @@ def edit_version(version: Version, changes: dict[str, Any], *, by: Any) -> bool:
     Returns whether anything changed. Raises ValueError for what may not be kept.
     """
     location = version.artifact.location
-    changed = index.storage().edit(location, version.number, changes, by=actor(by))
+    changed = index.storage().edit(location, version.number, changes, by=name_of(by) or NOBODY)
     index.index_artifact(location)
+    if changed:
+        record(by, "version.edit", version)
     return changed
 
 
@@ -94,6 +103,7 @@ def promote(
         location, version.number, stage, notes=notes, evaluator_run_id=evaluator_run_id
     )
     index.index_artifact(location)
+    record(by, "version.promote", f"{version}: {old} → {stage}")
     return old
 
 
@@ -113,7 +123,7 @@ def record_evaluation(
     milliseconds = int(now * 1000)
     while (path := folder / f"{name}_v{number}_{milliseconds}.json").exists():
         milliseconds += 1
-    record = {
+    evaluation = {
         "id": path.stem,
         "model_name": name,
         "model_version": number,
@@ -121,25 +131,18 @@ def record_evaluation(
         **{key: facts.get(key) for key in ("evaluator_run_id", "metrics", "test_dataset")},
         **{key: facts.get(key) for key in ("status", "notes")},
     }
-    layout.write_json(path, record)
+    layout.write_json(path, evaluation)
     if version is not None:
-        index.storage().note_evaluation(version.artifact.location, number, record)
+        index.storage().note_evaluation(version.artifact.location, number, evaluation)
         index.index_artifact(version.artifact.location)
+    record(by, "version.evaluate", f"{name}:v{number}")
     return path.stem
 
 
 def collect_garbage(*, by: Any) -> Purged:
     """Remove contents that no version needs, and what killed processes left."""
-    from . import uploads
-
     uploads.collect_stale()
     collected = index.storage().collect_garbage()
     index.catch_up()
-    logger.info("%s collected %d contents", actor(by), collected.count)
+    record(by, "artifacts.collect", f"{collected.count} contents")
     return collected
-
-
-def actor(user: Any) -> str:
-    """Who did it, as it is written to the folder; v0.4 knows only ``user``."""
-    name = user.get_username() if getattr(user, "is_authenticated", False) else ""
-    return name or "user"

@@ -26,3 +26,7 @@ class ContentsMissing(Exception):
 
 class FilesMissing(Exception):
     """A version's folder lacks files that the version has, so that it cannot be sent as a whole."""
+
+
+class NameTaken(Exception):
+    """An artifact has this name and type, and the user may not change it."""

@@ -26,6 +26,7 @@ from typing import Any
 
 from django.conf import settings
 
+from core.access import name_of, record
 from runicorn import layout
 from runicorn.artifacts import ReferenceEntry
 from runicorn.artifacts.artifact import note_created
@@ -37,9 +38,11 @@ from runicorn.artifacts.storage import Draft
 from runs.models import Run
 
 from . import chunks, index
-from .actions import actor
-from .exceptions import ContentsMissing, UploadMismatch, UploadNotFound, WrongOffset
-from .models import Blob, Version
+from .exceptions import ContentsMissing, NameTaken, UploadMismatch, UploadNotFound, WrongOffset
+from .models import Artifact, Blob, Version
+
+NOBODY = "user"
+"""Who did it, as v0.4 writes it to the folder: it knows nobody's name."""
 
 LARGEST_PART = 64 * 2**20
 _STALE_SECONDS = 7 * 86400
@@ -87,8 +90,10 @@ def start(plan: dict[str, Any], *, by: Any) -> Upload:
 
     One that was begun with the same ``key`` and is not finished is gone on with; one of the same
     ``attempt`` also if it is finished, so that who did not hear of its commit asks for it again.
+    Raises NameTaken.
     """
-    plan = {**plan, "created_by_user": actor(by), "owner": _owner(by)}
+    _check_name(plan, by)
+    plan = {**plan, "created_by_user": name_of(by) or NOBODY, "owner": _owner(by)}
     if plan["key"] and (begun := _begun(plan)):
         return begun
     upload_id = uuid.uuid4().hex
@@ -99,7 +104,19 @@ def start(plan: dict[str, Any], *, by: Any) -> Upload:
     for digest in Blob.objects.known_to(by, upload.sizes):
         index.storage().blobs.link(digest, upload.sizes[digest], str(folder / digest))
     layout.write_json(folder / _PLAN, upload.plan)
+    record(by, "upload.start", _title(upload))
     return upload
+
+
+def _check_name(plan: dict[str, Any], by: Any) -> None:
+    """Names are unique per type over the server: one that *by* may not change is taken."""
+    named = Artifact.objects.filter(name=plan["name"], type=plan["type"])
+    if named.exists() and not named.changeable_by(by).exists():
+        raise NameTaken(f"The name {plan['name']} is taken: choose another one.")
+
+
+def _title(upload: Upload) -> str:
+    return f"{upload.plan['name']} ({upload.plan['type']}), {upload.id}"
 
 
 def _begun(plan: dict[str, Any]) -> Upload | None:
@@ -270,12 +287,16 @@ def _has(upload: Upload, chunk: Chunk) -> bool:
 def commit(upload_id: str, *, by: Any) -> Version:
     """Make the upload a version, once: asked again, the version that it became.
 
-    Raises UploadNotFound, ContentsMissing, and ValueError as saving does.
+    Raises UploadNotFound, ContentsMissing, NameTaken, and ValueError as saving does.
     """
     upload = _find(upload_id, by)
     with layout.locked(upload.folder / _PLAN):
-        done = layout.read_json(upload.folder / _DONE) or _saved_before(upload)
+        done = layout.read_json(upload.folder / _DONE)
+        is_new = not done
+        if is_new:
+            done = _saved_before(upload)
         if not done:
+            _check_name(upload.plan, by)
             done = _save(upload)
         layout.write_json(upload.folder / _DONE, done)
         _empty(upload.folder)
@@ -288,6 +309,8 @@ def commit(upload_id: str, *, by: Any) -> Version:
     if version is None:  # purged since
         raise UploadNotFound(upload_id)
     _note(upload, version, by)
+    if is_new:
+        record(by, "version.create", version)
     return version
 
 
@@ -354,8 +377,10 @@ def _note(upload: Upload, version: Version, by: Any) -> None:
         note_created(run.path, metadata, size, once=True)
 
 
-def discard(upload: Upload) -> None:
+def discard(upload: Upload, *, by: Any) -> None:
+    """Give *upload* up, and what arrived of it."""
     shutil.rmtree(upload.folder, ignore_errors=True)
+    record(by, "upload.discard", _title(upload))
 
 
 def _empty(folder: Path) -> None:

@@ -23,6 +23,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.dispatch import receiver
 
+from core.access import record
 from core.databases import INDEX, SERVER
 from runicorn import config, layout
 from runs.ingest import progress
@@ -106,7 +107,7 @@ def use_root(path: Path, *, by: Any) -> None:
                 connection.close_at = 0
         progress.current.found = progress.current.indexed = progress.current.failed = 0
         start_indexer()
-    logger.info("The storage folder is now %s, by %s", path, by or "the owner")
+    record(by, "storage.move", path)
 
 
 def _check_writable(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -10,11 +9,10 @@ from typing import IO, Any
 
 from django.conf import settings
 
+from core.access import record
 from runicorn import archive
 
 from .ingest import folder_source
-
-logger = logging.getLogger("runicorn.archives")
 
 BATCH_RUNS = 64
 INDEX_SECONDS = 10
@@ -37,7 +35,8 @@ def import_archive(
     )
     if not dry_run:
         _index(report)
-        logger.info("%d runs were imported by %s", len(report.new_runs), by or "the owner")
+        counted = f"{len(report.new_runs)} new runs, {len(report.replaced)} replaced"
+        record(by, "archive.import", counted)
     return report
 
 

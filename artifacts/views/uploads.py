@@ -22,7 +22,7 @@ from runicorn.artifacts.staging import find_clash
 from runicorn.artifacts.validation import EDITABLE, check_size
 
 from .. import encodings, serializers, uploads
-from ..exceptions import ContentsMissing, UploadMismatch, UploadNotFound, WrongOffset
+from ..exceptions import ContentsMissing, NameTaken, UploadMismatch, UploadNotFound, WrongOffset
 from .base import Conflict, LockingView, checked, finite, integer, optional_texts, required
 
 _NOTHING: dict[str, Any] = {"description": "", "metadata": {}, "tags": []}
@@ -65,7 +65,10 @@ class UploadList(UploadView):
         At most 64 MiB, which is some 300,000 files, also zstd-encoded. With a ``key`` of your
         choice, an unfinished upload of the same is gone on with.
         """
-        upload = uploads.start(plan(document(request)), by=request.user)
+        try:
+            upload = uploads.start(plan(document(request)), by=request.user)
+        except NameTaken as error:
+            raise Conflict(str(error)) from None
         return Response(state(upload), status=201)
 
 
@@ -140,7 +143,7 @@ class UploadDetail(UploadView):
     @extend_schema(operation_id="cancel_artifact_upload", responses={204: None})
     def delete(self, request: Request, upload_id: str) -> HttpResponse:
         """Give the upload up."""
-        uploads.discard(self.upload(upload_id))
+        uploads.discard(self.upload(upload_id), by=request.user)
         return HttpResponse(status=204)
 
 
@@ -251,7 +254,7 @@ class UploadCommit(UploadView):
             version = uploads.commit(upload_id, by=request.user)
         except UploadNotFound:
             raise NotFound(f"Upload not found: {upload_id}") from None
-        except ContentsMissing as error:
+        except (ContentsMissing, NameTaken) as error:
             raise Conflict(str(error)) from None
         except ValueError as error:
             raise InvalidInput(str(error), ["body"]) from None

@@ -57,6 +57,7 @@ def test_runs_index_and_watching_follow_to_the_new_root(server, tmp_path):
     assert _get(server, "/config")["storage"] == str(tmp_path / "two")
     assert server.health()["storage"] == str(tmp_path / "two")
     assert (tmp_path / "two/.runicorn/index.sqlite3").exists()
+    assert f"owner: storage.move {tmp_path / 'two'}" in server.log.read_text()
 
     other = Root(tmp_path / "two")
     other.run("third", run_id="20260101_000000_cccccc")
