@@ -178,7 +178,7 @@ def read_anew(run: Run) -> None:
 
 
 def _look(path: Path) -> dict[str, os.stat_result] | None:
-    """The files of the run that are there, and the folder itself as ``.``; None if it is gone."""
+    """The files of the run that are there, and the folder itself as ``.``; None if it is no run."""
     try:
         folder = os.lstat(path)
         if not stat.S_ISDIR(folder.st_mode):
@@ -190,7 +190,7 @@ def _look(path: Path) -> dict[str, os.stat_result] | None:
                     info = entry.stat(follow_symlinks=False)
                     if stat.S_ISREG(info.st_mode):
                         files[entry.name] = info
-        return files
+        return files if not files.keys().isdisjoint(layout.RUN_FILES) else None
     except (FileNotFoundError, NotADirectoryError):
         return None
 

@@ -387,11 +387,11 @@ class Listener:
                 return
 
     def _announce(self, path: str) -> None:
-        parts = path.replace(os.sep, "/").split("/")
-        depth = 2 if parts[0] == layout.RUNS else 4
-        if len(parts) >= depth and layout.split_run_dir("/".join(parts[:depth])):
-            self._indexer.changed("/".join(parts[:depth]))
-            if len(parts) > depth:
+        path = path.replace(os.sep, "/")
+        directory = layout.run_dir_of(self._root, path)
+        if directory is not None:
+            self._indexer.changed(directory)
+            if len(path) > len(directory):
                 return
         self._indexer.everything_changed()
 

@@ -69,7 +69,9 @@ def _is_owned(run_dir: Path, meta: dict[str, Any], status: dict[str, Any]) -> bo
     host = meta.get("hostname")
     alive = None
     if not host or host == _hostname():
-        alive = processes.is_alive(meta["pid"], meta.get("process"), _last_seen(run_dir, status))
+        alive = processes.is_alive(
+            meta["pid"], meta.get("process"), processes.last_seen(run_dir, status)
+        )
     if alive is None:
         logger.warning(
             "Run %s is marked as running in process %s on %s, which cannot be looked at from here: "
@@ -77,18 +79,6 @@ def _is_owned(run_dir: Path, meta: dict[str, Any], status: dict[str, Any]) -> bo
             *(run_dir.name, meta["pid"], host or "an unknown host"),
         )
     return alive is not False
-
-
-def _last_seen(run_dir: Path, status: dict[str, Any]) -> float:
-    """When the run was last written to, in Unix seconds."""
-    started = status.get("started_at")
-    times = [started] if isinstance(started, int | float) else []
-    for name in (layout.STATUS, *layout.STREAMS):
-        try:
-            times.append((run_dir / name).stat().st_mtime)
-        except OSError:
-            pass
-    return max(times, default=0.0)
 
 
 def last_step(events: Path) -> int:

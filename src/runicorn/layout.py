@@ -1,7 +1,8 @@
 """What a storage root looks like on disk, and the few safe ways to read and write it.
 
-The one description of the Runicorn v0.4 layout that the SDK, the CLI and the server share. Imports
-the standard library only at module level, so that ``import runicorn`` stays light.
+The one description of the layouts of Runicorn 0.4, 0.6 and 0.7 that the SDK, the CLI and the
+server share. Imports the standard library only at module level, so that ``import runicorn`` stays
+light.
 """
 
 from __future__ import annotations
@@ -30,18 +31,38 @@ ENVIRONMENT = "environment.json"
 ARTIFACTS_CREATED = "artifacts_created.json"
 ARTIFACTS_USED = "artifacts_used.json"
 DELETED = ".deleted"
+ANNOTATIONS = "annotations.json"
+"""What people keep about a run: tags, notes, pin, archive mark and display name."""
 EVENTS = "events.jsonl"
 LOGS = "logs.txt"
 SYSTEM = "system.jsonl"
 MEDIA = "media"
 
-DOCUMENTS = (META, STATUS, SUMMARY, CONFIG, ENVIRONMENT, ARTIFACTS_CREATED, ARTIFACTS_USED, DELETED)
+DOCUMENTS = (
+    META,
+    STATUS,
+    SUMMARY,
+    CONFIG,
+    ENVIRONMENT,
+    ARTIFACTS_CREATED,
+    ARTIFACTS_USED,
+    DELETED,
+    ANNOTATIONS,
+)
 """The small files of a run that are replaced as a whole."""
 
 STREAMS = (EVENTS, LOGS, SYSTEM)
 """The files of a run that only grow."""
 
+RUN_FILES = (META, STATUS, EVENTS)
+"""A folder that holds one of these is a run; any other is a folder to look into."""
+
 RUNS = "runs"
+RECYCLE_BIN = ".recycle"
+"""Below ``runs``: where Runicorn 0.7 moves deleted runs."""
+DEEPEST = 32
+"""Runs that lie deeper below the storage root are not looked for."""
+
 SERVER_DIR = ".runicorn"
 EXPERIMENTS_METADATA = ".experiments_metadata.json"
 
@@ -59,6 +80,9 @@ NOT_PROJECTS = frozenset(
     ]
 )
 """Folders of a storage root that never hold runs, beside every name that starts with a dot."""
+
+_NEVER = ("node_modules", "__pycache__")
+"""Folders in which no project with slashes is looked for."""
 
 RUN_ID = re.compile(r"[0-9]{8}_[0-9]{6}_[a-f0-9]{6}")
 _FORBIDDEN = re.compile(r"[/\\\x00-\x1f\x7f]|\.\.")
@@ -112,23 +136,81 @@ def is_plain_name(name: str) -> bool:
 def iter_run_dirs(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Every run folder below *root*, as (path relative to the root with ``/``, directory entry).
 
-    ``<project>/<name>/runs/<id>`` first, then the legacy ``runs/<id>``. An entry that cannot be
-    read is passed over; it never hides the others. A project or experiment may be a link to a
-    folder elsewhere (a larger disk, say), as in v0.4; a run may not.
+    Those of 0.4 come first, then what lies below ``runs``. A folder that cannot be read is passed
+    over; it never hides the others. A project or experiment of 0.4 may be a link to a folder
+    elsewhere (a larger disk, say), as in v0.4; no other link is followed, and below such a link a
+    run lies where 0.4 puts it or nowhere.
     """
-    for project in _subdirs(root, links=True):
-        if is_project_name(project.name):
-            for name in _subdirs(project.path, links=True):
-                for run in _subdirs(os.path.join(name.path, RUNS)):
-                    yield f"{project.name}/{name.name}/{RUNS}/{run.name}", run
-    for run in _subdirs(os.path.join(root, RUNS)):
-        yield f"{RUNS}/{run.name}", run
+    for project in _scan(root):
+        if is_project_name(project.name) and _is_dir(project, links=True):
+            yield from _walk_v04(project.name, project.path, 1, project.is_symlink())
+    yield from _walk_v07(RUNS, os.path.join(root, RUNS), 1)
 
 
-def _subdirs(path: str | os.PathLike[str], links: bool = False) -> list[os.DirEntry[str]]:
+def _walk_v04(
+    directory: str, path: str, depth: int, is_strict: bool
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """The runs of the 0.4 layout below *directory*, which lies *depth* folders below the root.
+
+    *is_strict*: only as ``<project>/<name>/runs/<id>``, not under a project with slashes.
+    """
+    is_runs = depth >= 3 and directory.endswith(f"/{RUNS}")
+    for entry in _scan(path):
+        may_be_link = depth == 1 or (depth == 2 and entry.name == RUNS)
+        if not _is_dir(entry, may_be_link) or entry.name in _NEVER:
+            continue
+        child = f"{directory}/{entry.name}"
+        if is_runs and split_run_dir(child) and _has_run_file(entry.path):
+            yield child, entry
+            continue
+        is_hidden = entry.name.startswith(".")
+        if is_hidden and depth > 1:
+            continue
+        # A hidden experiment is one of 0.4 alone.
+        strict = is_strict or is_hidden or (may_be_link and entry.is_symlink())
+        if depth < DEEPEST - 1 and not (
+            strict and depth >= 2 and (depth > 2 or entry.name != RUNS)
+        ):
+            yield from _walk_v04(child, entry.path, depth + 1, strict)
+
+
+def _walk_v07(directory: str, path: str, depth: int) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """The runs below *directory*, which is ``runs`` or lies in it."""
+    for entry in _scan(path):
+        is_hidden = entry.name.startswith(".") and (directory, entry.name) != (RUNS, RECYCLE_BIN)
+        if is_hidden or not _is_dir(entry, links=False):
+            continue
+        child = f"{directory}/{entry.name}"
+        if split_run_dir(child) and _has_run_file(entry.path):
+            yield child, entry
+            yield from _nested(child, entry.path)
+        elif depth < DEEPEST - 1:
+            yield from _walk_v07(child, entry.path, depth + 1)
+
+
+def _nested(directory: str, path: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """The runs in a run's folder: 0.7 puts one there if its path names another run."""
+    for entry in _scan(path):
+        if entry.name == MEDIA or entry.name.startswith(".") or not _is_dir(entry, links=False):
+            continue
+        child = f"{directory}/{entry.name}"
+        if split_run_dir(child) and _says_its_name(entry.path):
+            yield child, entry
+
+
+def _has_run_file(path: str) -> bool:
+    # A third of the time that stat takes.
+    return any(os.access(f"{path}{os.sep}{name}", os.F_OK) for name in RUN_FILES)
+
+
+def _says_its_name(folder: str) -> bool:
+    return read_json(os.path.join(folder, META)).get("id") == Path(folder).name
+
+
+def _scan(path: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(path) as entries:
-            return [entry for entry in entries if _is_dir(entry, links)]
+            return list(entries)
     except OSError:
         return []
 
@@ -141,14 +223,116 @@ def _is_dir(entry: os.DirEntry[str], links: bool) -> bool:
         return False
 
 
-def split_run_dir(relative: str) -> tuple[str | None, str | None, str] | None:
-    """(project, name, run id) of a path relative to the root; None if no run can live there."""
-    parts = relative.split("/")
-    if len(parts) == 4 and parts[2] == RUNS and is_project_name(parts[0]):
-        return parts[0], parts[1], parts[3]
-    if len(parts) == 2 and parts[0] == RUNS:
-        return None, None, parts[1]
+def is_run_dir(path: str | os.PathLike[str]) -> bool:
+    """Whether the folder is a run's: it holds a run's file itself. A link is none."""
+    return not Path(path).is_symlink() and _has_run_file(os.fspath(path))
+
+
+def holds_runs(path: str | os.PathLike[str]) -> bool:
+    """Whether another run lies somewhere in a run's folder."""
+    for folder, names, _ in os.walk(path):
+        for name in names:
+            inner = os.path.join(folder, name)
+            if not Path(inner).is_symlink() and (
+                _says_its_name(inner)
+                or all(os.path.lexists(os.path.join(inner, file)) for file in (STATUS, EVENTS))
+            ):
+                return True
+    return False
+
+
+def run_dir_of(root: Path, path: str) -> str | None:
+    """The run folder that *path* (relative to *root*, with ``/``) is or lies in; None: in none."""
+    parts = path.split("/")
+    for depth in range(2, len(parts) + 1):
+        directory = "/".join(parts[:depth])
+        if split_run_dir(directory) and is_run_dir(root / directory):
+            inner = "/".join(parts[: depth + 1])
+            is_nested = depth < len(parts) and parts[0] == RUNS and split_run_dir(inner)
+            return inner if is_nested and _says_its_name(os.fspath(root / inner)) else directory
     return None
+
+
+def split_run_dir(relative: str) -> tuple[str | None, str | None, str] | None:
+    """Return (project, name, run id) of a path relative to the root; None: no run can lie there.
+
+    ``<project>/<name>/runs/<id>``, where the project may hold slashes (0.4), ``runs/<id>``, and
+    ``runs/<project>/<name…>/<id>`` with a name of any depth or none (0.6, 0.7). A run in the
+    recycle bin of 0.7 says only in its files where it came from: see :func:`place_of_run`.
+    """
+    parts = relative.split("/")
+    if len(parts) < 2 or len(parts) > DEEPEST or "" in parts or parts[-1].startswith("."):
+        return None
+    if parts[0] == RUNS:
+        if parts[1] == RECYCLE_BIN:
+            return (None, None, parts[2]) if len(parts) == 3 else None
+        if any(part.startswith(".") for part in parts):
+            return None
+        return *_split_path(parts[1:-1]), parts[-1]
+    if len(parts) < 4 or parts[-2] != RUNS or not is_project_name(parts[0]):
+        return None
+    if len(parts) > 4 and any(part.startswith(".") or part in _NEVER for part in parts):
+        return None
+    return "/".join(parts[:-3]), parts[-3], parts[-1]
+
+
+def _split_path(parts: list[str]) -> tuple[str | None, str | None]:
+    """Project and experiment of a path of 0.7: its first part, and the others."""
+    return (parts[0] if parts else None), ("/".join(parts[1:]) or None)
+
+
+def is_v07_dir(directory: str) -> bool:
+    """Whether a run folder's own path, and not ``meta.json``, says where the run belongs."""
+    return directory.startswith(f"{RUNS}/") and directory.count("/") > 1
+
+
+def is_recycled(directory: str) -> bool:
+    """Whether a run folder lies in the recycle bin of 0.7: it is deleted, marked or not."""
+    return directory.startswith(f"{RUNS}/{RECYCLE_BIN}/")
+
+
+def place_of_run(
+    directory: str, meta: dict[str, Any], marker: dict[str, Any] | None = None
+) -> tuple[str | None, str | None]:
+    """Return project and experiment of the run in *directory*, with what its files say.
+
+    What ``meta.json`` names goes before the folder in the layout of 0.4, and the folder before
+    ``meta.json`` in that of 0.7, as in these versions. *marker*: what ``.deleted`` holds.
+    """
+    project, name, _ = split_run_dir(directory) or (None, None, "")
+    if is_recycled(directory):
+        for path in ((marker or {}).get("original_path"), meta.get("path")):
+            if isinstance(path, str):
+                return _split_path([part for part in path.split("/") if part])
+    elif is_v07_dir(directory):
+        return project, name
+    named = [meta.get(key) for key in ("project", "name")]
+    project, name = (
+        text if isinstance(text, str) and text else place
+        for text, place in zip(named, (project, name), strict=True)
+    )
+    return project, name
+
+
+def is_at_home(directory: str, meta: dict[str, Any]) -> bool:
+    """Whether a run's ``meta.json`` says that it lies where it does: a copy elsewhere does not."""
+    project, name, run_id = split_run_dir(directory) or (None, None, "")
+    if meta.get("id") != run_id:
+        return False
+    if is_v07_dir(directory):
+        path = meta.get("path")
+        return isinstance(path, str) and _split_path([p for p in path.split("/") if p]) == (
+            project,
+            name,
+        )
+    return project is None or (meta.get("project"), meta.get("name")) == (project, name)
+
+
+def run_dir(project: str | None, name: str | None, run_id: str, *, is_v07: bool) -> str:
+    """Where a run lies, relative to the root, in the layout of 0.7 or of 0.4."""
+    if is_v07:
+        return "/".join([RUNS, *filter(None, (project, name)), run_id])
+    return f"{project}/{name}/{RUNS}/{run_id}"
 
 
 # -- JSON documents ----------------------------------------------------------------------------
@@ -272,6 +456,13 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
         raise
 
 
+def set_mtime(path: str | os.PathLike[str], mtime_ns: int) -> None:
+    try:
+        os.utime(path, ns=(mtime_ns, mtime_ns))
+    except (OSError, OverflowError):
+        pass  # a date that this file system does not know, or another user's file
+
+
 def new_file_mode() -> int:
     global _mode
     if _mode is None:
@@ -308,13 +499,18 @@ def update_json(path: str | os.PathLike[str], changes: dict[str, Any]) -> dict[s
 # -- soft delete -------------------------------------------------------------------------------
 
 
-def write_deleted_marker(run_dir: Path, *, reason: str, at: float) -> dict[str, Any]:
+def write_deleted_marker(
+    run_dir: Path, *, reason: str, at: float, by: str | None = None
+) -> dict[str, Any]:
+    """Mark the run as deleted; *by* names who did it, where there are several people."""
     status = read_json(run_dir / STATUS).get("status")
-    marker = {
+    marker: dict[str, Any] = {
         "deleted_at": at,
         "reason": reason,
         "original_status": status if isinstance(status, str) and status else "unknown",
     }
+    if by is not None:
+        marker["deleted_by"] = by
     write_json(run_dir / DELETED, marker)
     return marker
 

@@ -12,6 +12,8 @@ import os
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from . import layout
+
 _LATER_S = 60
 """How much later than a run's last sign of life a process must have started to be another one."""
 
@@ -51,6 +53,18 @@ def is_alive(pid: object, identity: object, last_seen: object) -> bool | None:
         created = _created(pid)
         return created is None or created <= last_seen + _LATER_S
     return True
+
+
+def last_seen(run_dir: Path, status: dict[str, Any]) -> float:
+    """When the run was last written to, in Unix seconds."""
+    started = status.get("started_at")
+    times = [started] if isinstance(started, int | float) else []
+    for name in (layout.STATUS, *layout.STREAMS):
+        try:
+            times.append((run_dir / name).stat().st_mtime)
+        except OSError:
+            pass
+    return max(times, default=0.0)
 
 
 def _is_number(value: object) -> TypeGuard[float]:

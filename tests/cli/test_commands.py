@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -318,9 +320,53 @@ def test_manage(runicorn: Runicorn, root: Path) -> None:
     assert done.lines[0] == "Would delete 2 old experiments:"
     done = runicorn("manage", "--action", "delete", "--run-id", run)
     assert (done.code, done.out) == (0, f"Deleted: {{'{run}': True}}\n")
-    assert list((root / "vision/e/runs").iterdir()) == []
+    marker = json.loads((root / "vision/e/runs" / run / ".deleted").read_text())
+    assert marker["deleted_by"] == getpass.getuser()
     done = runicorn("manage", "--action", "cleanup", "--days", "-1")
     assert done.out == "Deleted 1 old experiments\n"
+    assert [path.name for path in (root / "vision/e/runs").iterdir()] == [run]
+    for action, answer in (
+        ("delete", "Deleted: {RUN: False}"),  # it is in the bin already
+        ("restore", "Restored: {RUN: True}"),
+        ("restore", "Restored: {RUN: False}"),
+        ("purge", "Purged: {RUN: False}"),
+        ("delete", "Deleted: {RUN: True}"),
+        ("purge", "Purged: {RUN: True}"),
+        ("purge", "Purged: {RUN: False}"),
+        ("restore", "Restored: {RUN: False}"),
+    ):
+        done = runicorn("manage", "--action", action, "--run-id", run)
+        assert (done.code, done.out) == (0, answer.replace("RUN", repr(run)) + "\n"), action
+    assert list((root / "vision/e/runs").iterdir()) == []
+
+
+def test_a_run_is_moved(runicorn: Runicorn, root: Path) -> None:
+    run = run_id(root)
+    move = ("manage", "--action", "move", "--run-id", run)
+    done = runicorn(*move, "--project", "speech", "--name", "b")
+    assert (done.code, done.out) == (0, f"Moved {run} to speech/b/runs/{run}\n")
+    done = runicorn("manage", "--action", "search", "--project", "speech")
+    assert done.lines[1:] == [f"  - {run}: speech/b []"]
+    done = runicorn(*move, "--project", "../x", "--name", "b")
+    assert (done.code, done.out.startswith("Management failed: Invalid project")) == (1, True)
+    assert runicorn(*move, "--project", "p").code == 1
+
+
+def test_a_copied_run_is_named_by_its_folder(runicorn: Runicorn, root: Path) -> None:
+    run = run_id(root)
+    shutil.copytree(root / "vision/e/runs" / run, root / "vision/copy/runs" / run)
+    for action in ("tag", "note", "delete", "restore", "purge"):
+        manage = ("manage", "--action", action, "--run-id", run, "--notes", "n", "--tags", "t")
+        done = runicorn(*manage)
+        assert done.code == 1
+        assert f"vision/copy/runs/{run} or vision/e/runs/{run}" in done.out
+    done = runicorn("manage", "--action", "search", "--project", "vision")
+    assert sorted(done.lines[1:]) == [f"  - {run}: vision/e []"] * 2  # as meta.json says
+    copy = ("--run-id", run, "--dir", f"vision/copy/runs/{run}")
+    assert runicorn("manage", "--action", "delete", *copy).out == f"Deleted: {{{run!r}: True}}\n"
+    assert not (root / "vision/e/runs" / run / ".deleted").exists()
+    assert runicorn("manage", "--action", "purge", *copy).out == f"Purged: {{{run!r}: True}}\n"
+    assert (root / "vision/e/runs" / run / "meta.json").exists()
 
 
 def test_a_run_is_noted(runicorn: Runicorn, root: Path) -> None:
@@ -475,6 +521,14 @@ def test_commands_act_on_a_server(runicorn, root: Path, server: str, tmp_path: P
     rn.ExperimentManager(root).pin_experiment(run, False)
     done = runicorn("manage", "--action", "delete", "--run-id", run, *at)
     assert done.out == f"Deleted: {{'{run}': True}}\n"
+    assert (root / "vision/e/runs" / run / ".deleted").exists()
+    done = runicorn("manage", "--action", "restore", "--run-id", run, *at)
+    assert done.out == f"Restored: {{'{run}': True}}\n"
+    done = runicorn("manage", "--action", "purge", "--run-id", run, *at)
+    assert done.out == f"Purged: {{'{run}': False}}\n"
+    assert runicorn("manage", "--action", "delete", "--run-id", run, *at).code == 0
+    done = runicorn("manage", "--action", "purge", "--run-id", run, *at)
+    assert done.out == f"Purged: {{'{run}': True}}\n"
     assert not (root / "vision/e/runs" / run).exists()
 
 

@@ -60,10 +60,17 @@ def test_a_whole_root_comes_back_byte_for_byte_with_its_dates(recorded, target):
     assert not report.refused
     assert exported(target, artifacts=True) == packed
     files = {name: content for name, content in tree(target).items() if content is not None}
-    noted = json.loads(files.pop(layout.EXPERIMENTS_METADATA))
-    assert files.pop(f"{layout.EXPERIMENTS_METADATA}.lock") == b""
+    noted = {
+        name.split("/")[-2]: json.loads(files.pop(name))
+        for name in list(files)
+        if name.endswith(f"/{layout.ANNOTATIONS}")
+    }
     assert files.items() <= tree(recorded).items()
-    assert noted.items() <= layout.read_json(recorded / layout.EXPERIMENTS_METADATA).items()
+    records = layout.read_json(recorded / layout.EXPERIMENTS_METADATA)
+    assert noted.keys() == records.keys() & {name.split("/")[-2] for name in files}
+    for run_id, document in noted.items():
+        for theirs, ours in (("tags", "tags"), ("description", "notes"), ("pinned", "pinned")):
+            assert document[ours] == (records[run_id][theirs] or type(document[ours])())
 
 
 def test_the_members_are_those_of_v04(recorded):
@@ -108,6 +115,7 @@ def test_exporting_what_was_imported_gives_the_same_archive(runs, mtime_ns):
         second.mkdir()
         for (project, name, run_id), contents in runs.items():
             run = first / project / name / "runs" / run_id
+            contents = {**contents, "meta.json": b"{}"}
             for inner, content in contents.items():
                 (run / inner).parent.mkdir(parents=True, exist_ok=True)
                 (run / inner).write_bytes(content)
@@ -277,7 +285,8 @@ def test_a_hostile_member_is_left_out_and_named(guarded, what):
 @pytest.mark.parametrize("what", hostile.HARMLESS)
 def test_what_looks_dangerous_comes_in_as_plain_files(guarded, what):
     pack, files = hostile.HARMLESS[what]
-    packed = pack({f"{hostile.RUN}/{name}": content for name, content in files.items()})
+    members = {"meta.json": b"{}", **files}
+    packed = pack({f"{hostile.RUN}/{name}": content for name, content in members.items()})
     report = archive.import_archive(io.BytesIO(packed), guarded)
     assert (report.refused, report.new) == ([], [hostile.RUN])
     for name, content in files.items():
@@ -301,6 +310,7 @@ def test_on_a_disk_that_cannot_tell_names_apart_the_first_one_counts(guarded, mo
     names = ["media/é.png", "media/e\u0301.png", "media/É.PNG", "Media/other.png", "media/ok.png"]
     members = {f"{hostile.RUN}/{name}": name.encode() for name in names}
     shouted = hostile.RUN.replace("p/e", "P/E")
+    members[f"{hostile.RUN}/meta.json"] = b"{}"
     packed = hostile.tar({**members, f"{shouted}/meta.json": b"evil"})
     report = archive.import_archive(io.BytesIO(packed), guarded)
     assert (report.new, report.refused_count) == ([hostile.RUN], 4)
@@ -349,7 +359,6 @@ def test_tags_and_notes_travel_and_never_overwrite(tmp_path):
     archive.import_archive(io.BytesIO(packed), here)
     [found] = rn.ExperimentManager(here).search_experiments()
     assert (found.tags, found.description, found.pinned) == (["paper", "论文"], "the one", True)
-    assert not (here / directory / ".experiment.json").exists()
     assert b"".join(archive.export_runs(here, [directory])) == packed
 
     ours = rn.ExperimentManager(here)

@@ -28,6 +28,9 @@ def test_both_layouts_are_found(root, api):
     current, legacy = root.run(), root.path / "runs" / "20250101_000000_abcdef"
     legacy.mkdir(parents=True)
     root.scan()
+    assert api.ids() == [current.id]
+    (legacy / "status.json").write_text("{}")
+    root.scan()
     assert api.ids() == [current.id, legacy.name]
     assert api.get("/runs")[1] | {"created_time": 0} == {
         "id": legacy.name,
@@ -46,17 +49,21 @@ def test_both_layouts_are_found(root, api):
 
 def test_folders_that_hold_no_runs_are_left_alone(root, api):
     for name in ("artifacts", "sweeps", ".hidden", "evaluations"):
-        (root.path / name / "x" / "runs" / "20250101_000000_abcdef").mkdir(parents=True)
+        folder = root.path / name / "x" / "runs" / "20250101_000000_abcdef"
+        folder.mkdir(parents=True)
+        (folder / "meta.json").write_text("{}")
     root.scan()
     assert api.ids() == []
 
 
 def test_a_project_may_be_a_link_but_a_run_may_not(root, api):
     disk = root.path.parent / "disk"
-    (disk / "x" / "runs" / "20250101_000000_abcdef").mkdir(parents=True)
+    linked = disk / "x" / "runs" / "20250101_000000_abcdef"
+    linked.mkdir(parents=True)
+    (linked / "meta.json").write_text("{}")
     (root.path / "linked").symlink_to(disk)
     run = root.run()
-    (run.path.parent / "20250101_000000_000000").symlink_to(disk)
+    (run.path.parent / "20250101_000000_000000").symlink_to(linked)
     root.scan()
     assert sorted(api.ids()) == ["20250101_000000_abcdef", run.id]
 

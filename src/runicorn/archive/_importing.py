@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -11,10 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, NamedTuple
 
 from .. import layout
 from ..files import open_inside
+from ..run_store import experiments_file
 from ._formats import (
     GZIP,
     ArchiveError,
@@ -37,17 +39,17 @@ from ._places import (
     is_case_blind,
     is_run,
     parents,
+    parts_of,
     place_of,
+    wrapper_of,
 )
-from ._records import cleaned, merge_records
 from ._versions import merge_index
 
 _STAGING = "imports"
 _STALE_SECONDS = 24 * 3600
 _LARGEST_INDEX = 64 * 2**20
-_LARGEST_RECORD = 2**20
+_LARGEST_META = 2**20
 _MOST_REFUSALS_TOLD = 100
-_MOST_WRAPPERS = 8
 
 
 @dataclass
@@ -115,9 +117,9 @@ def import_archive(
         job = _Import(file, Path(root), replace, limits or Limits(), progress)
         with named_errors():
             job.survey()
-        if not (job.report.has_any or job.indexes or job.records):
+        if not (job.report.has_any or job.indexes):
             raise ArchiveError(job.report.why_nothing())
-        if not dry_run and (job.wanted or job.indexes or job.records):
+        if not dry_run and (job.wanted or job.indexes):
             with named_errors():
                 job.extract()
         return job.report
@@ -135,6 +137,21 @@ class _Unit:
     """The number of its last member: with that one it is complete."""
     differs: bool = False
     times: dict[str, int | None] = field(default_factory=dict)
+
+
+class _Found(NamedTuple):
+    """A member as the first pass saw it; only when all are known can it be said whose it is."""
+
+    number: int
+    name: str
+    is_dir: bool
+    mtime_ns: int | None
+    parts: list[str] | str
+    """Of its path; a text says why it goes nowhere."""
+    size: int = 0
+    digest: bytes = b""
+    content: bytes | None = None
+    """Of a small document that says something about the archive."""
 
 
 class _Import:
@@ -155,10 +172,10 @@ class _Import:
         self.units: dict[str, _Unit] = {}
         self.wanted: set[str] = set()
         self.indexes: dict[str, tuple[bytes, int | None]] = {}
-        self.records: dict[str, dict[str, Any]] = {}
         self._refused: set[int] = set()
-        self._wrapper: str | None = None
-        """The folder around everything, as "compress folder" makes one; None until it is known."""
+        self._run_folders: set[str] = set()
+        self._wrapper: list[str] = []
+        """The folders around everything, as "compress folder" makes one."""
         self._spellings = Spellings() if is_case_blind(self.root.absolute()) else None
         self._unpacked = 0
         self._packed = size_of(file)
@@ -167,78 +184,101 @@ class _Import:
     # -- first pass: read everything, write nothing --
 
     def survey(self) -> None:
-        for number, member, place in self._members():
-            reason = member.refusal or (place if isinstance(place, str) else None)
-            if reason is None and isinstance(place, Place):
-                if self._spellings and self._spellings.is_taken(str(place)):
-                    reason = ALIKE
-                else:
-                    reason = self._survey(number, member, place)
+        found = [self._look_at(number, member) for number, member in self._members()]
+        self._recognize(found)
+        for item in found:
+            reason = self._survey(item)
             if reason:
-                self._refused.add(number)
-                if not (member.is_dir and reason == FOREIGN):  # such as the project's folder
-                    self.report._refuse(member.name, reason)
+                self._refused.add(item.number)
+                if not (item.is_dir and reason == FOREIGN):  # such as the project's folder
+                    self.report._refuse(item.name, reason)
         self._judge()
 
-    def _survey(self, number: int, member: Member, place: Place) -> str | None:
+    def _look_at(self, number: int, member: Member) -> _Found:
+        parts: list[str] | str = member.refusal or parts_of(member.name)
+        found = _Found(number, member.name, member.is_dir, member.mtime_ns, parts)
+        if isinstance(parts, str) or member.is_dir:
+            return found
+        most = 0
+        if parts[-1:] == [VERSIONS]:
+            most = _LARGEST_INDEX
+        elif parts[-1:] == [layout.META]:
+            most = _LARGEST_META
+        size, digest, kept = 0, hashlib.sha256(), b""
+        for data in self._content(member):
+            size += len(data)
+            digest.update(data)
+            if size <= most:
+                kept += data
+        content = kept if size <= most and most else None
+        return found._replace(size=size, digest=digest.digest(), content=content)
+
+    def _recognize(self, found: list[_Found]) -> None:
+        """Find the folders around everything, and which folders are runs: by the files in them."""
+        files = [
+            (item.parts, layout.parse_json(item.content or b"") or {})
+            for item in found
+            if not item.is_dir and not isinstance(item.parts, str)
+        ]
+        self._wrapper = wrapper_of(files)
+        depth = len(self._wrapper)
+        for parts, _ in files:
+            if parts[:depth] == self._wrapper and parts[-1:] and parts[-1] in layout.RUN_FILES:
+                directory = "/".join(parts[depth:-1])
+                if layout.split_run_dir(directory):
+                    self._run_folders.add(directory)
+
+    def _place(self, parts: list[str] | str) -> Place | str:
+        if isinstance(parts, str):
+            return parts
+        depth = len(self._wrapper)
+        return (
+            place_of(parts[depth:], self._run_folders)
+            if parts[:depth] == self._wrapper
+            else FOREIGN
+        )
+
+    def _survey(self, found: _Found) -> str | None:
+        """Add the member to what it belongs to, or say why it belongs to nothing."""
+        place = self._place(found.parts)
+        if isinstance(place, str):
+            return place
+        if self._spellings and self._spellings.is_taken(str(place)):
+            return ALIKE
         if place.is_index:
-            if member.is_dir or place.directory in self.indexes:
+            if found.is_dir or place.directory in self.indexes:
                 return TWICE
-            content = self._small(member, _LARGEST_INDEX)
-            if content is None:
+            if found.content is None:
                 return "it is too large for an index"
-            self.indexes[place.directory] = content, member.mtime_ns
-            return None
-        if place.is_record:
-            if member.is_dir or place.directory in self.records:
-                return TWICE
-            record = layout.parse_json(self._small(member, _LARGEST_RECORD) or b"")
-            if record is None:
-                return "it is no record of a run"
-            self.records[place.directory] = cleaned(place.directory, record)
+            self.indexes[place.directory] = found.content, found.mtime_ns
             return None
         unit = self.units.setdefault(place.directory, _Unit())
         above = parents(place.inner)
         if not above.isdisjoint(unit.names):
             return "a folder of its path is a file"
-        if place.inner in unit.names or (not member.is_dir and place.inner in unit.folders):
+        if place.inner in unit.names or (not found.is_dir and place.inner in unit.folders):
             return TWICE
         unit.folders |= above
-        unit.last = number
-        if member.is_dir:
+        unit.last = found.number
+        if found.is_dir:
             unit.folders.add(place.inner)
             return None
         unit.names.add(place.inner)
         unit.files += 1
-        size, same = self._compare(member, place)
-        unit.bytes += size
-        unit.differs |= not same
+        unit.bytes += found.size
+        unit.differs = unit.differs or not self._is_there(found, place)
         return None
 
-    def _small(self, member: Member, most: int) -> bytes | None:
-        """The whole of *member*; None if it is larger than *most*."""
-        content = b""
-        for data in self._content(member):
-            content += data
-            if len(content) > most:
-                return None
-        return content
-
-    def _compare(self, member: Member, place: Place) -> tuple[int, bool]:
-        """Return the member's size, and whether the file in its *place* holds the same."""
-        size = 0
+    def _is_there(self, found: _Found, place: Place) -> bool:
+        """Whether the file in its place holds the same."""
         try:
-            existing = open_inside(self.root, str(place))
+            with open_inside(self.root, str(place)) as file:
+                if os.fstat(file.fileno()).st_size != found.size:
+                    return False
+                digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
+                return digest.digest() == found.digest
         except OSError:
-            existing = None
-        if existing is None:
-            return sum(map(len, self._content(member))), False
-        same = True
-        with existing:
-            for data in self._content(member):
-                size += len(data)
-                same = same and existing.read(len(data)) == data
-            return size, same and not existing.read(1)
+            return False
 
     def _judge(self) -> None:
         """Sort the units into new, unchanged, kept and replaced."""
@@ -284,7 +324,8 @@ class _Import:
         staging = _new_staging(self.root)
         try:
             due = {self.units[directory].last: directory for directory in self.wanted}
-            for number, member, place in self._members():
+            for number, member in self._members():
+                place = self._place(parts_of(member.name))
                 if isinstance(place, Place) and number not in self._refused:
                     self._extract(staging, member, place)
                 if number in due:
@@ -292,13 +333,14 @@ class _Import:
             for directory, (content, mtime_ns) in sorted(self.indexes.items()):
                 if merge_index(self.root / directory, content):
                     _set_mtime(self.root / directory / VERSIONS, mtime_ns)
-            if self.records:
-                merge_records(self.root, self.records, set(self.report.replaced))
+            # What was noted of a run that is replaced goes with it.
+            replaced = [directory.rpartition("/")[2] for directory in self.report.replaced]
+            experiments_file(self.root).forget(replaced)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 
     def _extract(self, staging: Path, member: Member, place: Place) -> None:
-        if place.directory not in self.wanted or place.is_record:
+        if place.directory not in self.wanted:
             return
         path = staging / place.directory / place.inner
         if member.is_dir:
@@ -325,7 +367,7 @@ class _Import:
 
     # -- both --
 
-    def _members(self) -> Iterator[tuple[int, Member, Place | str]]:
+    def _members(self) -> Iterator[tuple[int, Member]]:
         self.file.seek(0)
         is_gzip = self.file.read(2) == GZIP
         is_zip = not is_gzip and zipfile.is_zipfile(self.file)
@@ -334,30 +376,7 @@ class _Import:
         for number, member in enumerate(members(self.file, self.limits, self._count)):
             if number >= self.limits.members:
                 raise ArchiveTooLarge(f"it has more than {self.limits.members:,} members")
-            yield number, member, self._place(member)
-
-    def _place(self, member: Member) -> Place | str:
-        """Return where *member* goes, or why it goes nowhere.
-
-        The first member that belongs somewhere, with or without folders above, decides for all.
-        """
-        if self._wrapper:
-            inner = member.name.removeprefix("./").removeprefix(self._wrapper)
-            return place_of(inner) if member.name != inner else FOREIGN
-        place = place_of(member.name)
-        if self._wrapper is None and isinstance(place, Place):
-            self._wrapper = ""
-        if self._wrapper is not None or place != FOREIGN:
-            return place
-        above, inner = "", member.name.removeprefix("./")
-        while "/" in inner and above.count("/") < _MOST_WRAPPERS:
-            first, _, inner = inner.partition("/")
-            above += f"{first}/"
-            place = place_of(inner)
-            if isinstance(place, Place) and place.inner and not above.startswith("__MACOSX/"):
-                self._wrapper = above
-                return place
-        return FOREIGN
+            yield number, member
 
     def _content(self, member: Member) -> Iterator[bytes]:
         with closing(member.open()) as file:
@@ -386,10 +405,7 @@ def _opened(archive: Path | IO[bytes]) -> Iterator[IO[bytes]]:
 
 def _set_mtime(path: Path, mtime_ns: int | None) -> None:
     if mtime_ns is not None:
-        try:
-            os.utime(path, ns=(mtime_ns, mtime_ns))
-        except (OSError, OverflowError):
-            pass  # a date that this file system does not know
+        layout.set_mtime(path, mtime_ns)
 
 
 def _new_staging(root: Path) -> Path:

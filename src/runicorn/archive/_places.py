@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .. import layout
 
 READ_BYTES = 2**20
 ARTIFACTS = "artifacts"
 VERSIONS = "versions.json"
-RECORD = ".experiment.json"
-"""In a run's folder in an archive, and only there: its tags, notes and marks."""
-
 _LONGEST_PATH = 2000
+_MOST_WRAPPERS = 8
 _DEEPEST_PATH = 40
 
 
@@ -28,10 +28,6 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.directory}/{self.inner}".rstrip("/")
-
-    @property
-    def is_record(self) -> bool:
-        return self.inner == RECORD and is_run(self.directory)
 
     @property
     def is_index(self) -> bool:
@@ -48,8 +44,8 @@ TWICE = "it is in the archive twice"
 ALIKE = "this disk cannot tell its name from another's in the archive"
 
 
-def place_of(name: str) -> Place | str:
-    """Where a member called *name* goes, or why it goes nowhere."""
+def parts_of(name: str) -> list[str] | str:
+    """The parts of a member's path, or why it goes nowhere."""
     try:
         length = len(name.encode())
     except UnicodeEncodeError:
@@ -65,28 +61,73 @@ def place_of(name: str) -> Place | str:
         return "its path leads out of the storage folder"
     if len(parts) > _DEEPEST_PATH or any(len(part.encode()) > 255 for part in parts):
         return "its path is too long"
-    depth = _depth(parts)
-    if depth is None:
+    return parts
+
+
+def wrapper_of(files: list[tuple[list[str], dict[str, Any]]]) -> list[str]:
+    """The folders around everything in an archive, as "compress folder" makes one; mostly none.
+
+    *files*: the parts of each file's path, and what it holds if it is a ``meta.json``. The first
+    file that belongs somewhere decides for all. A project of 0.4 may have slashes, so that
+    ``a/b/c/runs/<id>`` is one of ``a/b`` or lies in a wrapper ``a``: ``meta.json`` says which.
+    """
+    for has_meta in (True, False):
+        for parts, meta in files:
+            if bool(meta) != has_meta or parts[:1] == ["__MACOSX"]:
+                continue
+            depths = [
+                depth
+                for depth in range(min(len(parts) - 1, _MOST_WRAPPERS + 1))
+                if _belongs_somewhere(parts[depth:])
+            ]
+            if depths:
+                home = (
+                    depth
+                    for depth in depths
+                    if parts[depth] != layout.RUNS
+                    and layout.is_at_home("/".join(parts[depth:-1]), meta)
+                )
+                return parts[: next(home, depths[0])]
+    return []
+
+
+def _belongs_somewhere(parts: list[str]) -> bool:
+    if parts[-1] in layout.RUN_FILES:
+        return parts[0] != ARTIFACTS and layout.split_run_dir("/".join(parts[:-1])) is not None
+    return parts[0] == ARTIFACTS and isinstance(_artifact_place(parts), Place)
+
+
+def place_of(parts: list[str], run_folders: Container[str]) -> Place | str:
+    """Where a member goes, or why it goes nowhere. *run_folders*: those of the whole archive.
+
+    A run that lies in another run's folder travels as a part of that.
+    """
+    if parts[:1] == [ARTIFACTS]:
+        return _artifact_place(parts)
+    for depth in range(2, len(parts) + 1):
+        if (directory := "/".join(parts[:depth])) in run_folders:
+            return Place(directory, "/".join(parts[depth:]))
+    return FOREIGN
+
+
+def _artifact_place(parts: list[str]) -> Place | str:
+    """A file of an artifact version, or the index of an artifact."""
+    if is_index(parts):
+        depth = 3
+    elif len(parts) >= 4 and _is_version(parts[3]):
+        depth = 4
+    else:
         return FOREIGN
     try:
-        for kind, part in zip(("project", "name", "", "run"), parts, strict=False):
-            if part not in (layout.RUNS, ARTIFACTS):
-                layout.check_name(kind, part)
+        for kind, part in (("type", parts[1]), ("name", parts[2])):
+            layout.check_name(kind, part)
     except ValueError as error:
         return str(error)
     return Place("/".join(parts[:depth]), "/".join(parts[depth:]))
 
 
-def _depth(parts: list[str]) -> int | None:
-    """How many of *parts* name the run, the artifact version, or the artifact of an index."""
-    if parts[:1] == [ARTIFACTS]:
-        if len(parts) == 4 and parts[3] == VERSIONS:
-            return 3
-        return 4 if len(parts) >= 4 and _is_version(parts[3]) else None
-    for depth in (2, 4):
-        if len(parts) >= depth and layout.split_run_dir("/".join(parts[:depth])):
-            return depth
-    return None
+def is_index(parts: list[str]) -> bool:
+    return len(parts) == 4 and parts[0] == ARTIFACTS and parts[3] == VERSIONS
 
 
 def _is_version(text: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import stat
 import tarfile
@@ -11,13 +10,12 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from .. import layout
 from ..files import is_missing, open_inside, read_json_inside, scan_inside, stat_inside
+from ..run_store import annotations_document
 from ..tar import Member, tar_stream
-from ._places import ARTIFACTS, RECORD, VERSIONS, Place, place_of
-from ._records import cleaned
+from ._places import ARTIFACTS, VERSIONS, Place, place_of
 
 
 def default_name() -> str:
@@ -39,13 +37,8 @@ def export_runs(root: Path, run_dirs: Iterable[str], *, artifacts: bool = False)
 
 
 def _members(root: Path, run_dirs: list[str], artifacts: bool) -> Iterator[Member]:
-    records = layout.read_json(root / layout.EXPERIMENTS_METADATA)
-    for name in run_dirs:
-        home, run_id = _home(root, name)
-        yield from _tree(home, run_id, name, stat_inside(home, run_id))
-        record = records.get(name.rpartition("/")[2])
-        if isinstance(record, dict):
-            yield _record(f"{name}/{RECORD}", cleaned(name, record))
+    for name in _outermost(run_dirs):
+        yield from _run(root, name)
     home = root / ARTIFACTS
     for name in _artifacts_of(root, run_dirs) if artifacts else ():
         path = name.removeprefix(f"{ARTIFACTS}/")
@@ -58,11 +51,32 @@ def _home(root: Path, run_dir: str) -> tuple[Path, str]:
     return root / above, name
 
 
-def _record(name: str, record: dict[str, Any]) -> Member:
-    content = json.dumps(record, ensure_ascii=False, indent=2).encode("utf-8", "surrogatepass")
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    return member, io.BytesIO(content)
+def _outermost(run_dirs: list[str]) -> Iterator[str]:
+    """Yield those that do not lie in another one's folder, with which they travel."""
+    wanted = set(run_dirs)
+    for name in dict.fromkeys(run_dirs):
+        parts = name.split("/")
+        if not any("/".join(parts[:depth]) in wanted for depth in range(2, len(parts))):
+            yield name
+
+
+def _run(root: Path, name: str) -> Iterator[Member]:
+    """Yield a run's folder. What only 0.4's file notes of it travels as ``annotations.json``."""
+    home, run_id = _home(root, name)
+    noted = annotations_document(root, name)
+    if noted is None:
+        yield from _tree(home, run_id, name, stat_inside(home, run_id))
+        return
+    content = layout.dump_json(noted)
+    mtime_ns = int(noted["updated_at"] * 10**9)
+    document = _header(f"{name}/{layout.ANNOTATIONS}", tarfile.REGTYPE, len(content), mtime_ns)
+    yield _member(name, stat_inside(home, run_id), tarfile.DIRTYPE), None
+    entries = dict(scan_inside(home, run_id))
+    for entry in sorted(entries.keys() | {layout.ANNOTATIONS}):
+        if entry == layout.ANNOTATIONS:
+            yield document, io.BytesIO(content)
+        else:
+            yield from _tree(home, f"{run_id}/{entry}", f"{name}/{entry}", entries[entry])
 
 
 def _tree(home: Path, path: str, name: str, info: os.stat_result) -> Iterator[Member]:
@@ -84,16 +98,19 @@ def _tree(home: Path, path: str, name: str, info: os.stat_result) -> Iterator[Me
         raise
     yield _member(name, info, tarfile.DIRTYPE), None
     for entry, entry_info in entries:
-        if entry != RECORD:  # of an archive that 0.4 unpacked; the root's records count
-            yield from _tree(home, f"{path}/{entry}", f"{name}/{entry}", entry_info)
+        yield from _tree(home, f"{path}/{entry}", f"{name}/{entry}", entry_info)
 
 
 def _member(name: str, info: os.stat_result, kind: bytes) -> tarfile.TarInfo:
+    return _header(name, kind, info.st_size if kind == tarfile.REGTYPE else 0, info.st_mtime_ns)
+
+
+def _header(name: str, kind: bytes, size: int, mtime_ns: int) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.type = kind
     member.mode = 0o755 if kind == tarfile.DIRTYPE else 0o644
-    member.size = info.st_size if kind == tarfile.REGTYPE else 0
-    seconds, nanoseconds = divmod(info.st_mtime_ns, 10**9)
+    member.size = size
+    seconds, nanoseconds = divmod(mtime_ns, 10**9)
     member.mtime = max(0, seconds)
     member.pax_headers = {"mtime": f"{seconds}.{nanoseconds:09d}"}  # a float would round it
     return member
@@ -119,7 +136,7 @@ def _artifacts_of(root: Path, run_dirs: list[str]) -> Iterator[str]:
                     kind, name, version = (entry.get(k) for k in ("type", "name", "version"))
                     found.add(f"{ARTIFACTS}/{kind}/{name}/v{version}")
     for directory in sorted(found):
-        place = place_of(f"{directory}/x")
+        place = place_of(f"{directory}/x".split("/"), ())
         if isinstance(place, Place) and _is_there(root, directory):
             index = f"{place.directory.rpartition('/')[0]}/{VERSIONS}"
             if index not in found and _is_there(root, index):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import os
@@ -11,8 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from .. import layout
-from ..experiments import record_from
+from .. import layout, run_store
 from ..files import open_inside, read_json_inside
 
 FIRST_COLUMNS = ("global_step", "step", "time", "stage")
@@ -43,12 +41,11 @@ class Record:
         self.summary = self._document(layout.SUMMARY)
         self.params = layout.flatten(self._document(layout.CONFIG))
         self.run_id = _text(self.meta.get("id")) or self.path.name
-        names = self.path.parts[-4:] if self.path.parent.name == layout.RUNS else ()
-        project, name = names[:2] if len(names) == 4 else ("", "")
-        self.project = _text(self.meta.get("project")) or project
-        self.name = _text(self.meta.get("name")) or name
-        noted = record_from(self.run_id, self._noted())
-        self.tags, self.notes = noted.tags, (noted.description or "").strip()
+        root, directory = _place(self.path)
+        project, name = layout.place_of_run(directory, self.meta)
+        self.project, self.name = project or "", name or ""
+        noted = run_store.annotations_of(root, directory, self.meta)
+        self.tags, self.notes = noted.tags, noted.notes.strip()
         self._end: int | None = None
 
     def _document(self, name: str) -> dict[str, Any]:
@@ -56,16 +53,6 @@ class Record:
 
     def _open_events(self) -> BinaryIO:
         return open_inside(self.path.parent, f"{self.path.name}/{layout.EVENTS}")
-
-    def _noted(self) -> dict[str, Any]:
-        """What the storage root says of the run, which is two folders above or, of old, none."""
-        above = self.path.parents
-        for depth in (3, 1):
-            if len(above) > depth:
-                record = _records(above[depth] / layout.EXPERIMENTS_METADATA).get(self.path.name)
-                if isinstance(record, dict):
-                    return record
-        return {}
 
     def events(self) -> Iterator[Event]:
         """Every metrics event that can be read, in the order of the log."""
@@ -95,18 +82,22 @@ class Record:
         return first + sorted(keys.difference(first))
 
 
-def _records(path: Path) -> dict[str, Any]:
-    try:
-        info = path.stat()
-    except OSError:
-        return {}
-    return _read_records(path, info.st_mtime_ns, info.st_size)
+def _place(path: Path) -> tuple[Path, str]:
+    """The storage root above a run's folder, and the folder relative to it.
 
-
-@functools.lru_cache(maxsize=2)
-def _read_records(path: Path, mtime_ns: int, size: int) -> dict[str, Any]:
-    """All records of a storage root; read once for the many runs of an export."""
-    return layout.read_json(path)
+    Where several folders above could be the root, it is the one that holds a root's own files, or
+    else the one from which the run is ``<project>/<name>/runs/<id>``.
+    """
+    depths = [4, *(d for d in range(2, layout.DEEPEST) if d != 4)]
+    places = [
+        (path.parents[depth - 1], "/".join(path.parts[-depth:]))
+        for depth in depths
+        if depth < len(path.parts) and layout.split_run_dir("/".join(path.parts[-depth:]))
+    ]
+    for root, directory in places:
+        if any((root / name).exists() for name in (layout.EXPERIMENTS_METADATA, layout.SERVER_DIR)):
+            return root, directory
+    return places[0] if places else (path.parent, path.name)
 
 
 def _event(line: bytes) -> Event | None:

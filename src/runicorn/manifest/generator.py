@@ -38,6 +38,7 @@ _PRIORITIES = {
     layout.ENVIRONMENT: 2,
     layout.ARTIFACTS_CREATED: 2,
     layout.ARTIFACTS_USED: 2,
+    layout.ANNOTATIONS: 2,
     layout.EVENTS: 3,
     layout.LOGS: 3,
     layout.SYSTEM: 3,
