@@ -101,7 +101,7 @@ def _write(projects, numbers, dice: random.Random) -> None:
     for number, run in zip(numbers, runs, strict=True):
         for key in ("loss", "accuracy", "lr"):
             low = dice.random()
-            series.append((run.pk, key, 10, 10, 1.0, 1, low, 10, low, 10, 1.0, 1))
+            series.append((run.pk, key, 10, 10, 10, 10, True, 1.0, 1, low, 10, low, 10, 1.0, 1))
         values = {"lr": dice.random(), "batch": 2 ** dice.randrange(8), "seed": number}
         values |= {"optimizer.name": dice.choice(["adam", "sgd"]), "depth": 18, "amp": True}
         params += [_leaf(run.pk, key, value) for key, value in values.items()]
@@ -113,7 +113,8 @@ def _write(projects, numbers, dice: random.Random) -> None:
             tags += [(run.pk, tag, "") for tag in sorted(some)]
     statistics = ("first_value", "first_step", "last_value", "last_step")
     extremes = ("min_value", "min_step", "max_value", "max_step")
-    insert(Series, ("run", "key", "count", "number_count", *statistics, *extremes), series)
+    counts = ("count", "number_count", "finite_count", "point_count", "is_ascending")
+    insert(Series, ("run", "key", *counts, *statistics, *extremes), series)
     insert(Param, ("run", "key", "value", "number"), params)
     insert(SummaryValue, ("run", "key", "value", "number"), summary)
     insert(Tag, ("run", "key", "value"), tags)

@@ -32,7 +32,10 @@ from common import Server, median_ms, peer, server, table, viewer, wait_until
 HEADERS = {"Accept-Encoding": "identity"}
 
 
-def write_run(root: Path, number: int, steps: int, metrics: int, project: str) -> str:
+def write_run(
+    root: Path, number: int, steps: int, metrics: int, project: str, calls: int = 1
+) -> str:
+    """Write a run whose *metrics* are logged in so many *calls* at each step; return its id."""
     run = root / project / "long" / "runs" / f"20260101_000000_{number:06x}"
     run.mkdir(parents=True)
     meta = {"id": run.name, "project": project, "name": "long", "created_at": 1.7e9}
@@ -41,11 +44,13 @@ def write_run(root: Path, number: int, steps: int, metrics: int, project: str) -
     with (run / "events.jsonl").open("wb") as file:
         for step in range(1, steps + 1):
             now = 1.7e9 + step / 10
-            data: dict[str, Any] = {
-                f"m{i}": math.sin(step / (50 + i)) + step % 7 / 10 for i in range(metrics)
-            }
-            data |= {"global_step": step, "time": now}
-            file.write(orjson.dumps({"ts": now, "type": "metrics", "data": data}) + b"\n")
+            for call in range(calls):
+                data: dict[str, Any] = {
+                    f"m{i}": math.sin(step / (50 + i)) + step % 7 / 10
+                    for i in range(call, metrics, calls)
+                }
+                data |= {"global_step": step, "time": now + call / 100}
+                file.write(orjson.dumps({"ts": now, "type": "metrics", "data": data}) + b"\n")
     return run.name
 
 
@@ -111,6 +116,25 @@ def measure(running: Server, ids: dict[str, str], ours: bool) -> dict[str, float
             "long": median_ms(lambda: client.get(fast("long")).read(), 7),
             "memory": running.peak_megabytes(),
         }
+
+
+def measure_calls(running: Server, once: str, twice: str) -> dict[str, float]:
+    """The same two metrics, logged in one call a step and in two."""
+    times: dict[str, float] = {}
+    with httpx.Client(base_url=running.url, timeout=600, headers=HEADERS) as client:
+        for name, run in (("once", once), ("twice", twice)):
+            path = f"/api/v2/experiments/{run}/metrics/fast?downsample=1000"
+            table = f"/api/runs/{run}/metrics_step"
+            starts = itertools.count(2)
+            times[f"{name}, first"] = ms(lambda path=path: client.get(path).read())
+            times[f"{name}, new"] = median_ms(
+                lambda path=path, starts=starts: client.get(
+                    f"{path}&step_range={next(starts)}:{10**9}"
+                ).read(),
+                15,
+            )
+            times[f"{name}, table"] = median_ms(lambda table=table: client.get(table).read(), 3)
+    return times
 
 
 @contextmanager
@@ -199,11 +223,14 @@ def main() -> None:
         }
         limit = numpy_limit(Path(folder), args.steps, args.metrics)
         found: dict[str, dict[str, float]] = {}
+        once = write_run(root, 3, args.steps, 2, "a")
+        twice = write_run(root, 4, args.steps, 2, "a", calls=2)
         many = [write_run(root, 10 + i, args.steps // 5, 10, "many") for i in range(20)]
         with indexed(root) as running:
             intake_peak = running.peak_megabytes()
         with indexed(root) as running:
             found["here"] = measure(running, ids, ours=True)
+            found["here"] |= measure_calls(running, once, twice)
             question = {"run_ids": many, "metrics": [f"m{i}" for i in range(10)], "points": 1000}
             with httpx.Client(base_url=running.url, timeout=60, headers=HEADERS) as client:
                 found["here"]["many"] = median_ms(
@@ -227,6 +254,12 @@ def main() -> None:
         "cold": f"1,000 points of {args.long:,}, cold, ms",
         "long": f"1,000 points of {args.long:,}, warm, ms",
         "long, new": "    new question",
+        "once, first": f"1,000 points of {args.steps:,} x 2, first time, ms",
+        "twice, first": "    logged in two calls a step",
+        "once, new": "    new question, one call a step",
+        "twice, new": "    new question, two calls a step",
+        "once, table": "    all of it, one call a step",
+        "twice, table": "    all of it, two calls a step",
         "many": "20 runs x 10 metrics x 1,000 points, ms",
         "memory": "peak memory, MB",
         "intake": "    while taking all of it in",

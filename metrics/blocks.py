@@ -9,11 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from .columns import BOOLEAN, NESTED, Column, Floats, Integers, chain, unpack, verify
-from .models import EventBlock, Series, SeriesBlock, Timeline
+from .columns import NESTED, NO_STEP, Column, Floats, Integers, chain, unpack, verify
+from .models import EventBlock, EventLog, Series, SeriesBlock
 
-BLOCK = 4096
+BLOCK_SIZE = 4096
 """Events in a full block."""
+
+BATCH_SIZE = 4 * BLOCK_SIZE
+"""Events that are read at once where a part at a time is enough."""
+
+FETCH_SIZE = 64
+"""Rows with columns in them that are fetched at once: a few MiB."""
 
 STEP_KEY = "global_step"
 """Kept with the event, not as a series of its own."""
@@ -24,97 +30,120 @@ NOT_SHOWN = {"step", "epoch"}
 NOT_NUMBERS = {"step", "time"}
 """Keys that no V2 table shows."""
 
-PIECE = 4 * BLOCK
-"""Events that are read at once where they can be read in pieces."""
-
 Range = tuple[int | None, int | None]
 """Lowest and highest step, both included; None: no limit."""
 
 EVERYTHING: Range = (None, None)
 
 
-AT_ONCE = 64
-"""Rows with columns in them that are fetched at once: a few MiB."""
-
-
 def series_columns(blocks: Any) -> Iterator[tuple[int, Column]]:
-    """The series and the values of each of *blocks*, in the order of their events."""
+    """Yield the series and the values of each of *blocks*, in the order of their events."""
     fields = ("pk", "series_id", "checksum", "first", "positions", "values", "kinds", "extras")
     for pk, series, expected, *block in (
-        blocks.order_by("first").values_list(*fields).iterator(AT_ONCE)
+        blocks.order_by("first").values_list(*fields).iterator(FETCH_SIZE)
     ):
         yield series, unpack(f"metrics.SeriesBlock {pk}", expected, *block)
 
 
-def timeline(run_pk: int) -> Timeline | None:
-    """What is known of the run's events now; None if it has logged none."""
-    return Timeline.objects.filter(run=run_pk).first()
+def event_log(run_pk: int) -> EventLog | None:
+    """Return how far the run's events go now; None if it has logged none."""
+    return EventLog.objects.filter(run=run_pk).first()
 
 
 def shown_series(run_pk: int, keys: Sequence[str] | None, numbers: bool) -> list[Series]:
-    """The series that a table of the run has columns for, by key or in the order of *keys*."""
+    """Return the series with a column in a table of the run, by key or in the order of *keys*."""
     hidden = NOT_NUMBERS if numbers else NOT_SHOWN
     series = Series.objects.filter(run=run_pk)
     if keys is not None:
-        known = {s.key: s for s in series.filter(key__in=list(keys))}
-        found = [known[key] for key in dict.fromkeys(keys) if key in known]
+        by_key = {s.key: s for s in series.filter(key__in=list(keys))}
+        chosen = [by_key[key] for key in dict.fromkeys(keys) if key in by_key]
     else:
-        found = sorted(series, key=lambda s: s.key)
-    return [s for s in found if s.key not in hidden | {STEP_KEY} and _has(s, numbers)]
+        chosen = sorted(series, key=lambda s: s.key)
+    return [
+        s
+        for s in chosen
+        if s.key not in hidden | {STEP_KEY} and (s.number_count or (not numbers and _is_shown(s)))
+    ]
 
 
-def _has(series: Series, numbers: bool) -> bool:
-    """Whether any of its values is a number, or is at least not a list or object."""
-    if series.number_count:
-        return True
-    for _, column in series_columns(series.blocks):
-        if column.has_numbers() if numbers else (column.kinds != NESTED).any():
-            return True
-    return False
+def _is_shown(series: Series) -> bool:
+    """Whether any of its values is no list or object."""
+    return any((column.kinds != NESTED).any() for _, column in series_columns(series.blocks))
 
 
-def events_between(timeline: Timeline, steps: Range) -> tuple[int, int, int | None, int | None]:
-    """Of an ascending run: first event and end of the range, lowest and highest step in it."""
-    blocks = EventBlock.objects.filter(run=timeline.run_id)
+def events_between(log: EventLog, steps: Range) -> tuple[int, int, int | None, int | None]:
+    """Return first event and end of a range of steps, and the lowest and highest step in it.
+
+    For a run whose steps ascend; events at one step are never torn apart.
+    """
+    blocks = EventBlock.objects.filter(run=log.run_id, low_step__isnull=False)
     if steps == EVERYTHING:
-        lowest = blocks.filter(first=0).values_list("low_step", flat=True).first()
-        return 0, timeline.count, lowest, timeline.last_step
+        lowest = blocks.order_by("first").values_list("low_step", flat=True).first()
+        return 0, log.count, lowest, log.last_step
     low, high = in_64_bits(steps)
     # Blocks ascend by step as they do by event: either end comes out of an index.
-    first = blocks.order_by("first").first()
+    head = blocks.order_by("first").first()
     if low is not None:
-        first = blocks.filter(high_step__gte=low).order_by("high_step").first()
-    last = blocks.order_by("first").last()
+        head = blocks.filter(high_step__gte=low).order_by("high_step", "first").first()
+    tail = blocks.order_by("first").last()
     if high is not None:
-        last = blocks.filter(low_step__lte=high).order_by("low_step").last()
-    if first is None or last is None:
+        tail = blocks.filter(low_step__lte=high).order_by("low_step", "first").last()
+    if head is None or tail is None:
         return 0, 0, None, None
-    at, at_last = _verified_steps(first), _verified_steps(last)
-    start = 0 if low is None else int(np.searchsorted(at, low))
-    stop = len(at_last) if high is None else int(np.searchsorted(at_last, high, "right"))
-    if first.first + start >= last.first + stop:
+    (head_events, head_steps), (tail_events, tail_steps) = _placed(head), _placed(tail)
+    start = 0 if low is None else int(np.searchsorted(head_steps, low))
+    stop = len(tail_steps) if high is None else int(np.searchsorted(tail_steps, high, "right"))
+    if not stop or head_events[start] > tail_events[stop - 1]:
         return 0, 0, None, None
-    return first.first + start, last.first + stop, int(at[start]), int(at_last[stop - 1])
+    first, end = int(head_events[start]), int(tail_events[stop - 1]) + 1
+    return first, end, int(head_steps[start]), int(tail_steps[stop - 1])
+
+
+def _placed(block: EventBlock) -> tuple[Integers, Integers]:
+    """The events of the block that have a step, and their steps."""
+    verify(f"metrics.EventBlock {block.pk}", block.checksum, block.steps, block.times)
+    steps = np.frombuffer(block.steps, "<i8")
+    at = np.flatnonzero(steps != NO_STEP)
+    return at + block.first, steps[at]
+
+
+def count_rows(log: EventLog, first: int, end: int) -> int:
+    """Return how many steps the events from *first* to *end* have, of a run whose steps ascend."""
+    if (first, end) == (0, log.count):
+        return log.row_count
+    blocks = EventBlock.objects.filter(run=log.run_id, low_step__isnull=False)
+    head = blocks.filter(first__lte=first).order_by("first").last()
+    low = _row(head, first, "left") if head else None
+    if low is None:
+        head = blocks.filter(first__gt=first, first__lt=end).order_by("first").first()
+        low = _row(head, first, "left") if head else None
+    tail = blocks.filter(first__lt=end).order_by("first").last()
+    high = _row(tail, end, "right") if tail else None
+    return 0 if low is None or high is None else max(0, high - low + 1)
+
+
+def _row(block: EventBlock, event: int, side: str) -> int | None:
+    """The row of the block's first event from *event* on (left) or its last before it (right)."""
+    events, steps = _placed(block)
+    at = int(np.searchsorted(events, event)) - (side == "right")
+    if not 0 <= at < len(events):
+        return None
+    return block.first_row + int(np.count_nonzero(steps[1 : at + 1] != steps[:at]))
 
 
 def in_64_bits(steps: Range) -> Range:
-    """The same range for what a column of steps can hold."""
+    """Return the same range within the steps that a column can hold."""
     low, high = (b if b is None else max(-(2**63) + 1, min(b, 2**63 - 1)) for b in steps)
     return low, high
 
 
-def _verified_steps(block: EventBlock) -> Integers:
-    verify(f"metrics.EventBlock {block.pk}", block.checksum, block.steps, block.times)
-    return np.frombuffer(block.steps, "<i8")
-
-
 def read_steps(run_pk: int, first: int, end: int) -> Integers:
-    """The steps of the events from *first*, where a block begins, to *end* or a little beyond."""
+    """Return the steps of the events from *first*, where a block begins, to *end* or beyond."""
     return steps_of({run_pk}, first, end).get(run_pk, np.empty(0, np.int64))
 
 
 def steps_of(runs: Collection[int], first: int, end: int) -> dict[int, Integers]:
-    """The same of many runs."""
+    """Return the same of many runs, by run."""
     blocks = EventBlock.objects.filter(run__in=runs, first__gte=first, first__lt=end)
     parts: dict[Any, list[Integers]] = {}
     for pk, run, expected, *packed in blocks.order_by("run", "first").values_list(
@@ -126,13 +155,13 @@ def steps_of(runs: Collection[int], first: int, end: int) -> dict[int, Integers]
 
 
 def read_events(run_pk: int, first: int = 0, end: int | None = None) -> tuple[Integers, Floats]:
-    """Step and time of the run's events from *first*, where a block begins."""
+    """Return step and time of the run's events from *first*, where a block begins."""
     blocks = EventBlock.objects.filter(run=run_pk, first__gte=first).order_by("first")
     if end is not None:
         blocks = blocks.filter(first__lt=end)
     steps, times = [], []
     for pk, expected, *packed in blocks.values_list("pk", "checksum", "steps", "times").iterator(
-        AT_ONCE
+        FETCH_SIZE
     ):
         verify(f"metrics.EventBlock {pk}", expected, *packed)
         steps.append(np.frombuffer(packed[0], "<i8"))
@@ -143,7 +172,7 @@ def read_events(run_pk: int, first: int = 0, end: int | None = None) -> tuple[In
 
 
 def read_columns(series: Sequence[Series], first: int, end: int) -> dict[int, Column]:
-    """The values of each of *series* in the blocks from *first* up to *end*, by primary key."""
+    """Return the values of *series* in the blocks from *first* up to *end*, by primary key."""
     parts: dict[int, list[Column]] = {}
     keys = [s.pk for s in series]
     for start in range(0, len(keys), 500):
@@ -158,29 +187,29 @@ def read_columns(series: Sequence[Series], first: int, end: int) -> dict[int, Co
 def read_numbers(
     series: Sequence[int], first: int, end: int
 ) -> Iterator[tuple[int, Integers, Floats]]:
-    """(series, events, values) of every number that *series* logged as events *first* to *end*.
+    """Yield (series, events, values) of every number that *series* logged as events in a range.
 
     NaN where NaN was logged; one series is in memory at a time. Most series have a plain number
     for every event: their blocks are then one array as they lie in the database.
     """
     blocks = SeriesBlock.objects.filter(
-        series__in=series, first__gte=first // BLOCK * BLOCK, first__lt=end
+        series__in=series, first__gte=first // BLOCK_SIZE * BLOCK_SIZE, first__lt=end
     )
     fields = ("series_id", "pk", "checksum", "first", "positions", "values", "kinds", "extras")
-    rows = blocks.order_by("series", "first").values_list(*fields).iterator(AT_ONCE)
-    for series_pk, found in groupby(rows, key=itemgetter(0)):
-        several = list(found)
-        starts = [row[3] for row in several]
-        lengths = [len(row[5]) // 8 for row in several]
-        is_plain = not any(row[4] or row[6] for row in several) and all(
+    rows = blocks.order_by("series", "first").values_list(*fields).iterator(FETCH_SIZE)
+    for series_pk, rows_of_series in groupby(rows, key=itemgetter(0)):
+        packed_blocks = list(rows_of_series)
+        starts = [row[3] for row in packed_blocks]
+        lengths = [len(row[5]) // 8 for row in packed_blocks]
+        is_plain = not any(row[4] or row[6] for row in packed_blocks) and all(
             start + length == following
             for start, length, following in zip(starts, lengths, starts[1:], strict=False)
         )
         if is_plain:
-            for _, pk, expected, _, *packed in several:
+            for _, pk, expected, _, *packed in packed_blocks:
                 verify(f"metrics.SeriesBlock {pk}", expected, *packed)
             low, high = max(first, starts[0]), min(end, starts[-1] + lengths[-1])
-            values = np.frombuffer(b"".join([row[5] for row in several]), "<f8")
+            values = np.frombuffer(b"".join([row[5] for row in packed_blocks]), "<f8")
             if low < high:
                 yield (
                     series_pk,
@@ -189,11 +218,8 @@ def read_numbers(
                 )
             continue
         column = chain(
-            [unpack(f"metrics.SeriesBlock {pk}", *rest) for _, pk, *rest in several]
-        ).between(first, end)
-        logged = column.kinds <= BOOLEAN
-        values = column.numbers()
-        if not logged.all():
-            yield series_pk, column.events[logged], values[logged]
-        elif len(values):
-            yield series_pk, column.events, values
+            [unpack(f"metrics.SeriesBlock {pk}", *rest) for _, pk, *rest in packed_blocks]
+        )
+        numbers = column.between(first, end).only_numbers()
+        if len(numbers):
+            yield series_pk, numbers.events, numbers.values

@@ -11,6 +11,7 @@ and never count in statistics. All numbers are little endian.
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,29 +60,49 @@ class Column:
             values[indexed] = index
         return Column(self.events[low:high], values, kinds, extras)
 
+    def is_number(self) -> NDArray[np.bool_]:
+        """Where the value is a number: NaN, infinities, booleans and huge integers are."""
+        is_number = self.kinds <= BOOLEAN
+        if self.extras:
+            is_integer = np.array([isinstance(extra, int) for extra in self.extras])
+            at = np.flatnonzero(self.kinds == EXTRA)
+            is_number[at] = is_integer[self.values[at].astype(np.int64)]
+        return is_number
+
     def finite(self) -> NDArray[np.bool_]:
-        """Where the value is a finite number (booleans are 0 and 1)."""
-        return (self.kinds <= BOOLEAN) & np.isfinite(self.values)
+        """Where the value is a finite number."""
+        return np.isfinite(self.numbers())
 
     def are_finite_floats(self) -> bool:
         return not self.kinds.any() and bool(np.isfinite(self.values).all())
 
     def numbers(self) -> Floats:
-        """The values as float64, booleans as 0 and 1; NaN for what is no number."""
+        """The values as float64, booleans as 0 and 1; NaN for what is no number.
+
+        An integer beyond all of float64 is an infinity.
+        """
         if not self.kinds.any():
             return self.values
         numbers = np.where(self.kinds <= BOOLEAN, self.values, np.nan)
-        for at in np.flatnonzero(self.kinds == EXTRA):
-            extra = self.extras[int(self.values[at])]
-            if isinstance(extra, int):
-                try:
-                    numbers[at] = float(extra)
-                except OverflowError:
-                    pass
+        if self.extras:
+            at = np.flatnonzero(self.kinds == EXTRA)
+            numbers[at] = np.array([_as_float(e) for e in self.extras])[
+                self.values[at].astype(np.int64)
+            ]
         return numbers
+
+    def only_numbers(self) -> Column:
+        """The numbers alone, as a column of float64."""
+        if not self.kinds.any():
+            return self
+        at = np.flatnonzero(self.is_number())
+        part = self if len(at) == len(self) else self.take(at)
+        return Column(part.events, part.numbers(), np.zeros(len(part), np.uint8), [])
 
     def as_numbers(self) -> Column:
         """``numbers`` as a column of its own."""
+        if not self.kinds.any():
+            return self
         return Column(self.events, self.numbers(), np.zeros(len(self), np.uint8), [])
 
     def is_absent(self) -> NDArray[np.bool_]:
@@ -97,7 +118,7 @@ class Column:
         ]
 
     def has_numbers(self) -> bool:
-        return bool((self.kinds <= BOOLEAN).any()) or any(isinstance(e, int) for e in self.extras)
+        return bool(self.is_number().any())
 
     def take(self, at: Integers) -> Column:
         """The values at these indexes."""
@@ -124,16 +145,25 @@ class Column:
     def to_json(self) -> list[bytes]:
         """The values as JSON: integers stay integers; NaN, infinities and lists are null."""
         if not self.kinds.any():
-            return json_cells(self.values)
+            return json_values(self.values)
         if (self.kinds == INTEGER).all():
-            return json_cells(self.values.astype(np.int64))
+            return json_values(self.values.astype(np.int64))
         # Each kind is written by itself, then all are put back in order.
-        cells = np.full(len(self), b"null", object)
+        texts = np.full(len(self), b"null", object)
         for kind, write in _WRITERS.items():
             where = np.flatnonzero(self.kinds == kind)
             if len(where):
-                cells[where] = write(self.values[where], self.extras)
-        return cells.tolist()
+                texts[where] = write(self.values[where], self.extras)
+        return texts.tolist()
+
+
+def _as_float(extra: Any) -> float:
+    if not isinstance(extra, int):
+        return math.nan
+    try:
+        return float(extra)
+    except OverflowError:
+        return math.copysign(math.inf, extra)
 
 
 def json_text(numbers: NDArray[Any]) -> bytes:
@@ -142,7 +172,7 @@ def json_text(numbers: NDArray[Any]) -> bytes:
     return text[1:-1]
 
 
-def json_cells(numbers: NDArray[Any]) -> list[bytes]:
+def json_values(numbers: NDArray[Any]) -> list[bytes]:
     """Each of *numbers* as JSON; what is not finite as null."""
     return json_text(numbers).split(b",") if len(numbers) else []
 
@@ -153,43 +183,43 @@ def _extras_to_json(values: Floats, extras: list[Any]) -> NDArray[np.object_]:
 
 
 _WRITERS = {
-    FLOAT: lambda values, _: json_cells(values),
-    INTEGER: lambda values, _: json_cells(values.astype(np.int64)),
+    FLOAT: lambda values, _: json_values(values),
+    INTEGER: lambda values, _: json_values(values.astype(np.int64)),
     BOOLEAN: lambda values, _: np.where(values != 0, b"true", b"false").astype(object),
     EXTRA: _extras_to_json,
 }
 
 
-def column(events: Integers, cells: Sequence[Any]) -> Column:
-    """*cells* (anything that JSON holds) as a column."""
-    count = len(cells)
-    types = set(map(type, cells))
+def column(events: Integers, logged: Sequence[Any]) -> Column:
+    """Return the values *logged* (anything that JSON holds) as a column."""
+    count = len(logged)
+    types = set(map(type, logged))
     if types == {float}:
-        return Column(events, np.array(cells, np.float64), np.zeros(count, np.uint8), [])
-    if types == {int} and min(cells) >= -EXACT and max(cells) <= EXACT:
+        return Column(events, np.array(logged, np.float64), np.zeros(count, np.uint8), [])
+    if types == {int} and min(logged) >= -EXACT and max(logged) <= EXACT:
         kinds = np.full(count, INTEGER, np.uint8)
-        return Column(events, np.array(cells, np.float64), kinds, [])
+        return Column(events, np.array(logged, np.float64), kinds, [])
 
     values, kinds = np.zeros(count), np.zeros(count, np.uint8)
     extras: list[Any] = []
-    known: dict[str | int, int] = {}
-    for i, cell in enumerate(cells):
-        if isinstance(cell, bool):
-            values[i], kinds[i] = cell, BOOLEAN
-        elif isinstance(cell, float):
-            values[i] = cell
-        elif cell is None:
+    extra_index: dict[str | int, int] = {}
+    for i, value in enumerate(logged):
+        if isinstance(value, bool):
+            values[i], kinds[i] = value, BOOLEAN
+        elif isinstance(value, float):
+            values[i] = value
+        elif value is None:
             kinds[i] = NULL
-        elif isinstance(cell, int) and -EXACT <= cell <= EXACT:
-            values[i], kinds[i] = cell, INTEGER
-        elif isinstance(cell, str | int):
-            if cell not in known:
-                known[cell] = len(extras)
-                extras.append(_storable(cell) if isinstance(cell, str) else cell)
-            values[i], kinds[i] = known[cell], EXTRA
+        elif isinstance(value, int) and -EXACT <= value <= EXACT:
+            values[i], kinds[i] = value, INTEGER
+        elif isinstance(value, str | int):
+            if value not in extra_index:
+                extra_index[value] = len(extras)
+                extras.append(_storable(value) if isinstance(value, str) else value)
+            values[i], kinds[i] = extra_index[value], EXTRA
         else:
             values[i], kinds[i] = len(extras), NESTED
-            extras.append(cell)
+            extras.append(value)
     return Column(events, values, kinds, extras)
 
 
@@ -241,7 +271,7 @@ def pack(part: Column, first: int, count: int) -> dict[str, Any]:
 
 def unpack(
     block: str,
-    expected: int | None,
+    expected: int,
     first: int,
     positions: bytes,
     values: bytes,
@@ -271,6 +301,7 @@ def checksum(*columns: bytes | memoryview) -> int:
     return value
 
 
-def verify(block: str, expected: int | None, *columns: bytes | memoryview) -> None:
-    if expected is not None and checksum(*columns) != expected:
+def verify(block: str, expected: int, *columns: bytes | memoryview) -> None:
+    """Raise CorruptBlock, naming *block*, unless the columns have the *expected* checksum."""
+    if checksum(*columns) != expected:
         raise CorruptBlock(block)

@@ -1,4 +1,4 @@
-"""What can be wrong with stored metrics."""
+"""Faults of stored metrics."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class CorruptBlock(Exception):
         self.block = block
 
     @property
-    def is_outline(self) -> bool:
-        return self.block.startswith("metrics.Outline")
+    def is_level(self) -> bool:
+        return self.block.startswith("metrics.SeriesLevel")
 
     @property
     def run_pk(self) -> int | None:

@@ -4,39 +4,48 @@ Event *n* of a run is its *n*-th metrics line. ``EventBlock`` keeps when and at 
 event happened; ``SeriesBlock`` keeps what it said about one key. Blocks of all series begin at
 the same events, so a range of a series is read by block number, without a search.
 
-``Outline`` keeps the extremes of long stretches of a series, at coarser and coarser levels, so
+``SeriesLevel`` keeps the extremes of long buckets of a series, at coarser and coarser levels, so
 that a chart of a hundred million points reads about as much as one of ten thousand.
 
-Every block has a checksum of what it holds. One that is null belongs to a block written before
-there were any.
+Every block has a checksum of what it holds.
 """
 
 from __future__ import annotations
+
+import math
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 
-class Timeline(models.Model):
-    """What is known of a run's events as a whole.
+class EventLog(models.Model):
+    """The events of a run as a whole.
 
-    ``is_ascending`` is true as long as every event has a step higher than the one before: rows
-    are then events, and everything can be read block by block. Only then are there outlines.
-    Its primary key tells one reading of the run's file from the next.
+    A row of the run's table is a step, and all events at that step are in it. ``is_ascending`` is
+    true as long as no event goes back behind the step of an earlier one: the rows then follow on
+    each other as the events do, and everything can be read block by block. Events without a step
+    that 64 bits can hold are in no row; they are counted, and stand in nobody's way.
+
+    The primary key tells one reading of the run's file from the next.
     """
 
-    run = models.OneToOneField("runs.Run", models.CASCADE, related_name="timeline")
+    run = models.OneToOneField("runs.Run", models.CASCADE, related_name="event_log")
     count = models.BigIntegerField(default=0, help_text="Events so far.")
+    unplaced_count = models.BigIntegerField(default=0, help_text="Those of them without a step.")
     is_ascending = models.BooleanField(default=True)
+    row_count = models.BigIntegerField(default=0, help_text="Steps, while they ascend.")
     last_step = models.BigIntegerField(null=True)
-    outlined = models.BigIntegerField(default=0, help_text="Events that the outlines cover.")
+    covered_events = models.BigIntegerField(default=0, help_text="Events that levels cover.")
 
     def __str__(self) -> str:
         return f"{self.run_id}+{self.count}"
 
     @property
     def cursor(self) -> str:
-        """Where a client that has read everything so far goes on (``read.events_after``)."""
+        """The position from which a client goes on that has read everything so far.
+
+        ``read.events_after`` reads it.
+        """
         return f"{self.pk}.{self.count}"
 
 
@@ -46,11 +55,12 @@ class EventBlock(models.Model):
     run = models.ForeignKey("runs.Run", models.CASCADE, related_name="event_blocks")
     first = models.BigIntegerField(help_text="Number of the first event.")
     count = models.IntegerField()
+    first_row = models.BigIntegerField(help_text="Row of the first event with a step.")
     steps = models.BinaryField(help_text="int64, little endian; the smallest: no step.")
     times = models.BinaryField(help_text="float64, little endian, Unix seconds; NaN: no time.")
     low_step = models.BigIntegerField(null=True)
     high_step = models.BigIntegerField(null=True)
-    checksum = models.BigIntegerField(null=True, help_text="CRC-32 of the columns.")
+    checksum = models.BigIntegerField(help_text="CRC-32 of the columns.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["run", "first"], name="metrics_events_once")]
@@ -64,20 +74,32 @@ class EventBlock(models.Model):
 
 
 class Series(models.Model):
-    """What a run logged under one key, summed up while writing.
+    """The values that a run logged under one key, summed up while they are written.
 
-    The statistics are over finite numbers (booleans count as 0 and 1); they are null as long as
-    there is none. ``count`` counts every logged value, null and text included.
+    ``count`` counts every value, null and text included; ``number_count`` the numbers, NaN,
+    infinities and booleans (0 and 1) among them; ``finite_count`` those that the lowest and the
+    highest value are of. The first value is the number at the lowest step, the last value that at
+    the greatest step, and of several there the one at the greatest time.
+
+    NaN is a value, but SQLite stores none: where there are numbers and ``first_value`` or
+    ``last_value`` is null, it is NaN (``last``).
+
+    ``is_ascending`` is true as long as no number goes back behind the step of an earlier one. Such
+    a series has levels, and a curve of ``point_count`` points: one a step.
     """
 
     run = models.ForeignKey("runs.Run", models.CASCADE, related_name="series")
     key = models.CharField(_("metric"), max_length=500)
     count = models.BigIntegerField(_("values"), default=0)
     number_count = models.BigIntegerField(default=0)
+    finite_count = models.BigIntegerField(default=0)
+    point_count = models.BigIntegerField(default=0)
+    is_ascending = models.BooleanField(default=True)
     first_value = models.FloatField(null=True)
     first_step = models.BigIntegerField(null=True)
     last_value = models.FloatField(_("last"), null=True)
     last_step = models.BigIntegerField(null=True)
+    last_time = models.FloatField(null=True)
     min_value = models.FloatField(_("min"), null=True)
     min_step = models.BigIntegerField(null=True)
     max_value = models.FloatField(_("max"), null=True)
@@ -97,6 +119,11 @@ class Series(models.Model):
     def __str__(self) -> str:
         return self.key
 
+    @property
+    def last(self) -> float | None:
+        """The last number, NaN included; None if there is none."""
+        return math.nan if self.last_value is None and self.number_count else self.last_value
+
 
 class SeriesBlock(models.Model):
     """The values of one series for one block of events."""
@@ -107,7 +134,7 @@ class SeriesBlock(models.Model):
     values = models.BinaryField(help_text="float64, little endian.")
     kinds = models.BinaryField(help_text="One byte a value; empty: plain float64.")
     extras = models.BinaryField(help_text="JSON list of what is no float64.")
-    checksum = models.BigIntegerField(null=True, help_text="CRC-32 of the columns.")
+    checksum = models.BigIntegerField(help_text="CRC-32 of the columns.")
 
     class Meta:
         constraints = [
@@ -118,14 +145,14 @@ class SeriesBlock(models.Model):
         return f"{self.series_id}@{self.first}"
 
 
-class Outline(models.Model):
-    """First, lowest, highest and last point of every stretch of a series (``metrics.sampling``).
+class SeriesLevel(models.Model):
+    """First, lowest, highest and last point of every bucket of a series (``metrics.sampling``).
 
-    ``outlines.STRETCHES`` says how long a stretch is at each level; a row holds up to 512 of them.
-    Only stretches within full blocks are here: what follows is read from the blocks.
+    ``levels.BUCKET_SIZES`` says how many events are in a bucket at each level; a row holds up to
+    512 buckets. Only buckets within full blocks are here: what follows is read from the blocks.
     """
 
-    series = models.ForeignKey(Series, models.CASCADE, related_name="outlines")
+    series = models.ForeignKey(Series, models.CASCADE, related_name="levels")
     level = models.SmallIntegerField()
     first = models.BigIntegerField(help_text="Number of the row's first event.")
     events = models.BinaryField(help_text="uint32 from the row's first event.")
@@ -135,9 +162,7 @@ class Outline(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["series", "level", "first"], name="metrics_outline_once"
-            )
+            models.UniqueConstraint(fields=["series", "level", "first"], name="metrics_level_once")
         ]
 
     def __str__(self) -> str:

@@ -1,8 +1,9 @@
-"""What runs logged: tables, curves, and figures over many runs. What other apps read with.
+"""Reading what runs logged: tables, curves, and figures over many runs, for other apps.
 
-A run whose steps ascend (``Timeline.is_ascending``) is read block by block: a table of any length
-takes as much memory as a few blocks, and a curve reads an outline of about as many points as it
-shows. Other runs are merged by step first, which takes all of them at once.
+A run whose steps ascend (``EventLog.is_ascending``) is read block by block: a table of any length
+takes as much memory as a few blocks. A curve reads a level of about as many points as it shows,
+of a series whose steps ascend (``Series.is_ascending``). All else is merged by step first, which
+takes all of it at once.
 """
 
 from __future__ import annotations
@@ -11,29 +12,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .blocks import EVERYTHING, PIECE, Range, events_between, read_events, shown_series, timeline
+from .blocks import EVERYTHING, Range, event_log, events_between, read_events, shown_series
 from .columns import NO_STEP
 from .curves import Curve, curve, curves, number_keys
-from .models import Timeline
+from .models import EventLog
 from .statistics import Spread, Statistics, count_values, last_values, spread, statistics
 from .tables import Table, Tables, by_step, by_time, sampled_by_step
 
 __all__ = [
     "EVERYTHING",
-    "PIECE",
     "Curve",
+    "EventLog",
     "Overview",
     "Range",
     "Spread",
     "Statistics",
     "Table",
     "Tables",
-    "Timeline",
     "by_step",
     "by_time",
     "count_values",
     "curve",
     "curves",
+    "event_log",
     "events_after",
     "last_values",
     "number_keys",
@@ -41,7 +42,6 @@ __all__ = [
     "sampled_by_step",
     "spread",
     "statistics",
-    "timeline",
 ]
 
 
@@ -57,10 +57,10 @@ class Overview:
 
 def overview(run_pk: int) -> Overview:
     keys = [s.key for s in shown_series(run_pk, None, True)]
-    known = timeline(run_pk)
-    if known is not None and known.is_ascending:
-        _, _, low, high = events_between(known, EVERYTHING)
-        return Overview(known.count, low, high, keys)
+    log = event_log(run_pk)
+    if log is not None and log.is_ascending:
+        _, _, low, high = events_between(log, EVERYTHING)
+        return Overview(log.row_count, low, high, keys)
     steps, _ = read_events(run_pk)
     steps = np.unique(steps[steps != NO_STEP])
     if not len(steps):
@@ -68,10 +68,10 @@ def overview(run_pk: int) -> Overview:
     return Overview(len(steps), int(steps[0]), int(steps[-1]), keys)
 
 
-def events_after(known: Timeline | None, since: str) -> int:
-    """How many events the ``cursor`` *since* says are known; 0 if the run was read anew since.
+def events_after(log: EventLog | None, since: str) -> int:
+    """Return how many events the ``cursor`` *since* stands for; 0 if the run was read anew since.
 
     ValueError if it is no cursor.
     """
     reading, count = map(int, since.split("."))
-    return max(0, min(count, known.count)) if known and known.pk == reading else 0
+    return max(0, min(count, log.count)) if log and log.pk == reading else 0

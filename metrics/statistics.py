@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from .blocks import EVERYTHING, Range
 from .columns import Floats, Integers
 from .curves import curves
 from .models import Series
-from .sampling import thin_rows
+from .sampling import downsample_rows
 
 
 @dataclass
@@ -27,24 +28,28 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    if not values:
-        return Spread()
+    """Return how the finite ones of *values* are spread."""
     numbers = np.array(values, np.float64)
+    numbers = numbers[np.isfinite(numbers)]
+    if not len(numbers):
+        return Spread()
     return Spread(*(float(f(numbers)) for f in (np.mean, np.std, np.min, np.max)))
 
 
 def last_values(key: str, runs: Any) -> list[tuple[int, float]]:
-    """(run, last value) of the metric in each of *runs* (a queryset of keys) that has it."""
-    series = Series.objects.filter(key=key, run__in=runs, last_value__isnull=False)
+    """Return (run, last value) of the metric in each of *runs* (a queryset of keys) that has it.
+
+    NaN where the run has diverged.
+    """
+    series = Series.objects.filter(key=key, run__in=runs, number_count__gt=0)
     return [
-        (run, value)
+        (run, math.nan if value is None else value)
         for run, value in series.values_list("run_id", "last_value")
-        if value is not None
     ]
 
 
 def count_values(runs: Any) -> int:
-    """How many values *runs* (a queryset of keys) have logged."""
+    """Return how many values *runs* (a queryset of keys) have logged."""
     series = Series.objects.filter(run__in=runs) if runs.query.where else Series.objects.all()
     return series.aggregate(total=models.Sum("count"))["total"] or 0
 
@@ -65,7 +70,7 @@ class Statistics:
 def statistics(
     runs: Any, key: str, *, steps: Range = EVERYTHING, points: int | None = None
 ) -> Statistics:
-    """The metric *key* over all of *runs* (a queryset of keys), none left out.
+    """Return the metric *key* over all of *runs* (a queryset of keys), none left out.
 
     One run is in memory at a time. ``deviation`` is that of the whole population. With *points*,
     at most so many steps are shown, the extremes of mean, low and high among them; what is shown
@@ -76,11 +81,11 @@ def statistics(
     number = 0
     series = Series.objects.filter(run__in=runs, key=key, number_count__gt=0)
     for run_pk in list(series.values_list("run_id", flat=True)):
-        found = curves([run_pk], [key], steps=steps, points=None).get((run_pk, key))
-        if found is None:
+        curve = curves([run_pk], [key], steps=steps, points=None).get((run_pk, key))
+        if curve is None:
             continue
-        finite = np.isfinite(found.values)
-        new, values = found.steps[finite], found.values[finite]
+        finite = np.isfinite(curve.values)
+        new, values = curve.steps[finite], curve.values[finite]
         number += bool(len(new))
         if not np.array_equal(new, at):
             together = np.union1d(at, new)
@@ -100,7 +105,7 @@ def statistics(
         squares[where] += delta * (values - mean[where])
         low[where] = np.minimum(low[where], values)
         high[where] = np.maximum(high[where], values)
-    kept = thin_rows([mean, low, high], len(at), points) if points else slice(None)
+    kept = downsample_rows([mean, low, high], len(at), points) if points else slice(None)
     deviation = np.sqrt(squares / np.maximum(count, 1))
     return Statistics(
         number, at[kept], count[kept], mean[kept], deviation[kept], low[kept], high[kept]

@@ -1,4 +1,4 @@
-"""What a run logged, as tables of rows."""
+"""Tables of what a run logged, one row a step or a moment."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import orjson
-from django.db import models
+from django.db.models import Q
 
 from .blocks import (
-    BLOCK,
+    BATCH_SIZE,
+    BLOCK_SIZE,
     EVERYTHING,
-    PIECE,
     STEP_KEY,
     Range,
+    count_rows,
+    event_log,
     events_between,
     in_64_bits,
     read_columns,
@@ -26,10 +28,9 @@ from .blocks import (
     read_steps,
     series_columns,
     shown_series,
-    timeline,
 )
 from .columns import (
-    BOOLEAN,
+    EXACT,
     INTEGER,
     NESTED,
     NO_STEP,
@@ -37,53 +38,56 @@ from .columns import (
     Floats,
     Integers,
     chain,
-    json_cells,
+    column,
     json_text,
+    json_values,
+    verify,
 )
 from .curves import level_for, points_of
-from .models import Series, SeriesBlock, Timeline
-from .outlines import Points, join
-from .sampling import thin, thin_rows
+from .levels import Points, join
+from .models import EventBlock, EventLog, Series, SeriesBlock
+from .sampling import downsample, downsample_rows
 
 
 @dataclass
 class Table:
-    """Rows along an axis, ascending; each column has a cell for every row."""
+    """Rows in the ascending order of their index; each column has a value for every row."""
 
-    axis: str
-    places: Any
-    cells: dict[str, Column]
+    index_name: str
+    index: Any
+    columns: dict[str, Column]
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.index)
 
     def take(self, at: Integers) -> Table:
-        cells = {key: column.take(at) for key, column in self.cells.items()}
-        return Table(self.axis, self.places[at], cells)
+        columns = {key: column.take(at) for key, column in self.columns.items()}
+        return Table(self.index_name, self.index[at], columns)
 
     def json_rows(self) -> bytes:
-        """The rows as JSON objects, with commas between them.
+        """Return the rows as JSON objects, with commas between them.
 
         Written column by column and then put together as text: five times as fast as a
         dictionary for each row.
         """
-        names = [orjson.dumps(name).replace(b"%", b"%%") for name in (self.axis, *self.cells)]
-        row = b"{" + b",".join(b"%b:%%b" % name for name in names) + b"}"
-        cells = [json_cells(self.places), *(column.to_json() for column in self.cells.values())]
-        return b",".join(map(row.__mod__, zip(*cells, strict=True)))
+        names = [self.index_name, *self.columns]
+        members = [b"%b:%%b" % orjson.dumps(name).replace(b"%", b"%%") for name in names]
+        row = b"{" + b",".join(members) + b"}"
+        texts = [json_values(self.index), *(values.to_json() for values in self.columns.values())]
+        return b",".join(map(row.__mod__, zip(*texts, strict=True)))
 
 
 @dataclass
 class Tables:
-    """A table in pieces, one after the other; ``columns`` are those of each piece.
+    """A table in batches, one after the other; ``columns`` names those of each batch.
 
-    ``total`` counts the rows that there are, ``rows`` those in the pieces (fewer, if they were
-    thinned out); ``last`` is the place of the last. ``streams`` writes each column by itself, where
-    that takes no more memory than a piece.
+    ``total`` counts the rows that there are, ``rows`` those in the batches (fewer, if they were
+    downsampled); ``last`` is the index of the last. ``streams`` writes each column by itself,
+    where that takes no more memory than a batch.
     """
 
     columns: list[str]
-    pieces: Iterator[Table]
+    batches: Iterator[Table]
     total: int
     last: int | float | None = None
     rows: int = -1
@@ -94,42 +98,42 @@ class Tables:
             self.rows = self.total
 
     def whole(self) -> Table | None:
-        """All pieces as one; None if there is no row."""
-        pieces = list(self.pieces)
-        if len(pieces) <= 1:
-            return pieces[0] if pieces else None
+        """Return all batches as one; None if there is no row."""
+        batches = list(self.batches)
+        if len(batches) <= 1:
+            return batches[0] if batches else None
         return Table(
-            pieces[0].axis,
-            np.concatenate([piece.places for piece in pieces]),
-            {key: _stack([piece.cells[key] for piece in pieces]) for key in pieces[0].cells},
+            batches[0].index_name,
+            np.concatenate([batch.index for batch in batches]),
+            {key: _stack([batch.columns[key] for batch in batches]) for key in batches[0].columns},
         )
 
     def by_column(self) -> list[tuple[str, Iterator[bytes]]]:
-        """Each column's name and its cells as JSON, with commas between them, in pieces."""
+        """Return each column's name and its values as JSON, with commas between, in batches."""
         if self.streams is not None:
-            return [(name, cells()) for name, cells in self.streams.items()]
+            return [(name, texts()) for name, texts in self.streams.items()]
         table = self.whole()
         if table is None:
             return []
-        columns = {key: column.json_text() for key, column in table.cells.items()}
+        columns = {key: values.json_text() for key, values in table.columns.items()}
         return [
             (name, iter([text]))
-            for name, text in ((table.axis, json_text(table.places)), *columns.items())
+            for name, text in ((table.index_name, json_text(table.index)), *columns.items())
         ]
 
-    def thinned(self, points: int) -> Tables:
-        """At most *points* of the rows (``metrics.sampling.thin_rows``)."""
+    def downsample(self, points: int) -> Tables:
+        """Keep at most *points* of the rows (``metrics.sampling.downsample_rows``)."""
         if self.total <= points:
             return self
         table = self.whole()
         assert table is not None
-        numeric = [c.numbers() for c in table.cells.values() if (c.kinds <= BOOLEAN).any()]
-        kept = table.take(thin_rows(numeric, len(table), points))
+        numeric = [c.numbers() for c in table.columns.values() if c.has_numbers()]
+        kept = table.take(downsample_rows(numeric, len(table), points))
         return Tables(self.columns, iter([kept]), self.total, self.last, len(kept))
 
 
 def _stack(parts: list[Column]) -> Column:
-    """Columns of consecutive pieces as one."""
+    """Return columns of consecutive batches as one."""
     start, moved = 0, []
     for part in parts:
         moved.append(part.moved(start))
@@ -144,93 +148,165 @@ def by_step(
     steps: Range = EVERYTHING,
     after: int = 0,
     numbers: bool = False,
-    known: Timeline | None = None,
+    log: EventLog | None = None,
 ) -> Tables:
-    """One row a step, ascending; of repeated values of a key at a step the last logged wins.
+    """Return one row a step, ascending; of repeated values of a key at a step the last wins.
 
     Events without a step are not in it, nor are those before the event number *after*. With
-    *numbers* (the V2 form) only numeric series are shown, ``epoch`` among them; otherwise all
-    that have anything but lists and objects. *keys* limits the series, in its order. *known* is
-    the run's timeline, where the caller has it: nothing logged later is shown then.
+    *numbers* (the V2 form) only numeric series are shown, ``epoch`` among them, and what is no
+    number is passed over; otherwise all that have anything but lists and objects. *keys* limits
+    the series, in its order. *log* is the run's event log, where the caller has it: nothing logged
+    later is shown then.
     """
     series = shown_series(run_pk, keys, numbers)
-    known = known or timeline(run_pk)
-    if known is None or not known.is_ascending:
+    log = log or event_log(run_pk)
+    if log is None or not log.is_ascending:
         return _merged_by_step(run_pk, series, steps, after, numbers)
-    first, end, _, high = events_between(known, steps)
-    end = min(end, known.count)
+    first, end, _, high = events_between(log, steps)
+    end = min(end, log.count)
     first = max(first, min(after, end))
-    columns = [STEP_KEY, *(s.key for s in series)] if known.count else []
+    total = count_rows(log, first, end)
+    if log.unplaced_count and not numbers:
+        series = [one for one in series if one.point_count or _has_step(one, log)]
+    columns = [STEP_KEY, *(s.key for s in series)] if log.row_count else []
+    index = partial(read_steps, run_pk)
+    has_repeats = log.row_count < log.count
+    by_key = {s.key: s for s in series}
+    rows = _Rows(run_pk, first, end, STEP_KEY, index, by_key, has_repeats, numbers)
+    last = high if total else None
+    return Tables(columns, rows.batches(), total, last, streams=rows.streams() if total else {})
 
-    shown = {one.key: one for one in series}
-    rows = _Rows(run_pk, first, end, STEP_KEY, partial(read_steps, run_pk), shown, numbers)
-    last = high if end > first else None
-    return Tables(columns, rows.pieces(), end - first, last, streams=rows.streams())
+
+def _has_step(series: Series, log: EventLog) -> bool:
+    """Whether any value that is shown was logged at a step."""
+    steps = read_steps(log.run_id, 0, log.count)
+    return any(
+        (steps[_without_nested(part).events] != NO_STEP).any()
+        for part in read_columns([series], 0, log.count).values()
+    )
+
+
+def rows_of(index: Any) -> tuple[Integers, Any]:
+    """Return the row of each event, -1 for one without a step, and the index of each row.
+
+    *index* says where each event lies, and ascends.
+    """
+    if (index[1:] > index[:-1]).all() and not (len(index) and index[0] == NO_STEP):
+        return np.arange(len(index)), index
+    placed = np.flatnonzero(index != NO_STEP)
+    labels = index[placed]
+    is_new = np.ones(len(labels), np.bool_)
+    np.not_equal(labels[1:], labels[:-1], out=is_new[1:])
+    rows = np.full(len(index), -1, np.int64)
+    rows[placed] = np.cumsum(is_new) - 1
+    return rows, labels[is_new]
 
 
 @dataclass
 class _Rows:
-    """Rows that are events, *first* to *end*, read a piece of them at a time.
+    """Rows of the events *first* to *end* of a run whose index ascends, read a batch at a time.
 
-    ``places(start, stop)`` says where the events from *start* on, where a block begins, lie on
-    the axis; a column without a series is that of the steps.
+    ``index(start, stop)`` returns the index of the events from *start*, where a block begins.
+    *has_repeats*: several events may have the same index, and are one row then. A column without
+    a series is that of the steps.
     """
 
     run_pk: int
     first: int
     end: int
-    axis: str
-    places: Callable[[int, int], Any]
+    index_name: str
+    index: Callable[[int, int], Any]
     columns: Mapping[str, Series | None]
+    has_repeats: bool = False
     numbers: bool = False
 
-    def pieces(self) -> Iterator[Table]:
-        series = [one for one in self.columns.values() if one is not None]
-        for start, low, stop in self._stretches():
-            found = read_columns(series, start, stop)
-            cells = {
-                key: self._cells(found.get(one.pk) if one else None, one is None, low, stop)
-                for key, one in self.columns.items()
-            }
-            yield Table(self.axis, self.places(start, stop)[low - start : stop - start], cells)
+    def batches(self) -> Iterator[Table]:
+        return self._batches(self.columns)
 
     def streams(self) -> dict[str, Callable[[], Iterator[bytes]]]:
-        if self.first >= self.end:
-            return {}
-        return {self.axis: self._axis, **{key: partial(self._alone, key) for key in self.columns}}
+        texts = {key: partial(self._texts, key) for key in self.columns}
+        return {self.index_name: self._index_texts, **texts}
 
-    def _axis(self) -> Iterator[bytes]:
-        for start, low, stop in self._stretches():
-            yield json_text(self.places(start, stop)[low - start : stop - start])
+    def _index_texts(self) -> Iterator[bytes]:
+        return (json_text(batch.index) for batch in self._batches({}))
 
-    def _alone(self, key: str) -> Iterator[bytes]:
-        one = self.columns[key]
-        for start, low, stop in self._stretches():
-            found = read_columns([one], start, stop).get(one.pk) if one else None
-            yield self._cells(found, one is None, low, stop).json_text()
+    def _texts(self, key: str) -> Iterator[bytes]:
+        batches = self._batches({key: self.columns[key]})
+        return (batch.columns[key].json_text() for batch in batches)
 
-    def _stretches(self) -> Iterator[tuple[int, int, int]]:
-        for start in range(self.first // BLOCK * BLOCK, self.end, PIECE):
-            yield start, max(self.first, start), min(start + PIECE, self.end)
+    def _batches(self, columns: Mapping[str, Series | None]) -> Iterator[Table]:
+        """Yield the rows with these columns.
 
-    def _cells(self, column: Column | None, is_step: bool, low: int, stop: int) -> Column:
-        """A cell for each of the events *low* to *stop*."""
-        if is_step:
-            start = low // BLOCK * BLOCK
-            steps = read_steps(self.run_pk, start, stop)[low - start : stop - start]
-            kinds = np.full(len(steps), INTEGER, np.uint8)
-            return Column(np.arange(len(steps)), steps.astype(np.float64), kinds, [])
-        if column is None:
-            empty = Column(np.empty(0, np.int64), np.empty(0), np.empty(0, np.uint8), [])
-            spread = empty.spread(empty.events, stop - low)
-        else:
-            part = column.between(low, stop)
-            spread = part.spread(part.events - low, stop - low)
-        return spread.as_numbers() if self.numbers else spread
+        The last row of a batch may go on in the next: it is held back, as one event before that.
+        """
+        held_index, held = None, dict.fromkeys(columns, _NO_VALUES)
+        for start in range(self.first // BLOCK_SIZE * BLOCK_SIZE, self.end, BATCH_SIZE):
+            low, stop = max(self.first, start), min(start + BATCH_SIZE, self.end)
+            index, base = self.index(start, stop)[low - start : stop - start], low
+            if held_index is not None:
+                index, base = np.concatenate([held_index, index]), low - 1
+            rows, labels = rows_of(index)
+            count = len(labels)
+            if self.has_repeats and stop < self.end and count:
+                count -= 1
+            held_index = labels[count:] if count < len(labels) else None
+            spread = {}
+            for key, part in self._read(columns, start, low, stop).items():
+                if len(held[key]):
+                    part = chain([held[key], part])
+                row = rows[part.events - base]
+                spread[key] = _spread(part, row, count)
+                if self.has_repeats:
+                    held[key] = part.take(np.flatnonzero(row == count)[-1:])
+                    held[key].events = np.full(len(held[key]), stop - 1)
+                if self.numbers:
+                    spread[key] = spread[key].as_numbers()
+            if count:
+                yield Table(self.index_name, labels[:count], spread)
+
+    def _read(
+        self, columns: Mapping[str, Series | None], start: int, low: int, stop: int
+    ) -> dict[str, Column]:
+        """Return what the events *low* to *stop* logged, by key. A block begins at *start*."""
+        parts = read_columns([one for one in columns.values() if one is not None], start, stop)
+        by_key = {}
+        for key, one in columns.items():
+            if one is None:
+                part = _of_steps(read_steps(self.run_pk, start, stop)).moved(start)
+            else:
+                part = parts.get(one.pk, _NO_VALUES)
+            part = part.between(low, stop)
+            by_key[key] = part.only_numbers() if self.numbers else _without_nested(part)
+        return by_key
+
+
+_NO_VALUES = Column(np.empty(0, np.int64), np.empty(0), np.empty(0, np.uint8), [])
+
+
+def _without_nested(part: Column) -> Column:
+    is_nested = part.kinds == NESTED
+    return part.take(np.flatnonzero(~is_nested)) if is_nested.any() else part
+
+
+def _spread(part: Column, row: Integers, count: int) -> Column:
+    """Return *count* rows with the values of *part* in these rows; any other row is left out."""
+    is_shown = (row >= 0) & (row < count)
+    if not is_shown.all():
+        part, row = part.take(np.flatnonzero(is_shown)), row[is_shown]
+    return part.spread(row, count)
+
+
+def _of_steps(steps: Integers) -> Column:
+    """Return the steps that there are as a column of integers."""
+    events = np.flatnonzero(steps != NO_STEP)
+    placed = steps[events]
+    if np.abs(placed).max(initial=0) > EXACT:
+        return column(events, placed.tolist())
+    return Column(events, placed.astype(np.float64), np.full(len(events), INTEGER, np.uint8), [])
 
 
 LONG = 2**16
-"""Rows from which on a series is shown by its outlines; shorter ones get as many as asked for."""
+"""Rows from which on a series is shown by its levels; shorter ones get as many as asked for."""
 
 
 def sampled_by_step(
@@ -240,154 +316,208 @@ def sampled_by_step(
     keys: Sequence[str] | None = None,
     steps: Range = EVERYTHING,
     after: int = 0,
-    known: Timeline | None = None,
+    log: EventLog | None = None,
 ) -> Tables:
-    """At most *points* rows of ``by_step`` with its numbers, thinned by the same rule.
+    """Return at most *points* rows of ``by_step`` with its numbers, downsampled by the same rule.
 
-    A long run is not read for this: outlines say which rows, and only their blocks are opened.
+    A long run is not read for this: levels say which rows, and only their blocks are opened.
     """
-    known = known or timeline(run_pk)
-    if known is None or not known.is_ascending or after:
-        rows = by_step(run_pk, keys=keys, steps=steps, after=after, numbers=True, known=known)
-        return rows.thinned(points)
-    first, end, low, high = events_between(known, steps)
+    log = log or event_log(run_pk)
+    if log is None or not log.is_ascending or after:
+        rows = by_step(run_pk, keys=keys, steps=steps, after=after, numbers=True, log=log)
+        return rows.downsample(points)
+    first, end, low, high = events_between(log, steps)
+    end = min(end, log.count)
     series = shown_series(run_pk, keys, True)
     columns = [STEP_KEY, *(s.key for s in series)]
-    count, budget = end - first, (points - 2) // max(1, len(series))
+    count, budget = count_rows(log, first, end), (points - 2) // max(1, len(series))
     is_long = count > LONG if len(series) == 1 else count * len(series) > 8 * LONG
     level = level_for(first, end, budget) if is_long and budget >= 4 else 0
     if count <= points or not series:
-        rows = by_step(run_pk, keys=keys, steps=steps, numbers=True, known=known)
-        return rows.thinned(points)
+        rows = by_step(run_pk, keys=keys, steps=steps, numbers=True, log=log)
+        return rows.downsample(points)
     if level:
-        table = _sample(series, level, known.outlined, (first, end), (low, high), points)
+        table = _sample(series, level, log, (first, end), (low, high), points)
     else:
-        table = _thinned(series, first, end, points)
+        table = _downsample(series, first, end, points)
     return Tables(columns, iter([table]), count, high, len(table))
 
 
-def _thinned(series: list[Series], first: int, end: int, points: int) -> Table:
-    """At most *points* of the rows *first* to *end*, by reading all their numbers."""
-    values = {one.pk: np.full(end - first, np.nan) for one in series}
+def _downsample(series: list[Series], first: int, end: int, points: int) -> Table:
+    """Return at most *points* of the rows of these events, by reading all their numbers."""
+    block = first // BLOCK_SIZE * BLOCK_SIZE
+    steps = read_steps(series[0].run_id, block, end)[first - block : end - block]
+    rows, index = rows_of(steps)
+    is_plain = len(index) == end - first
+    values = {one.pk: np.full(len(index), np.nan) for one in series}
     for pk, events, numbers in read_numbers(list(values), first, end):
-        if len(numbers) == end - first:
+        if is_plain and len(numbers) == end - first:
             values[pk] = numbers
-        else:
-            values[pk][events - first] = numbers
-    shown = [numbers for numbers in values.values() if np.isfinite(numbers).any()]
-    kept = thin_rows(shown, end - first, points)
-    block = first // BLOCK * BLOCK
-    places = read_steps(series[0].run_id, block, end)[kept + (first - block)]
+            continue
+        row = rows[events - first]
+        is_placed = row >= 0
+        if not is_placed.all():
+            row, numbers = row[is_placed], numbers[is_placed]
+        values[pk][row] = numbers
+    finite = [numbers for numbers in values.values() if np.isfinite(numbers).any()]
+    kept = downsample_rows(finite, len(index), points)
     kinds = np.zeros(len(kept), np.uint8)
-    cells = {one.key: Column(kept, values[one.pk][kept], kinds, []) for one in series}
-    return Table(STEP_KEY, places, cells)
+    columns = {one.key: Column(kept, values[one.pk][kept], kinds, []) for one in series}
+    return Table(STEP_KEY, index[kept], columns)
 
 
 def _sample(
     series: list[Series],
     level: int,
-    outlined: int,
+    log: EventLog,
     events: tuple[int, int],
     ends: tuple[int | None, int | None],
     points: int,
 ) -> Table:
-    """At most *points* of the rows of these *events*, by the outlines of *level*."""
+    """Return at most *points* of the rows of these *events*, by the levels from *level* on."""
     first, end = events
     budget = (points - 2) // len(series)
-    shown = {}
-    parts = [(one.pk, one.run_id, one.key, one.count, one.number_count) for one in series]
-    for part, whole in points_of(parts, level, first, end, outlined):
-        shown[part[0]] = whole.take(thin(whole.values, budget))
+    chosen = {}
+    for one, whole in points_of(series, level, first, end, log.covered_events):
+        chosen[one.pk] = whole.take(downsample(whole.values, budget))
     edges = Points(np.array([first, end - 1]), np.array(ends, np.int64), np.full(2, np.nan))
-    together = join([*shown.values(), edges])
-    chosen, at = np.unique(together.events, return_index=True)
-    kinds = np.zeros(len(chosen), np.uint8)
+    together = join([*chosen.values(), edges])
+    index, at = np.unique(together.steps, return_index=True)
     if len(series) == 1:
-        values = np.full(len(chosen), np.nan)
-        known = shown[series[0].pk]
-        values[np.searchsorted(chosen, known.events)] = known.values
-        found = {series[0].key: values}
+        values = np.full(len(index), np.nan)
+        known = chosen[series[0].pk]
+        values[np.searchsorted(index, known.steps)] = known.values
+        by_key = {series[0].key: values}
     else:
-        found = _numbers_at(series, chosen)
-    cells = {key: Column(chosen, values, kinds, []) for key, values in found.items()}
-    return Table(STEP_KEY, together.steps[at], cells)
+        has_repeats = log.row_count < log.count
+        by_key = _numbers_at(series, together.events[at], index, has_repeats)
+    rows, kinds = np.arange(len(index)), np.zeros(len(index), np.uint8)
+    columns = {key: Column(rows, values, kinds, []) for key, values in by_key.items()}
+    return Table(STEP_KEY, index, columns)
 
 
-def _numbers_at(series: list[Series], events: Integers) -> dict[str, Floats]:
-    """What each of *series* logged at these events; NaN where it logged no number."""
+def _numbers_at(
+    series: list[Series], events: Integers, steps: Integers, has_repeats: bool
+) -> dict[str, Floats]:
+    """Return what each of *series* logged at these *steps*; NaN where it logged no number.
+
+    Each of *events* is one of those at the step; without repeats it is the only one.
+    """
     values = {one.pk: np.full(len(events), np.nan) for one in series}
-    blocks = np.unique(events // BLOCK * BLOCK)
+    blocks = np.unique(events // BLOCK_SIZE * BLOCK_SIZE)
     for start in range(0, len(blocks), 32):
         some = blocks[start : start + 32].tolist()
-        found = SeriesBlock.objects.filter(series__in=list(values))
         # The blocks of the growing end begin in between.
-        at = models.Q(first__in=some) | models.Q(first__gt=some[-1], first__lt=some[-1] + BLOCK)
-        for pk, column in series_columns(found.filter(at)):
-            if not len(column):
+        wanted_blocks = Q(first__in=some) | Q(first__gt=some[-1], first__lt=some[-1] + BLOCK_SIZE)
+        block_steps: dict[int, Integers] = {}
+        if has_repeats:
+            block_steps = _steps_at(series[0].run_id, wanted_blocks, steps)
+            wanted_blocks = Q(first__in=list(block_steps))
+        rows = SeriesBlock.objects.filter(wanted_blocks, series__in=list(values))
+        firsts = np.array(sorted(block_steps), np.int64)
+        for pk, part in series_columns(rows):
+            part = part.only_numbers()
+            if not len(part):
                 continue
-            low, high = np.searchsorted(events, (column.events[0], column.events[-1] + 1))
-            wanted = events[low:high]
-            index = np.minimum(np.searchsorted(column.events, wanted), len(column) - 1)
-            logged = column.events[index] == wanted
-            values[pk][low:high][logged] = column.take(index[logged]).numbers()
+            index, wanted = part.events, events
+            if has_repeats:
+                first = int(firsts[np.searchsorted(firsts, part.events[0], "right") - 1])
+                index, wanted = block_steps[first][part.events - first], steps
+                if index.min() == NO_STEP:
+                    is_placed = np.flatnonzero(index != NO_STEP)
+                    index, part = index[is_placed], part.take(is_placed)
+                    if not len(part):
+                        continue
+            low = np.searchsorted(wanted, index[0])
+            high = np.searchsorted(wanted, index[-1], "right")
+            at = np.searchsorted(index, wanted[low:high], "right") - 1
+            is_logged = index[at] == wanted[low:high]
+            values[pk][low:high][is_logged] = part.values[at[is_logged]]
     return {one.key: values[one.pk] for one in series}
+
+
+def _steps_at(run_pk: int, wanted_blocks: Q, steps: Integers) -> dict[int, Integers]:
+    """Return the steps of the events in these blocks, and in others with the same row.
+
+    By the number of each block's first event. A row that goes on over the end of a block is the
+    first of *steps* in the next, or the last.
+    """
+    by_first: dict[int, Integers] = {}
+    ends: set[int] = set()
+
+    def read(condition: Q) -> None:
+        blocks = EventBlock.objects.filter(condition, run=run_pk).exclude(first__in=list(by_first))
+        fields = ("pk", "checksum", "first", "low_step", "high_step", "steps", "times")
+        for pk, expected, first, low, high, *packed in blocks.values_list(*fields):
+            verify(f"metrics.EventBlock {pk}", expected, *packed)
+            by_first[first] = np.frombuffer(packed[0], "<i8")
+            ends.update(step for step in (low, high) if step is not None)
+
+    read(wanted_blocks)
+    torn = np.intersect1d(np.array(sorted(ends), np.int64), steps).tolist()
+    for start in range(0, len(torn), 250):
+        some = torn[start : start + 250]
+        read(Q(low_step__in=some) | Q(high_step__in=some))
+    return by_first
 
 
 def _merged_by_step(
     run_pk: int, series: list[Series], steps: Range, after: int, numbers: bool
 ) -> Tables:
+    """Read all of a run whose steps go back, and put it in order."""
     at, _ = read_events(run_pk)
-    placed = at != NO_STEP
-    placed[:after] = False
+    has_steps = bool((at != NO_STEP).any())
+    is_shown = at != NO_STEP
+    is_shown[:after] = False
     low, high = in_64_bits(steps)
     if low is not None:
-        placed &= at >= low
+        is_shown &= at >= low
     if high is not None:
-        placed &= at <= high
+        is_shown &= at <= high
     columns = read_columns(series, 0, len(at))
-    table = _merge(STEP_KEY, at, placed, {s.key: columns.get(s.pk) for s in series}, numbers)
     if numbers:
-        table.cells = {key: column.as_numbers() for key, column in table.cells.items()}
-    names = [STEP_KEY, *table.cells] if (at != NO_STEP).any() else []
-    last = int(table.places[-1]) if len(table) else None
+        columns = {pk: values.only_numbers() for pk, values in columns.items()}
+    table = _merge(STEP_KEY, at, is_shown, {s.key: columns.get(s.pk) for s in series}, numbers)
+    if numbers:
+        table.columns = {key: values.as_numbers() for key, values in table.columns.items()}
+    names = [STEP_KEY, *table.columns] if has_steps else []
+    last = int(table.index[-1]) if len(table) else None
     return Tables(names, iter([table]), len(table), last)
 
 
 def by_time(run_pk: int) -> Tables:
-    """One row a moment, ascending, in seconds since the run's first event.
+    """Return one row a moment, ascending, in seconds since the run's first event.
 
     Events without a time are not in it; those without a step are, with no ``global_step``.
     """
-    known = timeline(run_pk)
-    if known is not None and known.is_ascending and (ends := _ascending_times(known)):
-        series = [s for s in shown_series(run_pk, None, False) if s.key != "time"]
-        by_key = {s.key: s for s in series}
-        shown = {key: by_key.get(key) for key in sorted([STEP_KEY, *by_key])}
-        rows = _Rows(run_pk, 0, known.count, "time", partial(_seconds, run_pk, ends[0]), shown)
-        names, last = ["time", *shown], ends[1] - ends[0]
-        return Tables(names, rows.pieces(), known.count, last, streams=rows.streams())
-    steps, times = read_events(run_pk)
-    timed = np.isfinite(times)
     series = [s for s in shown_series(run_pk, None, False) if s.key != "time"]
-    found = read_columns(series, 0, len(steps))
-    columns = {s.key: found.get(s.pk) for s in series}
-    stepped = np.flatnonzero(steps != NO_STEP)
-    if len(stepped):
-        columns[STEP_KEY] = Column(
-            stepped, steps[stepped].astype(np.float64), np.ones(len(stepped), np.uint8), []
-        )
-    origin = times[timed].min() if timed.any() else 0.0
-    table = _merge("time", times - origin, timed, dict(sorted(columns.items())), False)
-    names = ["time", *table.cells] if len(table) else []
-    return Tables(names, iter([table]), len(table), table.places[-1] if len(table) else None)
+    log = event_log(run_pk)
+    if log is not None and (ends := _ascending_times(log)):
+        by_key: dict[str, Series | None] = {s.key: s for s in series}
+        if log.unplaced_count < log.count:
+            by_key[STEP_KEY] = None
+        by_key = dict(sorted(by_key.items()))
+        rows = _Rows(run_pk, 0, log.count, "time", partial(_seconds, run_pk, ends[0]), by_key)
+        names, last = ["time", *by_key], ends[1] - ends[0]
+        return Tables(names, rows.batches(), log.count, last, streams=rows.streams())
+    steps, times = read_events(run_pk)
+    is_timed = np.isfinite(times)
+    parts = read_columns(series, 0, len(steps))
+    columns = {s.key: parts.get(s.pk) for s in series}
+    if (steps != NO_STEP).any():
+        columns[STEP_KEY] = _of_steps(steps)
+    origin = times[is_timed].min() if is_timed.any() else 0.0
+    table = _merge("time", times - origin, is_timed, dict(sorted(columns.items())), False)
+    names = ["time", *table.columns] if len(table) else []
+    return Tables(names, iter([table]), len(table), table.index[-1] if len(table) else None)
 
 
-def _ascending_times(known: Timeline) -> tuple[float, float] | None:
-    """First and last time of a run in which no two events have the same and none goes back."""
+def _ascending_times(log: EventLog) -> tuple[float, float] | None:
+    """Return first and last time of a run in which no two are the same and none goes back."""
     first = last = -math.inf
-    for start in range(0, known.count, PIECE):
-        _, times = read_events(known.run_id, start, min(start + PIECE, known.count))
-        times = times[: known.count - start]
+    for start in range(0, log.count, BATCH_SIZE):
+        _, times = read_events(log.run_id, start, min(start + BATCH_SIZE, log.count))
+        times = times[: log.count - start]
         if not (len(times) and np.isfinite(times).all() and times[0] > last):
             return None
         if not (times[1:] > times[:-1]).all():
@@ -401,23 +531,23 @@ def _seconds(run_pk: int, origin: float, start: int, stop: int) -> Floats:
 
 
 def _merge(
-    axis: str,
+    index_name: str,
     positions: Any,
-    placed: np.ndarray[Any, Any],
+    is_placed: np.ndarray[Any, Any],
     columns: dict[str, Column | None],
     keep_empty: bool,
 ) -> Table:
-    """All columns as rows along *axis*; *placed* says which events have a place on it."""
-    places, row = np.unique(positions[placed], return_inverse=True)
+    """Return all columns as rows; *is_placed* says which events have a place on the index."""
+    index, row = np.unique(positions[is_placed], return_inverse=True)
     row_of_event = np.full(len(positions), -1, np.int64)
-    row_of_event[placed] = row
-    cells = {}
-    for key, column in columns.items():
-        if column is None:
+    row_of_event[is_placed] = row
+    spread = {}
+    for key, values in columns.items():
+        if values is None:
             continue
-        rows = row_of_event[column.events]
-        shown = (rows >= 0) & (column.kinds != NESTED)
-        if shown.any() or keep_empty:
-            at = np.flatnonzero(shown)
-            cells[key] = column.take(at).spread(rows[at], len(places))
-    return Table(axis, places, cells)
+        rows = row_of_event[values.events]
+        is_shown = (rows >= 0) & (values.kinds != NESTED)
+        if is_shown.any() or keep_empty:
+            at = np.flatnonzero(is_shown)
+            spread[key] = values.take(at).spread(rows[at], len(index))
+    return Table(index_name, index, spread)

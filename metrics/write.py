@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from django.db.models import Q
 
-from .blocks import BLOCK, STEP_KEY, series_columns
+from .blocks import BLOCK_SIZE, STEP_KEY, series_columns
 from .columns import (
     NO_STEP,
     Column,
@@ -24,11 +25,11 @@ from .columns import (
     pack,
     verify,
 )
-from .models import EventBlock, Outline, Series, SeriesBlock, Timeline
-from .outlines import extend_outlines, forget_outlines, rebuild_outlines
+from .levels import extend_levels
+from .models import EventBlock, EventLog, Series, SeriesBlock, SeriesLevel
 from .rows import insert
 
-TAIL = 256
+TAIL_SIZE = 256
 """Events in a block at the growing end, so that appending a line rewrites little."""
 
 MAX_KEY_LENGTH = 500
@@ -53,24 +54,24 @@ class Events:
 def columns(
     data: Sequence[dict[str, Any]], exact: Callable[[int], dict[str, Any]]
 ) -> dict[str, Column]:
-    """What lines logged under each key. *data* is what a fast JSON parser made of each.
+    """Return the values that lines logged, by key. *data* is each line as a fast parser read it.
 
-    ``exact(i)`` tells what the *i*-th says exactly, and is asked only about integers too large
+    ``exact(i)`` returns the *i*-th exactly, and is asked only about integers too large
     for a float64. Keys longer than ``MAX_KEY_LENGTH`` characters, or that no database can store,
     are left out.
     """
     parts: dict[str, list[Column]] = {}
-    for numbers, cells_of in _shapes(data):
-        for key, cells in cells_of.items():
+    for lines, values_by_key in _shapes(data):
+        for key, values in values_by_key.items():
             if key != STEP_KEY and _is_storable(key):
-                part = column(numbers, cells)
-                huge = np.abs(part.values) >= 2.0**63
-                if huge.any():  # perhaps an integer that the parser could only round
-                    cells = [
-                        exact(i)[key] if big else cell
-                        for i, cell, big in zip(numbers.tolist(), cells, huge, strict=True)
+                part = column(lines, values)
+                is_huge = np.abs(part.values) >= 2.0**63
+                if is_huge.any():  # perhaps an integer that the parser could only round
+                    values = [
+                        exact(i)[key] if huge else value
+                        for i, value, huge in zip(lines.tolist(), values, is_huge, strict=True)
                     ]
-                    part = column(numbers, cells)
+                    part = column(lines, values)
                 parts.setdefault(key, []).append(part)
     return {key: concatenate(several) for key, several in parts.items()}
 
@@ -107,7 +108,7 @@ def append_many(additions: Iterable[Addition]) -> None:
     Series.objects.bulk_create(
         grown, update_conflicts=True, unique_fields=["run", "key"], update_fields=_STATISTICS
     )
-    outlined = _write_timelines([(run_pk, first, events) for run_pk, first, events, *_ in counted])
+    rows_before = _write_event_logs(additions)
     event_blocks: list[tuple] = []
     series_blocks: list[tuple] = []
     ends = {run_pk: _end(first, events) for run_pk, first, events, *_ in counted}
@@ -117,21 +118,23 @@ def append_many(additions: Iterable[Addition]) -> None:
         (ends[run_pk], run_pk, [one.pk for one in series.values()])
         for run_pk, _, _, _, series in rewritten
     )
+    no_levels = _drop_levels([run_pk for run_pk, end in ends.items() if end.completes_block])
     for run_pk, _, events, new, series in counted:
         start, end, completes_block = ends[run_pk]
         bounds = list(_bounds(start, end))
-        steps, times = _joined(old_events.get(run_pk, []), events)
-        event_blocks += _event_blocks(run_pk, start, steps, times, bounds)
+        old = old_events.get(run_pk, [])
+        steps, times = _joined(old, events)
+        row = next((row for row, low_step, *_ in old if low_step is not None), rows_before[run_pk])
+        event_blocks += _event_blocks(run_pk, start, row, steps, times, bounds)
         for key, part in new.items():
             parts.setdefault(run_pk, {}).setdefault(series[key].pk, []).append(part)
         wholes = {pk: chain(columns) for pk, columns in parts.get(run_pk, {}).items()}
         for pk, whole in wholes.items():
             series_blocks += _series_blocks(pk, whole, bounds)
-        if completes_block and run_pk in outlined:
-            if outlined[run_pk] < start:  # begun before there were these outlines
-                rebuild_outlines(run_pk, start)
-            rows = Outline.objects.filter(series__run=run_pk)
-            extend_outlines(rows, wholes, steps, start, end // BLOCK * BLOCK)
+        if completes_block:
+            levels = SeriesLevel.objects.filter(series__run=run_pk)
+            ascending = {pk: whole for pk, whole in wholes.items() if pk not in no_levels}
+            extend_levels(levels, ascending, steps, start, end // BLOCK_SIZE * BLOCK_SIZE)
     insert(EventBlock, _EVENT_BLOCK, event_blocks)
     insert(SeriesBlock, _SERIES_BLOCK, series_blocks)
 
@@ -148,13 +151,13 @@ def _end(first: int, events: Events) -> _End:
     """Only the last small block is rewritten; when a full block's worth is together, its small
     blocks become one."""
     end = first + len(events)
-    completes_block = end // BLOCK > first // BLOCK
-    unit = BLOCK if completes_block else TAIL
+    completes_block = end // BLOCK_SIZE > first // BLOCK_SIZE
+    unit = BLOCK_SIZE if completes_block else TAIL_SIZE
     return _End(first // unit * unit, end, completes_block)
 
 
 def _known_series(additions: Sequence[Addition]) -> dict[int, dict[str, Series]]:
-    """Of each run that grows, by key, those that it logs to now."""
+    """Return the series of each run that grows, by key: those that it logs to now."""
     known: dict[int, dict[str, Series]] = {}
     grown = [(run_pk, events) for run_pk, first, events in additions if first]
     if grown:
@@ -169,51 +172,63 @@ def _insert_series(fresh: Sequence[Series]) -> None:
     """Write them and give them their keys."""
     insert(Series, _SERIES, map(attrgetter("run_id", *_SERIES[1:]), fresh))
     runs = {series.run_id for series in fresh}
-    found = Series.objects.filter(run__in=runs).values_list("run_id", "key", "pk")
-    keys = {(run_pk, key): pk for run_pk, key, pk in found}
+    rows = Series.objects.filter(run__in=runs).values_list("run_id", "key", "pk")
+    keys = {(run_pk, key): pk for run_pk, key, pk in rows}
     for series in fresh:
         series.pk = keys[series.run_id, series.key]
 
 
-def _write_timelines(additions: Sequence[Addition]) -> dict[int, int]:
-    """Bring the timelines up to date; return how far each run whose steps ascend is outlined."""
-    outlined = {}
+def _write_event_logs(additions: Sequence[Addition]) -> dict[int, int]:
+    """Bring the event logs up to date; return the row of each run's first event with a step."""
     grown = [run_pk for run_pk, first, _ in additions if first]
-    known = {t.run_id: t for t in Timeline.objects.filter(run__in=grown)} if grown else {}
-    fresh = []
+    logs = {log.run_id: log for log in EventLog.objects.filter(run__in=grown)} if grown else {}
+    rows = {}
     for run_pk, first, events in additions:
-        if not first:
-            timeline = known[run_pk] = Timeline(run_id=run_pk)
-            fresh.append(timeline)
-        elif run_pk in known:
-            timeline = known[run_pk]
-        else:
-            continue  # begun before there were timelines: read in one piece until taken in anew
-        was_ascending = timeline.is_ascending
-        steps = events.steps
-        timeline.count = first + len(events)
-        if was_ascending:
-            follows = timeline.last_step is None or steps[0] > timeline.last_step
-            timeline.is_ascending = bool(
-                follows and steps[0] != NO_STEP and (steps[1:] > steps[:-1]).all()
-            )
-        if timeline.is_ascending:
-            timeline.last_step = int(steps[-1])
-            outlined[run_pk] = timeline.outlined
-            timeline.outlined = timeline.count // BLOCK * BLOCK
-        elif was_ascending and first:
-            timeline.outlined = 0
-            forget_outlines(run_pk)
-    insert(Timeline, _TIMELINE, map(attrgetter("run_id", *_TIMELINE[1:]), fresh))
-    if old := [known[run_pk] for run_pk in grown if run_pk in known]:
-        Timeline.objects.bulk_create(
-            old, update_conflicts=True, unique_fields=["run"], update_fields=_TIMELINE[1:]
+        log = logs.setdefault(run_pk, EventLog(run_id=run_pk))
+        log.count = first + len(events)
+        log.covered_events = log.count // BLOCK_SIZE * BLOCK_SIZE
+        steps = _placed(events.steps)
+        log.unplaced_count += len(events) - len(steps)
+        rows[run_pk] = log.row_count
+        if not len(steps):
+            continue
+        rows[run_pk] -= log.last_step is not None and int(steps[0]) == log.last_step
+        is_behind = log.last_step is not None and steps[0] < log.last_step
+        if is_behind or (steps[1:] < steps[:-1]).any():
+            log.is_ascending = False
+        log.row_count = rows[run_pk] + 1 + int(np.count_nonzero(steps[1:] != steps[:-1]))
+        log.last_step = int(steps[-1])
+    fresh = [logs[run_pk] for run_pk, first, _ in additions if not first]
+    insert(EventLog, _EVENT_LOG, map(attrgetter("run_id", *_EVENT_LOG[1:]), fresh))
+    if grown:
+        EventLog.objects.bulk_create(
+            [logs[run_pk] for run_pk in grown],
+            update_conflicts=True,
+            unique_fields=["run"],
+            update_fields=_EVENT_LOG[1:],
         )
-    return outlined
+    return rows
+
+
+def _drop_levels(runs: Sequence[int]) -> set[int]:
+    """Return the series of *runs* that have no levels, because their steps went back.
+
+    Levels that they had before are deleted. Nothing reads those any more.
+    """
+    if not runs:
+        return set()
+    series = Series.objects.filter(run__in=runs, is_ascending=False)
+    SeriesLevel.objects.filter(series__in=series).delete()
+    return set(series.values_list("pk", flat=True))
+
+
+def _placed(steps: Integers) -> Integers:
+    """The steps that there are: without those of events that have none."""
+    return steps if steps.min() != NO_STEP else steps[steps != NO_STEP]
 
 
 def _series_blocks(series_pk: int, whole: Column, bounds: list[tuple[int, int]]) -> Iterator[tuple]:
-    """Rows of ``_SERIES_BLOCK``."""
+    """Yield rows of ``_SERIES_BLOCK``."""
     for low, high in bounds:
         part = whole.between(low, high)
         if len(part):
@@ -223,22 +238,22 @@ def _series_blocks(series_pk: int, whole: Column, bounds: list[tuple[int, int]])
 
 def clear(run_pk: int) -> None:
     """Forget everything the run logged (its file is to be read anew)."""
-    forget_outlines(run_pk)
+    SeriesLevel.objects.filter(series__run=run_pk).delete()
     SeriesBlock.objects.filter(series__run=run_pk).delete()
     Series.objects.filter(run=run_pk).delete()
     EventBlock.objects.filter(run=run_pk).delete()
-    Timeline.objects.filter(run=run_pk).delete()
+    EventLog.objects.filter(run=run_pk).delete()
 
 
 def _bounds(start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The blocks that cover the events from *start* (a multiple of TAIL) up to *end*.
+    """Yield the blocks that cover the events from *start* (a multiple of TAIL_SIZE) to *end*.
 
-    What follows the last full block is one block up to a multiple of TAIL, and a last small one.
+    The last full block is followed by one up to a multiple of TAIL_SIZE, and by a last small one.
     """
     while start < end:
-        stop = start + BLOCK if start % BLOCK == 0 else end
-        if stop > end or start % BLOCK:
-            stop = end // TAIL * TAIL if end - start >= TAIL else end
+        stop = start + BLOCK_SIZE if start % BLOCK_SIZE == 0 else end
+        if stop > end or start % BLOCK_SIZE:
+            stop = end // TAIL_SIZE * TAIL_SIZE if end - start >= TAIL_SIZE else end
         yield start, stop
         start = stop
 
@@ -246,7 +261,7 @@ def _bounds(start: int, end: int) -> Iterator[tuple[int, int]]:
 def _shapes(
     data: Sequence[dict[str, Any]],
 ) -> Iterator[tuple[Integers, dict[str, list[Any]]]]:
-    """The numbers of the rows with the same keys, and their values. Most runs log one shape."""
+    """Yield which lines have the same keys, and their values. Most runs log one shape."""
     if set(map(len, data)) == {len(data[0])}:
         try:
             yield np.arange(len(data)), {key: list(map(itemgetter(key), data)) for key in data[0]}
@@ -267,107 +282,175 @@ def _is_storable(key: str) -> bool:
 
 
 _STATISTICS = [
-    *("count", "number_count", "first_value", "first_step", "last_value", "last_step"),
+    *("count", "number_count", "finite_count", "point_count", "is_ascending"),
+    *("first_value", "first_step", "last_value", "last_step", "last_time"),
     *("min_value", "min_step", "max_value", "max_step"),
 ]
 _SERIES = ("run", "key", *_STATISTICS)
-_TIMELINE = ("run", "count", "is_ascending", "last_step", "outlined")
+_EVENT_LOG = (
+    *("run", "count", "unplaced_count", "is_ascending"),
+    *("row_count", "last_step", "covered_events"),
+)
 _EVENT_BLOCK = (
-    *("run", "first", "count", "steps", "times"),
+    *("run", "first", "first_row", "count", "steps", "times"),
     *("low_step", "high_step", "checksum"),
 )
 _SERIES_BLOCK = ("series", "first", "positions", "values", "kinds", "extras", "checksum")
 
 
 def _count_in(
-    run_pk: int, first: int, events: Events, series_of: dict[str, Series]
+    run_pk: int, first: int, events: Events, series_by_key: dict[str, Series]
 ) -> tuple[dict[str, Column], dict[str, Series]]:
-    """The new values by key, and their series with statistics up to date, not saved yet."""
-    new = {key: part.moved(first) for key, part in events.columns.items()}
-    known = {key: series for key, series in series_of.items() if key in new}
-    for key, part in new.items():
-        series = known.setdefault(key, Series(run_id=run_pk, key=key))
-        series.count += len(part)
-        where = np.flatnonzero(part.finite())
-        if not len(where):
-            continue
-        values = part.values[where]
-        low, high = int(values.argmin()), int(values.argmax())
-
-        def at(i: int, part: Column = part, where: Any = where) -> tuple[float, int | None]:
-            step = int(events.steps[part.events[where[i]] - first])
-            return float(part.values[where[i]]), None if step == NO_STEP else step
-
-        if not series.number_count:
-            series.first_value, series.first_step = at(0)
-        if series.min_value is None or values[low] < series.min_value:
-            series.min_value, series.min_step = at(low)
-        if series.max_value is None or values[high] > series.max_value:
-            series.max_value, series.max_step = at(high)
-        series.last_value, series.last_step = at(-1)
-        series.number_count += len(where)
-    return new, known
+    """Return the new values by key, and their series with statistics up to date, not saved yet."""
+    steps = events.steps
+    is_sorted = steps[0] != NO_STEP and bool((steps[1:] > steps[:-1]).all())
+    new, series = {}, {}
+    for key, part in events.columns.items():
+        one = series[key] = series_by_key.get(key) or Series(run_id=run_pk, key=key)
+        one.count += len(part)
+        numbers = part.only_numbers()
+        if len(numbers):
+            _add_numbers(one, numbers.values, numbers.events, events, is_sorted)
+        new[key] = part.moved(first)
+    return new, series
 
 
-def _take_events(ends: Iterable[tuple[int, int]]) -> dict[int, list[list[Any]]]:
-    """By run, steps and times of the blocks from an event on; the blocks are removed."""
-    which = [Q(run=run_pk, first__gte=start) for run_pk, start in ends]
-    found: dict[int, list[list[Any]]] = {}
-    if which:
-        blocks = EventBlock.objects.filter(reduce(or_, which))
+def _add_numbers(
+    series: Series, values: Floats, at: Integers, events: Events, is_sorted: bool
+) -> None:
+    """Sum up *values*, which the *events* with these indexes logged."""
+    steps = events.steps if len(at) == len(events) else events.steps[at]
+
+    def step(i: int) -> int | None:
+        return None if steps[i] == NO_STEP else int(steps[i])
+
+    if is_sorted:
+        placed, lowest, greatest = steps, 0, len(steps) - 1
+        is_ascending, repeated = True, 0
+    else:
+        placed = _placed(steps)
+        lowest = int(np.where(steps == NO_STEP, 2**63 - 1, steps).argmin())
+        times = np.nan_to_num(events.times[at], nan=-np.inf)
+        at_greatest = np.flatnonzero(steps == steps.max())
+        latest = times[at_greatest]
+        greatest = int(at_greatest[np.flatnonzero(latest == latest.max())[-1]])
+        is_ascending = bool((placed[1:] >= placed[:-1]).all())
+        repeated = int(np.count_nonzero(placed[1:] == placed[:-1]))
+    reached = series.last_step
+    if len(placed):
+        if reached is not None:
+            is_ascending = is_ascending and bool(placed[0] >= reached)
+            repeated += int(placed[0] == reached)
+        series.is_ascending = series.is_ascending and is_ascending
+        series.point_count += len(placed) - repeated
+    if not series.number_count or (
+        steps[lowest] != NO_STEP
+        and (series.first_step is None or steps[lowest] < series.first_step)
+    ):
+        series.first_value, series.first_step = _storable_number(values[lowest]), step(lowest)
+    time = float(events.times[at[greatest]])
+    if not series.number_count or _order(step(greatest), time) >= _order(reached, series.last_time):
+        series.last_value, series.last_step = _storable_number(values[greatest]), step(greatest)
+        series.last_time = _storable_number(time)
+    series.number_count += len(values)
+
+    finite = np.flatnonzero(np.isfinite(values))
+    if not len(finite):
+        return
+    series.finite_count += len(finite)
+    if len(finite) < len(values):
+        values, steps = values[finite], steps[finite]
+    low, high = int(values.argmin()), int(values.argmax())
+    if series.min_value is None or values[low] < series.min_value:
+        series.min_value, series.min_step = float(values[low]), step(low)
+    if series.max_value is None or values[high] > series.max_value:
+        series.max_value, series.max_step = float(values[high]), step(high)
+
+
+def _order(step: int | None, time: float | None) -> tuple[int, float]:
+    """The key by which values of a series follow on each other: by step, then by time."""
+    has_time = time is not None and not math.isnan(time)
+    return NO_STEP if step is None else step, time if time is not None and has_time else -math.inf
+
+
+def _storable_number(value: float) -> float | None:
+    """NaN as null, which is all that SQLite would make of it."""
+    return None if math.isnan(value) else float(value)
+
+
+_Taken = tuple[int, int | None, Any, Any]
+"""Of a block of events: row of the first with a step, lowest step, steps, times."""
+
+
+def _take_events(ends: Iterable[tuple[int, int]]) -> dict[int, list[_Taken]]:
+    """Remove the blocks from an event of each run on, and return their content by run."""
+    conditions = [Q(run=run_pk, first__gte=start) for run_pk, start in ends]
+    taken: dict[int, list[_Taken]] = {}
+    if conditions:
+        blocks = EventBlock.objects.filter(reduce(or_, conditions))
         pks = []
-        for pk, run_pk, expected, *packed in blocks.order_by("first").values_list(
-            "pk", "run_id", "checksum", "steps", "times"
+        for pk, run_pk, expected, row, low_step, *packed in blocks.order_by("first").values_list(
+            "pk", "run_id", "checksum", "first_row", "low_step", "steps", "times"
         ):
             verify(f"metrics.EventBlock {pk}", expected, *packed)
-            found.setdefault(run_pk, []).append(packed)
+            taken.setdefault(run_pk, []).append((row, low_step, packed[0], packed[1]))
             pks.append(pk)
         EventBlock.objects.filter(pk__in=pks).delete()
-    return found
+    return taken
 
 
 def _take_series(
     ends: Iterable[tuple[_End, int, list[int]]],
 ) -> dict[int, dict[int, list[Column]]]:
-    """By run and series, the values in the blocks of the end; the blocks are removed."""
-    which: list[Q] = []
+    """Remove the blocks of each run's end, and return their values by run and series."""
+    conditions: list[Q] = []
     run_of: dict[int, int] = {}
     for end, run_pk, series in ends:
         if end.completes_block:  # also of what is not logged just now
             series = list(Series.objects.filter(run=run_pk).values_list("pk", flat=True))
-        which.append(Q(series__in=series, first__gte=end.start))
+        conditions.append(Q(series__in=series, first__gte=end.start))
         run_of |= dict.fromkeys(series, run_pk)
-    found: dict[int, dict[int, list[Column]]] = {}
-    if which:
-        blocks = SeriesBlock.objects.filter(reduce(or_, which))
+    taken: dict[int, dict[int, list[Column]]] = {}
+    if conditions:
+        blocks = SeriesBlock.objects.filter(reduce(or_, conditions))
         for pk, part in series_columns(blocks):
-            found.setdefault(run_of[pk], {}).setdefault(pk, []).append(part)
+            taken.setdefault(run_of[pk], {}).setdefault(pk, []).append(part)
         blocks.delete()
-    return found
+    return taken
 
 
-def _joined(old: list[list[Any]], events: Events) -> tuple[Integers, Floats]:
-    """Steps and times of the blocks *old* and of the events that follow."""
+def _joined(old: list[_Taken], events: Events) -> tuple[Integers, Floats]:
+    """Return steps and times of the blocks *old* and of the events that follow."""
     if not old:
         return events.steps, events.times
     return (
-        np.concatenate([*(np.frombuffer(s, "<i8") for s, _ in old), events.steps]),
-        np.concatenate([*(np.frombuffer(t, "<f8") for _, t in old), events.times]),
+        np.concatenate([*(np.frombuffer(steps, "<i8") for _, _, steps, _ in old), events.steps]),
+        np.concatenate([*(np.frombuffer(times, "<f8") for *_, times in old), events.times]),
     )
 
 
 def _event_blocks(
-    run_pk: int, start: int, steps: Integers, times: Floats, bounds: list[tuple[int, int]]
+    run_pk: int,
+    start: int,
+    row: int,
+    steps: Integers,
+    times: Floats,
+    bounds: list[tuple[int, int]],
 ) -> Iterator[tuple]:
-    """Rows of ``_EVENT_BLOCK``."""
+    """Yield rows of ``_EVENT_BLOCK``; *row* is that of the first event with a step."""
+    last_step = None
     for low, high in bounds:
         part = steps[low - start : high - start]
         packed = (
             part.astype("<i8").tobytes(),
             times[low - start : high - start].astype("<f8").tobytes(),
         )
-        stepped = part[part != NO_STEP]
+        placed = _placed(part)
         low_step, high_step = None, None
-        if len(stepped):
-            low_step, high_step = int(stepped.min()), int(stepped.max())
-        yield run_pk, low, high - low, *packed, low_step, high_step, checksum(*packed)
+        if len(placed):
+            low_step, high_step = int(placed.min()), int(placed.max())
+            row += last_step is not None and int(placed[0]) != last_step
+        yield run_pk, low, row, high - low, *packed, low_step, high_step, checksum(*packed)
+        if len(placed):
+            row += int(np.count_nonzero(placed[1:] != placed[:-1]))
+            last_step = int(placed[-1])

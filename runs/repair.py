@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TypeVar
 
 from metrics.exceptions import CorruptBlock
-from metrics.outlines import rebuild_outlines
+from metrics.levels import rebuild_levels
 
 from .ingest import folder_source
 from .models import Run
@@ -62,10 +62,10 @@ def mend(error: CorruptBlock) -> bool:
     run = Run.objects.filter(pk=error.run_pk).first()
     if run is None:
         return True
-    if error.is_outline:
+    if error.is_level:
         logger.error("Run %s: %s It is built again from the values.", run.run_id, error)
         try:
-            rebuild_outlines(run.pk)
+            rebuild_levels(run.pk)
             return True
         except CorruptBlock as deeper:
             return mend(deeper)

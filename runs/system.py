@@ -13,7 +13,7 @@ import orjson
 
 from metrics import read as metrics
 from metrics.columns import FLOAT, NULL, Column, Floats
-from metrics.sampling import thin
+from metrics.sampling import downsample
 from runicorn import layout
 
 from .models import Run, RunFile
@@ -44,16 +44,16 @@ def read(run: Run, after: int = 0) -> Samples:
 
 
 def table(run: Run, after: int = 0) -> metrics.Tables:
-    """The same as a table whose axis is ``time``, in Unix seconds."""
+    """The same as a table whose index is ``time``, in Unix seconds."""
     times, values = read(run, after)
     at = np.arange(len(times))
-    cells = {}
+    columns = {}
     for key, column in values.items():
         kinds = np.where(np.isnan(column), NULL, FLOAT).astype(np.uint8)
-        cells[key] = Column(at, column, kinds, [])
-    columns = [TIME, *cells] if len(times) else []
+        columns[key] = Column(at, column, kinds, [])
+    names = [TIME, *columns] if len(times) else []
     last = float(times[-1]) if len(times) else None
-    return metrics.Tables(columns, iter([metrics.Table(TIME, times, cells)]), len(times), last)
+    return metrics.Tables(names, iter([metrics.Table(TIME, times, columns)]), len(times), last)
 
 
 @dataclass
@@ -78,7 +78,7 @@ def curves(run: Run, points: int = 300) -> list[Curve]:
         is_known = np.isfinite(column)
         if is_known.any():
             seconds, known = times[is_known] - start, column[is_known]
-            kept = thin(known, points)
+            kept = downsample(known, points)
             shown = seconds[kept].round(1).tolist(), known[kept].tolist()
             found.append(Curve(key, *shown, len(known), known.min(), known.max()))
     return found

@@ -154,9 +154,9 @@ class Series(RunView):
         table = metrics.by_step(run.pk).whole()
         series: dict[str, Any] = {}
         if table is not None:
-            steps = table.places.tolist()
-            times = table.cells["time"].numbers().tolist() if "time" in table.cells else []
-            for name, column in table.cells.items():
+            steps = table.index.tolist()
+            times = table.columns["time"].numbers().tolist() if "time" in table.columns else []
+            for name, column in table.columns.items():
                 at = column.finite().nonzero()[0].tolist()
                 if name in ("time", "stage") or (wanted and name not in wanted) or not at:
                     continue

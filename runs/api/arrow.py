@@ -28,30 +28,30 @@ LONG = pa.schema(
 
 def table(tables: metrics.Tables, form: str) -> Iterator[bytes]:
     """One column a series: numbers as float64 (booleans 0 and 1), text as text, else null."""
-    first = next(tables.pieces, None)
+    first = next(tables.batches, None)
     if first is None or not tables.columns:
         yield from write(pa.schema([]), iter(()), form)
         return
-    is_text = {key: not column.has_numbers() for key, column in first.cells.items()}
+    is_text = {key: not column.has_numbers() for key, column in first.columns.items()}
     schema = pa.schema(
         [
-            (first.axis, pa.from_numpy_dtype(first.places.dtype)),
+            (first.index_name, pa.from_numpy_dtype(first.index.dtype)),
             *((key, pa.string() if text else pa.float64()) for key, text in is_text.items()),
         ]
     )
 
     def batches() -> Iterator[pa.RecordBatch]:
-        piece: metrics.Table | None = first
-        while piece is not None:
-            columns = [pa.array(piece.places)]
+        batch: metrics.Table | None = first
+        while batch is not None:
+            columns = [pa.array(batch.index)]
             for key, text in is_text.items():
-                column = piece.cells[key]
+                column = batch.columns[key]
                 if text:
                     columns.append(pa.array(column.texts(), pa.string()))
                 else:
                     columns.append(pa.array(column.numbers(), mask=column.is_absent()))
             yield pa.record_batch(columns, schema=schema)
-            piece = next(tables.pieces, None)
+            batch = next(tables.batches, None)
 
     yield from write(schema, batches(), form)
 

@@ -50,14 +50,15 @@ def table_answer(
     members: Members = lambda tables, cursor: {},
     state: Callable[[], Any] | None = None,
 ) -> HttpResponseBase:
-    """The table that *read* makes of *state*: how much there is to read, by default a timeline.
+    """The table that *read* makes of *state*: how much there is to read, by default an
+    event log.
 
     As JSON, JSON by columns, Arrow or Parquet, by the request's ``Accept``. It carries the
     ``cursor`` of the state, and an ETag that changes with it. A damaged block is reported and
     mended, in the middle of a long answer too.
     """
     form = _form(request)
-    state = state or partial(metrics.timeline, run.pk)
+    state = state or partial(metrics.event_log, run.pk)
     known = state()
     cursor = known.cursor if known else "0.0"
     tag = _tag(request, cursor, form)
@@ -101,8 +102,8 @@ class Reached:
 
 
 def _up_to(known: Any, now: Any) -> Any:
-    """A timeline, which another reading may have replaced by now, up to the same event."""
-    if isinstance(now, metrics.Timeline) and isinstance(known, metrics.Timeline):
+    """An event log, which another reading may have replaced by now, up to the same event."""
+    if isinstance(now, metrics.EventLog) and isinstance(known, metrics.EventLog):
         now.count = min(now.count, known.count)
     return now
 
@@ -119,9 +120,9 @@ def _answer(
         parts = _rows if form == JSON else _columns
         body = mended(lambda: parts(again()))
         if tables.rows * len(tables.columns) <= WHOLE_CELLS:
-            # The pieces come first: making them may change what is known of the rows.
+            # The batches come first: making them may change what is known of the rows.
             content = b"".join(body)
-            shown = replace(tables, pieces=iter(()))
+            shown = replace(tables, batches=iter(()))
             if tables.rows <= KEPT_ROWS:
                 kept_answers.keep((str(settings.RUNICORN_STORAGE_ROOT), tag), (content, shown))
             return _whole(form, content, shown, more)
@@ -130,7 +131,7 @@ def _answer(
     else:
         from . import arrow
 
-        whole = replace(tables, pieces=mended(lambda: again().pieces))
+        whole = replace(tables, batches=mended(lambda: again().batches))
         answer = streamed(request, arrow.table(whole, form), content_type=form)
     return _counted(answer, tables)
 
@@ -156,9 +157,9 @@ def _rows(tables: metrics.Tables) -> Iterator[bytes]:
     """The table as JSON up to what `_ending` says."""
     yield b'{"columns":%b,"rows":[' % dump_json(tables.columns)
     is_first = True
-    for piece in tables.pieces:
-        yield (b"" if is_first else b",") + piece.json_rows() if len(piece) else b""
-        is_first = is_first and not len(piece)
+    for batch in tables.batches:
+        yield (b"" if is_first else b",") + batch.json_rows() if len(batch) else b""
+        is_first = is_first and not len(batch)
 
 
 def _columns(tables: metrics.Tables) -> Iterator[bytes]:

@@ -73,13 +73,13 @@ def _chart(run: Run, series: Series, points: int) -> Chart:
     return Chart(
         series.key,
         svg,
-        series.last_value,
+        series.last,
         series.min_value,
         series.max_value,
         series.count,
         id=series.pk,
         step=series.last_step,
-        gaps=series.count - series.number_count,
+        gaps=series.number_count - series.finite_count,
     )
 
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from metrics.models import Timeline
+from metrics.models import EventLog
 
 START = 1_700_000_000
 
@@ -49,7 +49,7 @@ def test_samples_never_mix_with_what_was_logged(run, root, api):
     before = api.get(f"/runs/{run.id}/metrics_step")
     run.append("system.jsonl", sample(5, cpu=10) + sample(6, cpu=11))
     assert api.get(f"/runs/{run.id}/metrics_step") == before
-    assert Timeline.objects.get().is_ascending
+    assert EventLog.objects.get().is_ascending
 
 
 def test_a_cursor_gives_what_came_since(run, root, api):
@@ -67,7 +67,7 @@ def test_a_cursor_gives_what_came_since(run, root, api):
     assert api.get(f"{address}?since={more['cursor']}")["rows"] == []
 
 
-def test_many_samples_are_thinned_with_their_extremes(run, root, api):
+def test_many_samples_are_downsampled_with_their_extremes(run, root, api):
     lines = [sample(15 * n, cpu=(n * 7919) % 97, mem=50) for n in range(5000)]
     lines[1234] = sample(15 * 1234, cpu=999, mem=50)
     run.append("system.jsonl", b"".join(lines))  # several chunks

@@ -1,4 +1,4 @@
-"""Many points: thinned, in pieces, as columns, over many runs; and found again when damaged."""
+"""Many points: downsampled, in batches, as columns, over many runs; and found again when damaged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from metrics import read
-from metrics.models import EventBlock, Outline, Series, SeriesBlock, Timeline
+from metrics.models import EventBlock, Series, SeriesBlock, SeriesLevel
 
 STREAM = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
@@ -55,11 +55,11 @@ def test_fast_keeps_the_ends_and_the_extremes(api, long_run, points):
     assert answer["applied_filters"]["downsampled"] is True
 
 
-def test_a_very_long_run_is_sampled_by_its_outlines(api, root):
+def test_a_very_long_run_is_sampled_by_its_levels(api, root):
     run = root.run()
     run.log(*wave(200_000, acc=0.5, lr=0.1))
     root.scan()
-    assert set(Outline.objects.values_list("level", flat=True)) == {1, 2, 3}
+    assert set(SeriesLevel.objects.values_list("level", flat=True)) == {1, 2, 3}
     EventBlock.objects.filter(first__gt=8192, first__lt=40_000).delete()
     one = api.get(f"/v2/experiments/{run.id}/metrics/fast?downsample=500&metric_names=loss")
     assert extremes(one) == (-7.25, 9.5)
@@ -90,7 +90,7 @@ def test_reading_one_series_opens_no_other(api, long_run):
 
 
 @pytest.mark.parametrize("route", ["metrics", "metrics_step"])
-def test_v1_tables_are_thinned_on_request(api, long_run, route):
+def test_v1_tables_are_downsampled_on_request(api, long_run, route):
     response = api.client.get(f"/api/runs/{long_run.id}/{route}?downsample=300")
     answer = response.json()
     assert answer["total"] == 70_000 and answer["sampled"] == len(answer["rows"]) == 300
@@ -228,16 +228,18 @@ def damage(block: Any) -> None:
     type(block).objects.filter(pk=block.pk).update(**{field: bytes(data)})
 
 
-@pytest.mark.parametrize("model", [SeriesBlock, EventBlock, Outline])
+@pytest.mark.parametrize("model", [SeriesBlock, EventBlock, SeriesLevel])
 def test_a_damaged_block_is_reported_and_read_anew(api, long_run, model, caplog):
     question = {"run_ids": [long_run.id], "points": 40}
     before = api.post("/v2/metrics/query", question)["series"]
-    blocks = model.objects.filter(first__gt=0) if model is not Outline else Outline.objects.all()
+    blocks = (
+        model.objects.filter(first__gt=0) if model is not SeriesLevel else SeriesLevel.objects.all()
+    )
     block = blocks.order_by("first").last()
-    if model is Outline:
-        block = Outline.objects.filter(level=2, series__key="loss").get()
+    if model is SeriesLevel:
+        block = SeriesLevel.objects.filter(level=2, series__key="loss").get()
     damage(block)
-    if model is Outline:
+    if model is SeriesLevel:
         after = api.post("/v2/metrics/query", question)["series"]
         assert after == before
     else:
@@ -296,24 +298,6 @@ def test_damage_without_a_folder_to_read_from_is_named(api, root):
     )
 
 
-def test_a_long_run_from_before_its_outlines_gets_them_when_it_grows(api, root):
-    run = root.run()
-    run.log(*wave(30_000))
-    root.scan()
-    Outline.objects.all().delete()
-    Timeline.objects.update(outlined=0)
-    question = {"run_ids": [run.id], "metrics": ["loss"], "points": 100}
-    curve = api.post("/v2/metrics/query", question)["series"][0]
-    assert (min(curve["values"]), max(curve["values"])) == (-7.25, 9.5)
-    run.log(*wave(4000, start=30_001))
-    root.scan()
-    assert Timeline.objects.get().outlined == 34_000 // 4096 * 4096
-    SeriesBlock.objects.filter(series__key="loss", first__lt=28_672).delete()
-    curve = api.post("/v2/metrics/query", question)["series"][0]
-    assert (min(curve["values"]), max(curve["values"])) == (-7.25, 9.5)
-    assert curve["steps"] == sorted(curve["steps"]) and curve["steps"][0] == 1
-
-
 def test_a_metric_logged_rarely_keeps_all_its_points_in_a_long_run(api, root):
     run = root.run()
     rows = wave(40_000)
@@ -365,14 +349,13 @@ def test_long_answers_are_compressed_for_other_machines_only(api, root, monkeypa
     assert gzip.decompress(there.getvalue()) == here.getvalue()
 
 
-def test_steps_that_go_back_have_no_outlines_and_the_last_value_wins(api, root):
+def test_steps_that_go_back_have_no_levels_and_the_last_value_wins(api, root):
     run = root.run()
     run.log(*wave(9000))
     root.scan()
-    assert Outline.objects.exists()
+    assert SeriesLevel.objects.exists()
     run.log({"global_step": 5, "loss": 77.0})
     answer = api.get(f"/v2/experiments/{run.id}/metrics/fast?step_range=5:5")
     assert answer["rows"] == [{"global_step": 5, "loss": 77.0}]
-    assert not Outline.objects.exists()
     curve = read.curves([Series.objects.first().run_id], ["loss"], points=100)
     assert max(next(iter(curve.values())).values) == 77.0

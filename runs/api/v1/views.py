@@ -217,7 +217,7 @@ class MetricsView(RunView):
 
         def tables(known: Any) -> metrics.Tables:
             found = read(run, known, since)
-            return found.thinned(points) if points else found
+            return found.downsample(points) if points else found
 
         def members(shown: metrics.Tables, cursor: str) -> dict[str, Any]:
             more: dict[str, Any] = {}
@@ -231,7 +231,7 @@ class MetricsView(RunView):
 
     def state(self, run: Run) -> Any:
         """How much there is to read, with a ``cursor``; the second argument of *read*."""
-        return metrics.timeline(run.pk)
+        return metrics.event_log(run.pk)
 
 
 @extend_schema(tags=["metrics"])
@@ -256,9 +256,9 @@ class MetricsByStep(MetricsView):
     def get(self, request: Request, run_id: str) -> HttpResponseBase:
         """What the run logged, one row a step; of repeated values at a step the last counts."""
 
-        def read(run: Run, known: metrics.Timeline | None, since: str | None) -> metrics.Tables:
+        def read(run: Run, known: metrics.EventLog | None, since: str | None) -> metrics.Tables:
             after = metrics.events_after(known, since) if since else 0
-            return metrics.by_step(run.pk, known=known, after=after)
+            return metrics.by_step(run.pk, log=known, after=after)
 
         return self.table(request, run_id, read)
 

@@ -15,7 +15,7 @@ from rest_framework.response import Response
 
 from core.http import conditional
 from metrics import read as metrics
-from metrics.sampling import thin
+from metrics.sampling import downsample
 from runs.models import Project
 from runs.querysets import RunQuerySet
 
@@ -165,7 +165,7 @@ class Trends(AnalyticsView):
         points = sorted((created[pk], pk, value) for pk, value in last if pk in created)
         values = [value for *_, value in points]
         spread = metrics.spread(values)
-        shown = [points[i] for i in thin(np.array(values, np.float64), asked["points"])]
+        shown = [points[i] for i in downsample(np.array(values, np.float64), asked["points"])]
         known = {
             run[0]: run[1:]
             for run in self.runs()

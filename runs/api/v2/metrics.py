@@ -49,7 +49,7 @@ class Query(V2View):
         responses=serializers.MetricsAnswer,
     )
     def post(self, request: Request) -> HttpResponseBase:
-        """Curves of many metrics of many runs, thinned so that extremes are exact."""
+        """Curves of many metrics of many runs, downsampled so that extremes are exact."""
         parsed = serializers.MetricsQuestion(data=json_object(request))
         parsed.is_valid(raise_exception=True)
         asked = parsed.validated_data

@@ -166,9 +166,9 @@ class FastMetrics(V2View):
         points, since = asked.get("downsample"), asked.get("since")
         run = self.experiment(run_id)
 
-        def read(known: metrics.Timeline | None) -> metrics.Tables:
+        def read(known: metrics.EventLog | None) -> metrics.Tables:
             after = metrics.events_after(known, since) if since else 0
-            chosen: dict[str, Any] = {"keys": names, "steps": steps, "after": after, "known": known}
+            chosen: dict[str, Any] = {"keys": names, "steps": steps, "after": after, "log": known}
             if points is None:
                 tables = metrics.by_step(run.pk, numbers=True, **chosen)
             else:
