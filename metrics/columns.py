@@ -163,7 +163,7 @@ def _as_float(extra: Any) -> float:
     try:
         return float(extra)
     except OverflowError:
-        return math.copysign(math.inf, extra)
+        return math.inf if extra > 0 else -math.inf
 
 
 def json_text(numbers: NDArray[Any]) -> bytes:

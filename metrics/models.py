@@ -82,7 +82,7 @@ class Series(models.Model):
     the greatest step, and of several there the one at the greatest time.
 
     NaN is a value, but SQLite stores none: where there are numbers and ``first_value`` or
-    ``last_value`` is null, it is NaN (``last``).
+    ``last_value`` is null, it is NaN (``first``, ``last``).
 
     ``is_ascending`` is true as long as no number goes back behind the step of an earlier one. Such
     a series has levels, and a curve of ``point_count`` points: one a step.
@@ -118,6 +118,11 @@ class Series(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+    @property
+    def first(self) -> float | None:
+        """The first number, NaN included; None if there is none."""
+        return math.nan if self.first_value is None and self.number_count else self.first_value
 
     @property
     def last(self) -> float | None:

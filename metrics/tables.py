@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -82,8 +82,9 @@ class Tables:
     """A table in batches, one after the other; ``columns`` names those of each batch.
 
     ``total`` counts the rows that there are, ``rows`` those in the batches (fewer, if they were
-    downsampled); ``last`` is the index of the last. ``streams`` writes each column by itself,
-    where that takes no more memory than a batch.
+    downsampled); ``last`` is the index of the last. ``unplaced`` counts the events of the run that
+    are in no row, because they have no step that 64 bits can hold. ``streams`` writes each column
+    by itself, where that takes no more memory than a batch.
     """
 
     columns: list[str]
@@ -91,6 +92,7 @@ class Tables:
     total: int
     last: int | float | None = None
     rows: int = -1
+    unplaced: int = 0
     streams: dict[str, Callable[[], Iterator[bytes]]] | None = None
 
     def __post_init__(self) -> None:
@@ -129,7 +131,7 @@ class Tables:
         assert table is not None
         numeric = [c.numbers() for c in table.columns.values() if c.has_numbers()]
         kept = table.take(downsample_rows(numeric, len(table), points))
-        return Tables(self.columns, iter([kept]), self.total, self.last, len(kept))
+        return replace(self, batches=iter([kept]), rows=len(kept), streams=None)
 
 
 def _stack(parts: list[Column]) -> Column:
@@ -174,7 +176,9 @@ def by_step(
     by_key = {s.key: s for s in series}
     rows = _Rows(run_pk, first, end, STEP_KEY, index, by_key, has_repeats, numbers)
     last = high if total else None
-    return Tables(columns, rows.batches(), total, last, streams=rows.streams() if total else {})
+    tables = Tables(columns, rows.batches(), total, last, unplaced=log.unplaced_count)
+    tables.streams = rows.streams() if total else {}
+    return tables
 
 
 def _has_step(series: Series, log: EventLog) -> bool:
@@ -340,7 +344,7 @@ def sampled_by_step(
         table = _sample(series, level, log, (first, end), (low, high), points)
     else:
         table = _downsample(series, first, end, points)
-    return Tables(columns, iter([table]), count, high, len(table))
+    return Tables(columns, iter([table]), count, high, len(table), log.unplaced_count)
 
 
 def _downsample(series: list[Series], first: int, end: int, points: int) -> Table:
@@ -482,7 +486,8 @@ def _merged_by_step(
         table.columns = {key: values.as_numbers() for key, values in table.columns.items()}
     names = [STEP_KEY, *table.columns] if has_steps else []
     last = int(table.index[-1]) if len(table) else None
-    return Tables(names, iter([table]), len(table), last)
+    unplaced = int(np.count_nonzero(at == NO_STEP))
+    return Tables(names, iter([table]), len(table), last, unplaced=unplaced)
 
 
 def by_time(run_pk: int) -> Tables:

@@ -15,7 +15,7 @@ from itertools import groupby
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from runicorn.export.axis import GRID, Axis, short
+from runicorn.export.axis import GRID, Axis
 
 Number = float | int | None
 Point = tuple[float, float | None]
@@ -46,7 +46,7 @@ def line_chart(steps: Sequence[Number], values: Sequence[Number], *, label: str)
         '<path class="gap" d="{gaps}"/><path class="curve" d="{curve}"/>'
         '<path class="dots" d="{dots}"/></svg></svg>',
         label=label,
-        data=" ".join(f"{short(x)}:{short(y)}" for x, y in points if y is not None),
+        data=" ".join(f"{_exact(x)}:{_exact(y)}" for x, y in points if y is not None),
         x_range=f"{across.low} {across.high}",
         y_range=f"{up.low} {up.high}",
         grid=GRID,
@@ -66,3 +66,8 @@ def line_chart(steps: Sequence[Number], values: Sequence[Number], *, label: str)
         # a line of no length, with round ends
         dots="".join(f"M{stretch[0]}h0" for stretch in stretches if len(stretch) == 1),
     )
+
+
+def _exact(number: float) -> str:
+    """With all its digits, and none that say nothing."""
+    return f"{number:.0f}" if number.is_integer() and abs(number) < 1e15 else repr(number)

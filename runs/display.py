@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -58,7 +59,11 @@ def duration_text(seconds: float) -> str:
 
 
 def number(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.6g}"
+    if value is None:
+        return NOTHING
+    if math.isfinite(value):
+        return f"{value:.6g}"
+    return "NaN" if math.isnan(value) else "∞" if value > 0 else "-∞"
 
 
 def reason(text: str) -> str:

@@ -150,6 +150,8 @@ def _counted(answer: HttpResponseBase, tables: metrics.Tables) -> HttpResponseBa
     answer["X-Row-Count"] = str(tables.rows)
     if tables.last is not None:
         answer["X-Last-Step"] = str(tables.last)
+    if tables.unplaced:
+        answer["X-Unplaced-Count"] = str(tables.unplaced)
     return answer
 
 

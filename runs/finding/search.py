@@ -149,12 +149,27 @@ def _metric(question: Comparison, path: tuple[str, ...]) -> Q:
             return ~(named & Q(best_metric_value__isnull=False))
         return _negated(question, named & _number(_positive(question), "best_metric_value"))
     is_count = statistic == "count"
-    column, compare = ("number_count", _count) if is_count else (f"{statistic}_value", _number)
+    column, compare = ("number_count", _count) if is_count else (f"{statistic}_value", _logged)
     series = Series.objects.filter(key=key)
     if question.operator == "null":
         return ~Q(pk__in=series.filter(number_count__gt=0).values("run"))
     found = series.filter(compare(_positive(question), column))
     return _negated(question, Q(pk__in=found.values("run")))
+
+
+def _logged(question: Comparison, column: str) -> Q:
+    """A number that a series logged: ``nan``, ``inf`` and ``-inf`` are some, too."""
+    if question.operator == "~":
+        return _number(question, column)
+    numbers = [_to_any_number(value) for value in question.values]
+    if question.operator in _BOUNDS:
+        if math.isnan(numbers[0]):
+            raise QueryError("Nothing is below or above nan: use = or !=", question.column)
+        return Q(**{f"{column}__{_BOUNDS[question.operator]}": numbers[0]})
+    found = Q(**{f"{column}__in": [number for number in numbers if not math.isnan(number)]})
+    if any(map(math.isnan, numbers)):
+        found |= Q(**{f"{column}__isnull": True}, number_count__gt=0)
+    return found
 
 
 def _leaf(model: type[Model], question: Comparison, key: str) -> Q:
@@ -267,6 +282,13 @@ def _to_number(value: Value) -> float:
     if number is None:
         raise QueryError(f"“{value.text}” is not a number", value.column)
     return number
+
+
+def _to_any_number(value: Value) -> float:
+    try:
+        return float(value.text)
+    except ValueError:
+        return _to_number(value)
 
 
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}

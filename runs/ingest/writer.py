@@ -410,7 +410,7 @@ def _describe_meta(run: Run, meta: dict[str, Any]) -> None:
     run.pid = _integer(meta.get("pid"))
     run.hostname = _text(meta.get("hostname")) or ""
     created = _number(meta.get("created_at"))
-    run.date(run.directory_mtime if created is None else created)
+    run.date(run.directory_mtime if created is None or moment(created) is None else created)
 
 
 def _describe_status(run: Run, status: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Many points: downsampled, in batches, as columns, over many runs; and found again when damaged."""
+"""Many points: downsampled, in batches, as columns, over many runs; and mended when damaged."""
 
 from __future__ import annotations
 
