@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-import re
+import textwrap
+import unicodedata
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from html import escape
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
+from ._fonts import LATIN, segments
 from ._record import EXACT, Record, Series, all_series, is_finite, shown
 from .axis import GRID, Axis, short
 
@@ -281,8 +284,8 @@ def _figure(curve: Curve) -> str:
 
 # -- PDF ---------------------------------------------------------------------------------------
 
-_BEYOND_LATIN = re.compile(r"[^\x00-\xff\u2013\u2014\u2018-\u201e\u2022\u2026\u20ac]+")
-_CJK_FONT = "STSong-Light"
+_LINE = 80
+"""Characters of a line that is read from right to left: it must not be broken once it is drawn."""
 
 
 def write_pdf(report: Report, path: Path) -> None:
@@ -291,11 +294,8 @@ def write_pdf(report: Report, path: Path) -> None:
     from reportlab.lib.pagesizes import A4
     from reportlab.lib.styles import ParagraphStyle
     from reportlab.lib.units import mm
-    from reportlab.pdfbase import pdfmetrics
-    from reportlab.pdfbase.cidfonts import UnicodeCIDFont
     from reportlab.platypus import KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table
 
-    pdfmetrics.registerFont(UnicodeCIDFont(_CJK_FONT))
     soft, line = colors.HexColor("#667085"), colors.HexColor("#d9dee7")
     text = ParagraphStyle("text", fontName="Helvetica", fontSize=9, leading=12, splitLongWords=1)
     muted = ParagraphStyle("muted", text, textColor=soft)
@@ -357,7 +357,12 @@ def write_pdf(report: Report, path: Path) -> None:
     def footer(canvas: Any, document: Any) -> None:
         canvas.setFont("Helvetica", 8)
         canvas.setFillColor(soft)
-        canvas.drawString(18 * mm, 10 * mm, f"{_NAME}   {report.record.run_id}")
+        x = 18 * mm
+        for font, part in segments(f"{_NAME}   {report.record.run_id}"):
+            canvas.setFont(font, 8)
+            canvas.drawString(x, 10 * mm, part)
+            x += canvas.stringWidth(part, font, 8)
+        canvas.setFont("Helvetica", 8)
         canvas.drawRightString(A4[0] - 18 * mm, 10 * mm, str(document.page))
 
     margins = {f"{side}Margin": 18 * mm for side in ("left", "right", "top", "bottom")}
@@ -368,14 +373,17 @@ def write_pdf(report: Report, path: Path) -> None:
 def _drawing(curve: Curve, full: float) -> Any:
     from reportlab.graphics.shapes import Drawing, Line, PolyLine, String
     from reportlab.lib.colors import HexColor
+    from reportlab.pdfbase.pdfmetrics import stringWidth
 
     soft, grid, blue = HexColor("#667085"), HexColor("#d9dee7"), HexColor("#2f6fde")
     left, bottom, width, height = 38, 16, full - 50, 92
     drawing = Drawing(full, height + 40)
-    has_cjk = _BEYOND_LATIN.search(curve.key)
     name = curve.key if len(curve.key) < 40 else f"{curve.key[:38]}…"
-    font = _CJK_FONT if has_cjk else "Helvetica-Bold"
-    drawing.add(String(0, height + 26, name, fontName=font, fontSize=9))
+    end = 0.0
+    for font, part in segments(name):
+        font = "Helvetica-Bold" if font == LATIN else font
+        drawing.add(String(end, height + 26, part, fontName=font, fontSize=9))
+        end += stringWidth(part, font, 9)
     last = f"last {curve.last}"
     place = {"fontSize": 8, "fillColor": soft, "fontName": "Helvetica"}
     drawing.add(String(left + width, height + 26, last, textAnchor="end", **place))
@@ -394,8 +402,13 @@ def _drawing(curve: Curve, full: float) -> Any:
 
 
 def _pdf(text: str) -> str:
-    """Text for a paragraph; what Latin fonts do not have is set in the Chinese one."""
-    text = "".join(c if c.isprintable() else " " for c in text)
+    """Return *text* for a paragraph, each part of it in a font that has its characters."""
     if len(text) > LONGEST_TEXT:  # a cell cannot be higher than a page
         text = f"{text[:LONGEST_TEXT]}…"
-    return _BEYOND_LATIN.sub(lambda m: f'<font name="{_CJK_FONT}">{m[0]}</font>', escape(text))
+    is_right_to_left = any(unicodedata.bidirectional(c) in ("R", "AL") for c in text)
+    lines = textwrap.wrap(text, _LINE) if is_right_to_left else [text]
+    return "<br/>".join("".join(starmap(_in_font, segments(line))) for line in lines)
+
+
+def _in_font(font: str, text: str) -> str:
+    return escape(text) if font == LATIN else f'<font name="{font}">{escape(text)}</font>'
