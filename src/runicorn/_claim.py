@@ -1,10 +1,18 @@
-"""Whose run is it? Create it, continue it, or join the process that is writing it."""
+"""Whose run is it? Create it, continue it, or join the processes that are writing it.
+
+Each process of a run keeps a file ``heartbeat.<process>`` in its folder, which says who it is and
+is touched every ten seconds. The run ends with the last of them, and has failed if one of them has.
+One of them is the owner, whom ``meta.json`` names; when it ends before the others, another one is.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +20,89 @@ from . import layout, processes
 
 logger = logging.getLogger("runicorn")
 
+BEAT_S = 10.0
+LOST_S = 60.0
+"""A process that cannot be looked at from here is lost after so long without a heartbeat."""
+
+_OUTCOMES = "outcomes"
+"""In ``status.json`` of a run of several processes: how those that have ended did so."""
+_OWNER = "owner"
 _BLOCK_BYTES = 1 << 16
 
 
-def claim(run_dir: Path, meta: dict[str, Any], *, resume: bool | None) -> bool:
+class Claim:
+    """What this process has to do with a run."""
+
+    def __init__(self, run_dir: Path, *, is_owner: bool, is_recorder: bool, met: set[str]) -> None:
+        self.run_dir = run_dir
+        self.is_owner = is_owner
+        self.is_recorder = is_recorder
+        """Whether environment and system metrics are this process's to record."""
+        self.heartbeat = run_dir / heartbeat_name(signature())
+        self._pid = os.getpid()
+        self._met = met
+        layout.write_json(self.heartbeat, signature())
+        self._joined_at = self.heartbeat.stat().st_mtime
+
+    def beat(self) -> None:
+        """Raises FileNotFoundError if another process took the run over, or the run is gone."""
+        os.utime(self.heartbeat)
+
+    def end(self, status: str) -> None:
+        """Say in ``status.json`` that this process has ended, and the run with it if it was the
+        last one. Nothing is said in a process that was forked, or whose run was taken over."""
+        if os.getpid() != self._pid:
+            return
+        path = self.run_dir / layout.STATUS
+        with layout.locked_in_run(path):
+            stored = layout.load_for_change(path) or {}
+            outcomes = stored.get(_OUTCOMES)
+            outcomes = outcomes if isinstance(outcomes, dict) else {}
+            own_key = _OWNER if self.is_owner else self.heartbeat.name
+            is_here = self.heartbeat.exists()
+            if not is_here and own_key not in outcomes and not owns(self.run_dir):
+                return
+            living = self._living_others(outcomes) if is_here else []
+            if living or outcomes:
+                stored[_OUTCOMES] = outcomes = {**outcomes, own_key: status}
+            if not living and (is_here or stored.get("status") != "running"):
+                failed = "failed" in outcomes.values()
+                stored["status"] = "failed" if failed else outcomes.get(_OWNER, status)
+                stored["ended_at"] = time.time()
+                stored.pop("exit_reason", None)
+            layout.write_json(path, stored)
+            if living and owns(self.run_dir):
+                meta = layout.load_for_change(self.run_dir / layout.META) or {}
+                layout.write_json(self.run_dir / layout.META, {**meta, **living[0]})
+            self.heartbeat.unlink(missing_ok=True)
+
+    def _living_others(self, outcomes: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return who else writes the run; what died meanwhile has failed."""
+        self.beat()
+        now = self.heartbeat.stat().st_mtime
+        living = []
+        for path, who, seen in heartbeats(self.run_dir):
+            if path == self.heartbeat:
+                continue
+            if _is_beating(who, seen, now):
+                living.append(who)
+                continue
+            if path.name in self._met or seen > self._joined_at:
+                outcomes[path.name] = "failed"
+            path.unlink(missing_ok=True)
+        return living
+
+
+def claim(run_dir: Path, meta: dict[str, Any], *, resume: bool | None) -> Claim:
     """Make this process the owner of the run in *run_dir*, whose ``meta.json`` shall be *meta*.
 
-    A run that exists is continued if nobody writes it, and joined (returns False) if its owner is
-    alive: a joined run keeps its owner, who alone says when it ends. ``resume=True`` takes it over
-    in any case; ``resume=False`` raises FileExistsError if it exists.
+    A run that exists is continued if no process writes it, and joined if one does: it keeps its
+    owner then. ``resume=True`` takes it over in any case; ``resume=False`` raises FileExistsError
+    if it exists.
     """
-    with layout.locked(run_dir / layout.STATUS):  # the server judges owners under this lock too
+    with layout.locked_in_run(
+        run_dir / layout.STATUS
+    ):  # the server judges owners under this lock too
         old = layout.load_for_change(run_dir / layout.META) or {}
         status = layout.load_for_change(run_dir / layout.STATUS) or {}
         if old or status or (run_dir / layout.EVENTS).exists():
@@ -31,15 +111,81 @@ def claim(run_dir: Path, meta: dict[str, Any], *, resume: bool | None) -> bool:
                     f"Run {run_dir.name!r} already exists in {run_dir.parent}: leave run_id out to "
                     "start a new one, or pass resume=True to continue it."
                 )
-            if not resume and _is_owned(run_dir, old, status):
-                return False
+            if not resume and status.get("status") == "running":
+                joined = _join(run_dir, old, status)
+                if joined is not None:
+                    return joined
+        for path, _, _ in heartbeats(run_dir):
+            path.unlink(missing_ok=True)
         meta = {**old, **meta, "created_at": old.get("created_at", meta["created_at"])}
         layout.write_json(run_dir / layout.META, meta)
         status = {**status, "status": "running", "started_at": time.time()}
-        for key in ("ended_at", "exit_reason"):
+        for key in ("ended_at", "exit_reason", _OUTCOMES):
             status.pop(key, None)
         layout.write_json(run_dir / layout.STATUS, status)
-    return True
+        return Claim(run_dir, is_owner=True, is_recorder=True, met=set())
+
+
+def _join(run_dir: Path, meta: dict[str, Any], status: dict[str, Any]) -> Claim | None:
+    """Join the processes that write the run; None if there are none, as far as one can know."""
+    now = _time_of_storage(run_dir)
+    own_name = heartbeat_name(signature())
+    owner_name = heartbeat_name(meta)
+    met, has_others, owner_beats = set(), False, None
+    for path, who, seen in heartbeats(run_dir):
+        is_beating = path.name == own_name or _is_beating(who, seen, now)
+        if path.name == owner_name:
+            owner_beats = is_beating
+        if not is_beating:
+            path.unlink(missing_ok=True)  # of an earlier life of the run
+            continue
+        has_others |= path.name != own_name
+        if who.get("hostname") == _hostname():
+            met.add(path.name)
+    is_owned: bool | None = owner_beats
+    if owner_beats is None:  # a version of Runicorn without heartbeats
+        is_owned = _is_owned(run_dir, meta, status)
+    if is_owned is False and not has_others:
+        return None
+    return Claim(run_dir, is_owner=False, is_recorder=is_owned is None, met=met - {own_name})
+
+
+def _time_of_storage(run_dir: Path) -> float:
+    """Return the time on the clock that dates the run's files: that of a file server, maybe."""
+    lock = run_dir / f"{layout.STATUS}.lock"
+    try:
+        os.utime(lock)
+        return lock.stat().st_mtime
+    except OSError:
+        return time.time()
+
+
+def heartbeat_name(who: dict[str, Any]) -> str:
+    """Return the name of the file of the process that *who*, a signature, tells from others."""
+    known = json.dumps([who.get(key) for key in ("hostname", "pid", "process")], sort_keys=True)
+    return f"{layout.HEARTBEAT}{who.get('pid')}-{hashlib.sha256(known.encode()).hexdigest()[:12]}"
+
+
+def heartbeats(run_dir: Path) -> Iterator[tuple[Path, dict[str, Any], float]]:
+    """Yield the heartbeats in a run's folder: the file, whose it is, when it was last touched."""
+    try:
+        names = sorted(os.listdir(run_dir))
+    except OSError:
+        return
+    for name in names:
+        if name.startswith(layout.HEARTBEAT):
+            path = run_dir / name
+            try:
+                yield path, layout.read_json(path), path.stat().st_mtime
+            except OSError:
+                pass  # it has ended just now
+
+
+def _is_beating(who: dict[str, Any], seen: float, now: float) -> bool:
+    alive = None
+    if who.get("hostname") == _hostname():
+        alive = processes.is_alive(who.get("pid"), who.get("process"), seen)
+    return now - seen < LOST_S if alive is None else alive
 
 
 def signature() -> dict[str, Any]:
@@ -63,8 +209,9 @@ def owns(run_dir: Path) -> bool:
     return all(meta.get(key) == value for key, value in signature().items())
 
 
-def _is_owned(run_dir: Path, meta: dict[str, Any], status: dict[str, Any]) -> bool:
-    if status.get("status") != "running" or not meta.get("pid"):
+def _is_owned(run_dir: Path, meta: dict[str, Any], status: dict[str, Any]) -> bool | None:
+    """Whether the owner lives, by ``meta.json`` alone; None: that cannot be known from here."""
+    if not meta.get("pid"):
         return False
     host = meta.get("hostname")
     alive = None
@@ -78,7 +225,7 @@ def _is_owned(run_dir: Path, meta: dict[str, Any], status: dict[str, Any]) -> bo
             "joining it. Pass resume=True to take it over.",
             *(run_dir.name, meta["pid"], host or "an unknown host"),
         )
-    return alive is not False
+    return alive
 
 
 def last_step(events: Path) -> int:

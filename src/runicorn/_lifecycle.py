@@ -2,8 +2,8 @@
 
 | the process                                 | its unfinished runs become |
 |---------------------------------------------|----------------------------|
-| reaches its end, ``sys.exit(0)``            | ``finished``               |
-| dies of an exception, ``sys.exit(other)``   | ``failed``                 |
+| reaches its end, exits with code 0 or None  | ``finished``               |
+| dies of an exception, exits with another    | ``failed``                 |
 | is stopped by Ctrl-C, SIGTERM or SIGHUP     | ``interrupted``            |
 | vanishes (``kill -9``, power)               | ``failed``, by the server  |
 """
@@ -22,6 +22,8 @@ from types import FrameType
 from typing import Any, NoReturn, Protocol
 from weakref import WeakSet
 
+from . import _exit_code, _keeper
+
 
 class Run(Protocol):
     """The part of a run that the end of its process concerns."""
@@ -30,7 +32,11 @@ class Run(Protocol):
     def interrupt(self) -> None: ...
     def close(self) -> None: ...
     def after_fork(self) -> None: ...
+    def look_after(self) -> None: ...
 
+
+LOOK_S = 10.0
+"""How often the runs of this process are looked after."""
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -39,8 +45,6 @@ _unfinished: set[Run] = set()
 _installed = False
 _is_worker = False
 """A forked worker of multiprocessing swallows its error and leaves through ``os._exit``."""
-_exit_status: Any = None
-"""What the main thread last gave to ``sys.exit``: no hook is told of a SystemExit."""
 _earlier_error: Any = None
 """The unhandled error that the interpreter had already reported when the newest run began."""
 _writing = 0
@@ -51,11 +55,18 @@ _postponed: int | None = None
 
 def watch(run: Run) -> None:
     """Finish *run* when the process ends, unless :func:`forget` is called before."""
-    global _exit_status, _earlier_error
-    _exit_status, _earlier_error = None, _unhandled_error()
+    global _earlier_error
+    _earlier_error = _unhandled_error()
+    _exit_code.forget()
     _known.add(run)
     _unfinished.add(run)
     _install()
+    _keeper.start(_look_after_all, LOOK_S)
+
+
+def _look_after_all() -> None:
+    for run in list(_unfinished):
+        run.look_after()
 
 
 def forget(run: Run) -> None:
@@ -78,7 +89,7 @@ def _install() -> None:
     if not _installed:
         _installed = True
         atexit.register(_at_exit)
-        sys.exit = _remembering(sys.exit)
+        _exit_code.listen()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_after_fork)
     if "multiprocessing" in sys.modules:
@@ -92,17 +103,6 @@ def _install() -> None:
         for number in _SIGNALS:
             if signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, _on_signal)
-
-
-def _remembering(leave: Callable[..., NoReturn]) -> Callable[..., NoReturn]:
-    @functools.wraps(leave)
-    def exit(status: Any = None, /) -> NoReturn:
-        global _exit_status
-        if threading.current_thread() is threading.main_thread():
-            _exit_status = status
-        leave(status)
-
-    return exit
 
 
 def _finishing(leave: Callable[[int], NoReturn]) -> Callable[[int], NoReturn]:
@@ -132,8 +132,10 @@ def _status_at_exit() -> str:
     if hasattr(sys, "ps1"):  # at a prompt an error ends a line, not the session
         return "finished"
     error = _unhandled_error()
-    if error is None or error is _earlier_error:
-        error = SystemExit(_exit_status)
+    if _exit_code.last() is not _exit_code.UNKNOWN:
+        error = SystemExit(_exit_code.last())
+    elif error is _earlier_error:
+        error = None
     return status_after(error)
 
 
@@ -177,5 +179,6 @@ def signals_wait() -> Iterator[None]:
 def _after_fork() -> None:
     """A child may log to its parent's runs; to finish them is the parent's business."""
     _unfinished.clear()
+    _keeper.after_fork()
     for run in list(_known):
         run.after_fork()

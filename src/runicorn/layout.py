@@ -37,6 +37,9 @@ EVENTS = "events.jsonl"
 LOGS = "logs.txt"
 SYSTEM = "system.jsonl"
 MEDIA = "media"
+HEARTBEAT = "heartbeat."
+"""``heartbeat.<process>``: one for each process that writes the run, touched every 10 seconds
+while it lives. It holds ``hostname``, ``pid`` and ``process``, as ``meta.json`` does."""
 
 DOCUMENTS = (
     META,
@@ -482,6 +485,15 @@ def locked(path: str | os.PathLike[str], timeout: float = 30) -> Iterator[None]:
 
     lock = FileLock(f"{os.fspath(path)}.lock", timeout=timeout, mode=new_file_mode())
     with lock.acquire(poll_interval=0.01):
+        yield
+
+
+@contextmanager
+def locked_in_run(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold the lock of a run's document. Raises FileNotFoundError if the run's folder is gone: the
+    lock alone would make it again, and a run that was purged would come back empty."""
+    Path(path).parent.stat()
+    with locked(path):
         yield
 
 

@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import sys
 import threading
 import time
@@ -167,30 +168,43 @@ class Run:
     ) -> None:
         self.project = layout.check_name("project", project or "default")
         self.name = layout.check_name("name", name or "default")
+        if run_id:
+            layout.check_name("run_id", run_id)
+        settings = _encoding.mapping(config) if config is not None else {}
+        interval = _sampling.interval(system_metrics)
         self.storage_root = layout.storage_root(storage)
         self.project_dir = self.storage_root / self.project
         self.experiment_dir = self.project_dir / self.name
         self.runs_dir = self.experiment_dir / layout.RUNS
-        if run_id:
-            self.run_dir = self.runs_dir / layout.check_name("run_id", run_id)
-            self.run_dir.mkdir(parents=True, exist_ok=True)
-        else:
-            self.run_dir = _new_run_dir(self.runs_dir)
-        self.id = self.run_dir.name
-        self.media_dir = self.run_dir / layout.MEDIA
-        self.media_dir.mkdir(exist_ok=True)
+        with _Undo() as undo:
+            self.run_dir = undo.make_run_dir(self.runs_dir, run_id)
+            self.id = self.run_dir.name
+            self.media_dir = self.run_dir / layout.MEDIA
+            self.media_dir.mkdir(exist_ok=True)
+            undo.keep(self.run_dir / layout.META, self.run_dir / layout.STATUS)
+            with _lifecycle.signals_wait():
+                self._claim = _claim.claim(self.run_dir, self._meta(), resume=resume)
+            undo.remove(self._claim.heartbeat)
+            self._start(settings, capture_console, capture_env, interval)
+        _lifecycle.watch(self)
 
-        with _lifecycle.signals_wait():
-            owner = _claim.claim(self.run_dir, self._meta(), resume=resume)
+    def _start(
+        self, settings: dict[str, Any], capture_console: bool, capture_env: bool, interval: float
+    ) -> None:
         events = self.run_dir / layout.EVENTS
         self._count_from(_claim.last_step(events))
         self._events = LineWriter(events)
         self._logs = LineWriter(self.run_dir / layout.LOGS)
+        self._system = LineWriter(self.run_dir / layout.SYSTEM)
         self._unsaved: dict[str, dict[str, Any]] = {}
+        self._ending: str | None = None
         self._saving = threading.RLock()
         self._is_saving = False
         self._complained: set[Path] = set()
         self._finished = False
+        self._is_lost = False
+        self._monitor: MetricMonitor | None = None
+        self._anomaly_detector: AnomalyDetector | None = None
 
         self._previous = layout.read_json(self.run_dir / layout.SUMMARY)
         self._metric: str | None = None
@@ -199,21 +213,21 @@ class Run:
         self._continue_best()
 
         self._config = Config(self, layout.read_json(self.run_dir / layout.CONFIG))
-        if config is not None:
-            self._config.update(config)
+        if settings:
+            self._config.update(settings)
+        self._is_in_bin = False
+        self._look_into_bin()
         self._console = None
         if capture_console:
             from ._console import ConsoleCapture
 
             self._console = ConsoleCapture(lambda line: self._logs.append(_text_line(line)))
-        self._environment = self._capture_environment() if capture_env and owner else None
-        self._monitor: MetricMonitor | None = None
-        self._anomaly_detector: AnomalyDetector | None = None
+        self._environment = None
+        if capture_env and self._claim.is_recorder:
+            self._environment = self._capture_environment()
         self._sampler: _sampling.Sampler | None = None
-        if owner and (interval := _sampling.interval(system_metrics)):
-            self._system = LineWriter(self.run_dir / layout.SYSTEM)
+        if self._claim.is_recorder and interval:
             self._sampler = _sampling.Sampler(self._log_sample, interval)
-        _lifecycle.watch(self)
 
     # -- logging -------------------------------------------------------------------------------
 
@@ -439,8 +453,8 @@ class Run:
 
     def finish(self, status: str = "finished") -> None:
         """Say that the run has ended, and how: ``finished``, ``failed``, ``interrupted`` or any
-        other word. The last call counts; logging afterwards still works. In a process that joined
-        the run it only merges the summary."""
+        other word. The last call counts; logging afterwards still works. A run of several
+        processes ends with the last of them, as ``failed`` if one of them has failed."""
         if self._environment is not None:
             self._environment.join(_ENVIRONMENT_TIMEOUT_S)
         self._end(status)
@@ -454,38 +468,33 @@ class Run:
         _lifecycle.forget(self)
         if self._sampler is not None:
             self._sampler.stop()
-        if self._console is not None:
-            self._console.stop()
+        self.stop_capturing()
         self.close()
         self._save_best()
         self._config._record()
+        self._ending = str(status or "finished")
         self._save_documents()
-        try:
-            self._save_status(status)
-        except OSError as error:
-            self._complain(self.run_dir / layout.STATUS, error)
 
-    def _save_status(self, status: str) -> None:
-        path = self.run_dir / layout.STATUS
-        with _lifecycle.signals_wait(), layout.locked(path):
-            if _claim.owns(self.run_dir):
-                stored = {**layout.read_json(path), "status": str(status), "ended_at": clock()}
-                stored.pop("exit_reason", None)
-                layout.write_json(path, stored)
+    def stop_capturing(self) -> None:
+        """Record no more of what is printed."""
+        if self._console is not None:
+            self._console.stop()
 
     def close(self) -> None:
-        """Put on the disk whatever it takes."""
-        for writer in (self._events, self._logs):
-            if not writer.flush() or writer.dropped:
+        """Put on the disk whatever it takes, and hold no file open any more."""
+        if self._unsaved or self._ending is not None:
+            self._save_documents()
+        for writer in (self._events, self._logs, self._system):
+            writer.close()
+            if (writer.waiting or writer.dropped) and not self._is_lost:
                 logger.warning(
                     "%s: %d lines could not be written and %d were dropped.",
                     *(writer.path, writer.waiting, writer.dropped),
                 )
-            writer.sync()
 
     def after_fork(self) -> None:
         """In a child process: let go of what belongs to the parent."""
-        for part in (self._events, self._logs, self._console):
+        for part in (self._events, self._logs, self._system, self._console):
             if part is not None:
                 part.after_fork()
         self._environment = None
@@ -493,6 +502,52 @@ class Run:
         self._saving = threading.RLock()
         self._is_saving = False
         self._unsaved.clear()  # the parent's to write
+        self._ending = None
+
+    def look_after(self) -> None:
+        """Do what is due every ten seconds: show a sign of life, notice what became of the folder,
+        and write what could not be written before."""
+        if self._is_lost or not self._is_there():
+            return
+        self._look_into_bin()
+        for writer in (self._events, self._logs, self._system):
+            writer.check()
+        self._config._record()
+        if self._unsaved:
+            self._save_documents()
+
+    def _is_there(self) -> bool:
+        try:
+            self._claim.beat()
+            return True
+        except FileNotFoundError:
+            pass
+        except OSError:  # a disk that is away for now
+            return True
+        self._is_lost = True
+        if self.run_dir.is_dir():
+            logger.warning(
+                "Run %s was taken over by another process. Both log to it, and only the other one "
+                "says when it ends.",
+                self.id,
+            )
+        else:
+            logger.warning(
+                "The folder of run %s, %s, was removed or moved away. Training goes on; what is "
+                "logged from now on is lost. runicorn.init() starts a new run.",
+                *(self.id, self.run_dir),
+            )
+        return False
+
+    def _look_into_bin(self) -> None:
+        is_in_bin = (self.run_dir / layout.DELETED).exists()
+        if is_in_bin and not self._is_in_bin:
+            logger.warning(
+                "Run %s is in the recycle bin: no list shows it, and emptying the bin removes it "
+                "with all that is logged. Restore it to keep it.",
+                self.id,
+            )
+        self._is_in_bin = is_in_bin
 
     def __enter__(self) -> Self:
         return self
@@ -552,13 +607,19 @@ class Run:
 
     def _save_unsaved(self) -> None:
         refused: set[str] = set()
-        while documents := [name for name in self._unsaved if name not in refused]:
+        while True:
+            documents = [name for name in self._unsaved if name not in refused]
+            if not documents:
+                if self._ending is None or layout.STATUS in refused:
+                    return
+                if not self._save_ending():
+                    refused.add(layout.STATUS)
             for document in documents:
                 path = self.run_dir / document
                 changes = self._unsaved[document]
                 written = dict(changes)
                 try:
-                    with layout.locked(path):
+                    with layout.locked_in_run(path):
                         data = {**(layout.load_for_change(path) or {}), **written}
                         kept = {key: data[key] for key in data if data[key] is not _REMOVED}
                         layout.write_json(path, kept)
@@ -572,9 +633,25 @@ class Run:
                 if not changes:
                     del self._unsaved[document]
 
+    def _save_ending(self) -> bool:
+        status = self._ending
+        assert status is not None
+        try:
+            self._claim.end(status)
+        except Exception as error:
+            self._complain(self.run_dir / layout.STATUS, error)
+            return False
+        if self._ending is status:  # else: a signal handler said something else meanwhile
+            self._ending = None
+        return True
+
     def _complain(self, path: Path, error: Exception | None = None) -> None:
-        if path not in self._complained:
-            self._complained.add(path)
+        if path in self._complained or self._is_lost:
+            return
+        self._complained.add(path)
+        if not self.run_dir.is_dir():
+            self._is_there()
+        else:
             logger.warning(
                 "Run %s cannot write to %s (%s). Training goes on; what is logged is kept in "
                 "memory and written as soon as that works again.",
@@ -582,7 +659,10 @@ class Run:
             )
 
     def _capture_environment(self) -> threading.Thread:
-        directory = Path.cwd()
+        try:
+            directory = Path.cwd()
+        except OSError:  # it was removed
+            directory = self.run_dir
 
         def capture() -> None:
             try:
@@ -597,15 +677,61 @@ class Run:
         return thread
 
 
-def _new_run_dir(runs_dir: Path) -> Path:
-    runs_dir.mkdir(parents=True, exist_ok=True)
-    while True:
-        run_dir = runs_dir / layout.new_run_id()
-        try:
-            run_dir.mkdir()
-        except FileExistsError:
-            continue
-        return run_dir
+class _Undo:
+    """Makes the folder of a run, and unmakes what was made if the block ends with an error."""
+
+    def __init__(self) -> None:
+        self._made: list[Path] = []
+        self._contents: dict[Path, bytes | None] = {}
+
+    def make_run_dir(self, runs_dir: Path, run_id: str | None) -> Path:
+        missing = [each for each in (runs_dir, *runs_dir.parents) if not each.exists()]
+        self._made += reversed(missing)
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        while True:
+            run_dir = runs_dir / (run_id or layout.new_run_id())
+            try:
+                run_dir.mkdir()
+            except FileExistsError:
+                if run_id:
+                    return run_dir
+                continue
+            self._made.append(run_dir)
+            return run_dir
+
+    def keep(self, *paths: Path) -> None:
+        """Remember what is in *paths*, to be written back."""
+        for path in paths:
+            try:
+                self._contents[path] = path.read_bytes()
+            except OSError:
+                self._contents[path] = None
+
+    def remove(self, path: Path) -> None:
+        self._contents[path] = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if error is None:
+            return
+        for path, content in self._contents.items():
+            try:
+                if content is None:
+                    path.unlink(missing_ok=True)
+                else:
+                    layout.write_bytes(path, content)
+            except OSError:
+                pass
+        for path in reversed(self._made):
+            try:
+                if path is self._made[-1] and path.parent.name == layout.RUNS:
+                    shutil.rmtree(path)
+                else:
+                    path.rmdir()  # unless another process has put something in it
+            except OSError:
+                return
 
 
 def _text_line(text: object) -> bytes:
@@ -613,7 +739,10 @@ def _text_line(text: object) -> bytes:
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    try:
+        return isinstance(value, int | float) and math.isfinite(value)
+    except OverflowError:  # an integer that no float can hold
+        return False
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:
@@ -638,9 +767,13 @@ def init(
 ) -> Run:
     """Start a :class:`Run` and make it the active one, which the functions below write to.
 
-    A run that was active before is not finished by this.
+    A run that was active before is not finished by this; what is printed is recorded in it no
+    more.
     """
     global _active
+    previous = _active
+    if previous is not None and not previous._finished:
+        previous.stop_capturing()
     _active = Run(
         project,
         storage,

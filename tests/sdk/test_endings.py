@@ -26,6 +26,28 @@ def status(tmp_path):
         ("import sys; sys.exit(0)", "finished", 0),
         ("import sys; sys.exit(3)", "failed", 3),
         ("import sys; sys.exit('no data')", "failed", 1),
+        ("raise SystemExit(3)", "failed", 3),
+        ("raise SystemExit('no data')", "failed", 1),
+        ("raise SystemExit(0)", "finished", 0),
+        ("raise SystemExit", "finished", 0),
+        ("raise type('Left', (SystemExit,), {})(4)", "failed", 4),
+        ("quit(2)", "failed", 2),
+        ("exit()", "finished", 0),
+        ("leave(4)", "failed", 4),
+        ("leave()", "finished", 0),
+        ("aside.exit(5)", "failed", 5),
+        ("import sys; sys.exit((1, 2))", "failed", 1),
+        # What was caught on the way, or raised in a thread, ends nothing.
+        ("try: leave(3)\nexcept SystemExit as error: assert error.code == 3", "finished", 0),
+        ("import sys\ntry: sys.exit(3)\nexcept SystemExit: pass\nleave(0)", "finished", 0),
+        ("import sys\ntry: sys.exit(3)\nexcept SystemExit: pass\n1 / 0", "failed", 1),
+        (
+            "import sys, threading; t = threading.Thread(target=sys.exit, args=(3,)); t.start()",
+            "finished",
+            0,
+        ),
+        ("rn.finish(None)", "finished", 0),
+        ("rn.finish('')", "finished", 0),
         ("raise ValueError('boom')", "failed", 1),
         ("import sys; sys.excepthook = lambda *_: None; 1 / 0", "failed", 1),
         ("raise KeyboardInterrupt", "interrupted", -signal.SIGINT),
@@ -41,8 +63,20 @@ def status(tmp_path):
     ],
 )
 def test_the_status_tells_how_the_process_ended(train, tmp_path, body, expected, code):
-    assert train(INIT + body) == code
+    by_name = "import sys, types\nfrom sys import exit as leave\n"
+    by_name += (
+        "aside = types.ModuleType('aside'); aside.exit = leave; sys.modules['aside'] = aside\n"
+    )
+    assert train(by_name + INIT + body) == code
     assert status(tmp_path) == expected
+
+
+def test_a_code_can_still_be_read_and_set():
+    error = SystemExit(3)
+    assert error.code == 3
+    error.code = 4
+    assert error.code == 4
+    assert SystemExit(1, 2).code == (1, 2)
 
 
 @pytest.mark.parametrize(

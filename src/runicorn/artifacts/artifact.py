@@ -320,7 +320,7 @@ def _record(run_dir: Path, document: str, entry: dict[str, Any], *, once: bool =
     path = run_dir / document
     key = (entry["name"], entry["version"])
     try:
-        with layout.locked(path):
+        with layout.locked_in_run(path):
             data = layout.load_for_change(path) or {}
             noted = data.get("artifacts")
             noted = noted if isinstance(noted, list) else []
