@@ -164,7 +164,7 @@ class ArtifactSync:
 
     async def _contents(self, folder: str, manifest: bytes) -> dict[str, Path]:
         """Those that lack here, verified. Raises OSError if one did not come."""
-        files = receiving.lacking(self.store, receiving.read_manifest(manifest).files)
+        files = receiving.missing_contents(self.store, receiving.read_manifest(manifest).files)
         contents = {digest: self.partial / digest for digest in files}
         downloads = [
             Download(

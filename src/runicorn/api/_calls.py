@@ -40,7 +40,7 @@ def path(*parts: str) -> str:
 
 
 def health_check(self: Client) -> Steps[JSON]:
-    """What the server says of itself: ``status``, ``version`` and more."""
+    """Return the server's ``status``, ``version`` and more."""
     return (yield from http.expect_object(http.get(self, "/api/health")))
 
 
@@ -313,7 +313,7 @@ def points(
 
 
 def get_system_metrics(self: Client, run_id: str, downsample: int | None = None) -> Steps[JSON]:
-    """What the run's machine did: ``{"columns", "rows"}``, one row a sample.
+    """Return the load of the run's machine: ``{"columns", "rows"}``, one row a sample.
 
     ``time`` is in Unix seconds; the other columns are named with their units. *downsample*: at
     most so many rows, 100 to 50,000. Needs a server of version 0.8.
@@ -387,7 +387,7 @@ def get_gpu_info(self: Client) -> Steps[JSON]:
 
 
 FILES = ("csv", "excel", "parquet", "tensorboard", "pdf")
-"""What ``/api/export/{run_id}/…`` serves."""
+"""The kinds of files that ``/api/export/{run_id}/…`` serves."""
 
 
 def export_experiment(
@@ -466,7 +466,7 @@ def import_archive(
     dry_run: bool = False,
     replace: bool = False,
 ) -> Steps[JSON]:
-    """Send an archive of runs (``.tar.gz``, ``.zip``) to be taken in; what came of it.
+    """Send an archive of runs (``.tar.gz``, ``.zip``) to be imported; return the outcome.
 
     *progress*: called with (bytes sent, bytes in total). *dry_run*: only say what would come in.
     *replace*: put its runs in place of other versions. Not repeated if the connection breaks.

@@ -1,4 +1,4 @@
-"""One request and what may come of it: retries, and answers that become errors."""
+"""Send a request: retries, and answers that become errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 class Settings(Protocol):
-    """What a call needs to know of its client."""
+    """The settings of a client that a call needs."""
 
     timeout: float
     max_retries: int

@@ -17,7 +17,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 Progress: TypeAlias = Callable[[int, int | None], None]
-"""Told of (bytes done, bytes in total or None if nobody knows)."""
+"""Called with (bytes done, bytes in total or None if that is not known)."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Request:
     """A body as it is, described by *headers*."""
     headers: dict[str, str] | None = None
     save_to: Path | None = None
-    """Where to write the body of a good answer, in parts; it is not kept in memory."""
+    """The file to write the body of a good answer to; it is not kept in memory."""
     resume: bool = False
     """Keep what has arrived in *save_to*, and ask only for the rest."""
     progress: Progress | None = None
@@ -42,7 +42,7 @@ class Request:
     retries: int | None = None
     """Instead of the client's own number."""
     is_repeatable: bool | None = None
-    """Whether it may be sent again after it may have arrived; None: unless it is a POST."""
+    """If it may be sent again although it may have arrived; None: unless it is a POST."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Pause:
 
 @dataclass(frozen=True)
 class Work:
-    """Something to compute, or to do with local files, where it blocks nobody."""
+    """A computation, or work with local files, to be done where it blocks nothing else."""
 
     call: Callable[[], Any]
 

@@ -146,7 +146,7 @@ def _opened(request: Request) -> Iterator[Any]:
 
 @contextmanager
 def _target(request: Request, response: httpx.Response) -> Iterator[IO[bytes]]:
-    """Where the body goes: to the end of what is there if it is the rest of it."""
+    """Open the file that the body goes to: at its end if the body is the rest of it."""
     assert request.save_to is not None
     if request.resume:
         with request.save_to.open("ab" if response.status_code == 206 else "wb") as file:

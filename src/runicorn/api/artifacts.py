@@ -78,7 +78,7 @@ def _run(node_id: str) -> str:
 def list_experiment_artifacts(
     self: Client, run_id: str, relation: str | None = None
 ) -> Steps[list[JSON]]:
-    """What a run ``created`` and ``used``, each with its *relation*; or only one of the two."""
+    """List the versions that a run ``created`` and ``used``, or one *relation* of the two."""
     if relation not in (None, "created", "used"):
         raise BadRequestError(f"Bad request: relation is created or used, not {relation!r}")
     found = yield from http.get(self, path("runs", run_id, "artifacts"))
@@ -142,7 +142,7 @@ def set_alias(self: Client, artifact_id: str, alias: str) -> Steps[JSON]:
 
 
 def remove_alias(self: Client, artifact_name: str, alias: str) -> Steps[JSON]:
-    """Remove the alias; the version stays. NotFoundError if nothing is called so."""
+    """Remove the alias; the version stays. NotFoundError if there is none of that name."""
     address = path("artifacts", artifact_name, "aliases", alias)
     return (yield from http.expect_object(http.delete(self, address)))
 
@@ -188,7 +188,7 @@ def evaluate(
 def list_evaluations(
     self: Client, artifact_name: str, version: int | None = None
 ) -> Steps[list[JSON]]:
-    """What was recorded of an artifact, or of one version of it, the newest first."""
+    """List the evaluations of an artifact, or of one version of it, the newest first."""
     address = path("artifacts", artifact_name, "evaluations")
     found: list[JSON] = yield from http.get(self, address, {"version": version})
     return found

@@ -1,4 +1,4 @@
-"""What a call to a server can fail with.
+"""The errors of a call to a server.
 
     RunicornAPIError
     ├── ConnectionError         no usable answer: unreachable, timed out, refused   (also builtin)
@@ -25,7 +25,7 @@ class RunicornAPIError(Exception):
         self.status_code = status_code
         """The HTTP status; None if there was no answer."""
         self.detail = detail
-        """What the server said, as it said it: usually one sentence."""
+        """The server's own words: usually one sentence."""
 
 
 class ConnectionError(RunicornAPIError, builtins.ConnectionError):

@@ -36,7 +36,7 @@ def connect(
     """Open an SSH connection from the server to *host*; its ``connection_id``.
 
     Without a password or key the server tries its owner's agent and key files. A host whose key
-    nobody has confirmed is refused with status 409: look at ``error.detail["host_key"]``, give it
+    has not been confirmed is refused with status 409: look at ``error.detail["host_key"]``, give it
     to :func:`accept_host_key` if it is the right one, and connect again. Wrong credentials raise
     AuthenticationError.
     """
@@ -156,7 +156,7 @@ def list_remote_storage_candidates(
 
 
 def check_remote_path(self: Client, connection_id: str, path: str) -> Steps[bool]:
-    """Whether there is such a file or folder there."""
+    """Return whether there is such a file or folder there."""
     params = {"connection_id": (yield from _identifier(self, connection_id)), "path": path}
     answer = yield from http.get(self, "/api/remote/fs/exists", params)
     return bool(answer["exists"])

@@ -29,7 +29,7 @@ class ArchiveTooLarge(ArchiveError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one archive may hold; anything beyond is taken for an attack."""
+    """The most that one archive may hold; anything beyond is taken for an attack."""
 
     members: int = 500_000
     bytes: int = 2**40
@@ -185,7 +185,7 @@ def _zip_mtime(info: zipfile.ZipInfo) -> int | None:
 
 @contextmanager
 def named_errors() -> Iterator[None]:
-    """Whatever a reader stumbles over is one error, with the reason."""
+    """Turn every error of a reader into one of ours, with the reason."""
     try:
         yield
     except ArchiveError:

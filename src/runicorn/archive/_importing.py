@@ -54,7 +54,7 @@ _MOST_REFUSALS_TOLD = 100
 
 @dataclass
 class Report:
-    """What an import did, or with ``dry_run`` would do. Folders are relative to the root."""
+    """The outcome of an import, or of a dry run. Folders are relative to the root."""
 
     new: list[str] = field(default_factory=list)
     """Runs and artifact versions that came in."""
@@ -75,7 +75,7 @@ class Report:
 
     @property
     def has_any(self) -> bool:
-        """Whether the archive holds a run or an artifact version that may be here."""
+        """True if the archive holds a run or an artifact version that may be here."""
         return bool(self.new or self.replaced or self.unchanged or self.kept)
 
     def why_nothing(self) -> str:
@@ -147,11 +147,11 @@ class _Found(NamedTuple):
     is_dir: bool
     mtime_ns: int | None
     parts: list[str] | str
-    """Of its path; a text says why it goes nowhere."""
+    """The parts of its path, or a text that says why it goes nowhere."""
     size: int = 0
     digest: bytes = b""
     content: bytes | None = None
-    """Of a small document that says something about the archive."""
+    """The content of a small document about the archive."""
 
 
 class _Import:
@@ -270,7 +270,7 @@ class _Import:
         return None
 
     def _is_there(self, found: _Found, place: Place) -> bool:
-        """Whether the file in its place holds the same."""
+        """Return whether the file in its place holds the same."""
         try:
             with open_inside(self.root, str(place)) as file:
                 if os.fstat(file.fileno()).st_size != found.size:
@@ -384,7 +384,7 @@ class _Import:
                 yield data
 
     def _count(self, unpacked: int) -> None:
-        """Told of every unpacked byte, wanted or not, before it is used."""
+        """Count unpacked bytes, wanted or not, before they are used."""
         self._unpacked += unpacked
         limit = min(self.limits.bytes, max(self.limits.small, self._packed * self.limits.ratio))
         if self._unpacked > limit:

@@ -1,4 +1,4 @@
-"""``Artifact``: what a training script puts together, saves, and uses again."""
+"""``Artifact``, which a training script puts together, saves, and uses again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("runicorn")
 
 LARGE = 64 * 2**20
-"""From so many bytes on a download shows how far it has come."""
+"""The number of bytes from which on a download shows its progress."""
 
 
 class DigestMismatch(RuntimeError):
@@ -217,7 +217,7 @@ class Artifact:
             raise
 
     def get_file_path(self, file_path: str) -> Path | None:
-        """Where the file is stored, for reading only; None if the artifact has no such file."""
+        """Return the stored file's path, for reading only; None if there is no such file."""
         _, folder = self._content()
         path = names.inside(folder, file_path)
         if path is None:
@@ -349,7 +349,7 @@ def _files_below(folder: str) -> Iterator[str]:
 
 @contextmanager
 def _progress_line(what: str, total: int) -> Iterator[Progress | None]:
-    """Something to tell how many bytes were copied, if there are many and somebody looks."""
+    """Yield a function that draws a copy's progress; None for a small one or no terminal."""
     if total < LARGE or not sys.stderr.isatty():
         yield None
         return

@@ -1,4 +1,4 @@
-"""Cutting a content where it says itself: what stays the same is cut at the same places.
+"""Cut contents into chunks at places that the content decides: what stays the same is cut alike.
 
 FastCDC (2020). Both ends of a transfer must cut alike, so the sizes are part of the protocol.
 """

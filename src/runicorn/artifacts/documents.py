@@ -1,4 +1,4 @@
-"""The documents of an artifact: what ``versions.json``, ``metadata.json``, ``manifest.json`` hold.
+"""The documents of an artifact: ``versions.json``, ``metadata.json`` and ``manifest.json``.
 
 Read leniently, because other programs wrote them too: unknown members are passed over, missing
 ones get their default. Written as v0.4 writes them, member for member.
@@ -294,7 +294,7 @@ def _integer(value: object) -> int | None:
 
 
 def _size(value: object) -> int | None:
-    """Bytes; None for what no size can be."""
+    """Return *value* if it can be a number of bytes, else None."""
     size = _integer(value)
     return size if size is not None and 0 <= size <= LARGEST_SIZE else None
 

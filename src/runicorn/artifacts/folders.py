@@ -1,7 +1,7 @@
-"""The artifacts folder of a storage root: what is where, who reads it, and its lock.
+"""The artifacts folder of a storage root: its layout, its readers, and its lock.
 
 ``<root>/artifacts/<type>/<name>/v<N>`` as Runicorn 0.4 has it. Numbers are given, and documents
-changed, under ``<type>/<name>/.lock``, which is never removed; who takes it first repairs what a
+changed, under ``<type>/<name>/.lock``, which is never removed; the first to take it repairs what a
 killed process left (``_settle``).
 """
 
@@ -62,7 +62,7 @@ class Location:
         return folder
 
     def numbers(self) -> list[int]:
-        """The versions that are there, ascending."""
+        """Return the numbers of the versions that exist, ascending."""
         found = (_VERSION_FOLDER.fullmatch(e.name) for e in folders_in(self.folder))
         return sorted(int(match[1]) for match in found if match)
 
@@ -78,7 +78,7 @@ class ArtifactFolders:
     # -- finding -------------------------------------------------------------------------------
 
     def locations(self, kind: str | None = None) -> Iterator[Location]:
-        """Every artifact, of the known types first; a name that none may have is passed over."""
+        """Yield every artifact, the known types first; invalid names are passed over."""
         for folder in self._type_folders(kind):
             type_name = names.canonical_type(folder.name)
             for entry in folders_in(folder.path):
@@ -176,7 +176,7 @@ class ArtifactFolders:
         )
 
     def aliases(self, location: Location) -> dict[str, int]:
-        """What the index says, and below it what 0.4.0 wrote to a version's metadata alone."""
+        """Return the index's aliases, and those that 0.4.0 wrote to a version's metadata alone."""
         index, numbers = self.index(location), location.numbers()
         self._keep(index, numbers)
         found: dict[str, int] = {}
@@ -302,7 +302,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def remove_half_documents(folder: Path) -> None:
-    """Whoever holds the artifact's lock is the only one to write documents."""
+    """Remove unfinished documents; only the holder of the artifact's lock writes any."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
 

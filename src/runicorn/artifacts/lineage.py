@@ -1,4 +1,4 @@
-"""What came from what: versions, the runs that produced them and the runs that used them.
+"""Lineage: versions, the runs that produced them and the runs that used them.
 
 ``trace`` walks; what it walks over is a ``Source``: the files of a storage root here, the index in
 the server.
@@ -54,7 +54,7 @@ class LineageGraph:
 
 
 class Source(Protocol):
-    """Who knows who made and used what."""
+    """Answers which runs made and used which versions."""
 
     def version(self, key: VersionKey) -> dict[str, Any]:
         """``type`` and ``size``, ``created_at`` where known; ``deleted`` or ``purged`` if it is."""
@@ -97,7 +97,7 @@ def trace(source: Source, root: VersionKey, max_depth: int = 3) -> LineageGraph:
     expanded: dict[tuple[str, VersionKey], int] = {}
 
     def is_new(direction: str, key: VersionKey, depth: int) -> bool:
-        """Whether there is more to find behind *key*: with more depth left than before there is."""
+        """Return whether *key* was not looked behind yet, or with less depth left than now."""
         if depth <= expanded.get((direction, key), 0):
             return False
         expanded[direction, key] = depth

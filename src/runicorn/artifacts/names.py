@@ -1,6 +1,6 @@
-"""What artifacts, their types, aliases, files and digests may be called.
+"""The rules for the names of artifacts, types, aliases and files, and for digests.
 
-The one place that decides, for the SDK, the command line and the server alike. A path is only ever
+They are decided here alone, for the SDK, the command line and the server alike. A path is only ever
 built from what has passed here, so nothing that a caller, a manifest or a request says leads out
 of the artifacts folder.
 """
@@ -31,7 +31,7 @@ LONGEST_PATH = 240
 _FORBIDDEN_IN_NAMES = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff]')
 _PLAIN = r"[\w-][\w.-]*(?:/[\w-][\w.-]*)*"
 _PLAIN_PATH = re.compile(_PLAIN, re.ASCII)
-"""Most are: nothing more to check but the length."""
+"""Most paths match: only their length is left to check."""
 
 _PLAIN_PATHS = re.compile(rf"(?:{_PLAIN})(?:\n{_PLAIN})*", re.ASCII)
 
@@ -100,7 +100,7 @@ def check_path(path: object) -> str:
 
 
 def check_paths(paths: list[str]) -> list[str]:
-    """The same for many, most of which are plain."""
+    """Check many paths, most of which are plain."""
     if max(map(len, paths), default=0) > LONGEST_PATH or not _PLAIN_PATHS.fullmatch(
         "\n".join(paths)
     ):

@@ -1,7 +1,7 @@
-"""Take over the versions of another storage root as they are: same number, same documents.
+"""Receive the versions of another storage root as they are: same number, same documents.
 
-What is to be fetched is for the caller to do; every rule about folders, locks and the pool is kept
-here. Contents that the pool has are linked, so only those that are lacking have to come.
+The caller fetches; the rules about folders, locks and contents are kept here. Contents that are
+stored already are linked, so that only the missing ones have to come.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ LARGEST_DOCUMENT = 64 * 2**20
 
 
 def location_of(store: ArtifactStorage, kind: str, name: str) -> Location:
-    """Where the artifact *name* of another root is to lie here. Raises ValueError for what may not
-    be a folder here."""
+    """Return the place here of the artifact *name* of another root.
+
+    Raises ValueError for a name or type that may not be a folder here.
+    """
     if kind != names.canonical_type(names.check_type(kind)):
         raise ValueError(f"Unknown artifact type: {kind}")
     return Location(kind, names.check_name(name), store.folder / kind / name)
@@ -40,18 +42,18 @@ def read_manifest(content: bytes) -> ArtifactManifest:
     return manifest
 
 
-def lacking(store: ArtifactStorage, files: Iterable[FileEntry]) -> dict[str, FileEntry]:
-    """By digest, one file of each content that the pool does not have."""
-    found: dict[str, FileEntry] = {}
+def missing_contents(store: ArtifactStorage, files: Iterable[FileEntry]) -> dict[str, FileEntry]:
+    """Return, by digest, one file of each content that is not stored yet."""
+    missing: dict[str, FileEntry] = {}
     for file in files:
         digest = names.parse_digest(file.digest)
-        if digest not in found and not store.blobs.has(digest, file.size):
-            found[digest] = file
-    return found
+        if digest not in missing and not store.blobs.has(digest, file.size):
+            missing[digest] = file
+    return missing
 
 
 def is_complete(location: Location, number: int) -> bool:
-    """Whether the version is here with its files."""
+    """Return whether the version is here with its files."""
     return (location.folder / f"v{number}" / FILES).is_dir()
 
 
@@ -64,7 +66,7 @@ def add_version(
 ) -> None:
     """Make the version appear, with its *documents* and, unless *contents* is None, its files.
 
-    *contents*: by digest, where those lie that the pool did not have; they are moved from there.
+    *contents* has, by digest, the paths of the contents that were missing; they are moved away.
     A version that is here without its files gets them. Raises OSError, FileNotFoundError if a
     content is missing.
     """
@@ -83,7 +85,7 @@ def add_version(
             elif contents is not None and not (target / FILES).exists():
                 (staging / FILES).rename(target / FILES)
         with store._locked(location):
-            pass  # lists it
+            pass  # taking the lock lists the version
 
 
 def _place(

@@ -23,9 +23,9 @@ STAGING = ".staging-"
 
 @contextmanager
 def staging_folder(folder: Path) -> Iterator[tuple[Path, int | None]]:
-    """A folder to build a version in, and the descriptor that holds its lock, if there are locks.
+    """Make a folder to build a version in; yield it and the descriptor of its lock, if any.
 
-    Renamed away or not, nothing of it remains.
+    It is removed at the end, unless it was renamed into place.
     """
     made, lock = _new_staging(folder)
     try:
@@ -53,7 +53,7 @@ def _new_staging(folder: Path) -> tuple[Path, int | None]:
 
 
 def is_abandoned(staging: str) -> bool:
-    """Whether its builder is gone; where folders cannot be locked, after a day."""
+    """Return whether its builder is gone; where folders cannot be locked, that is after a day."""
     try:
         if fcntl is None:
             return time.time() - Path(staging).stat().st_mtime > 86400
@@ -70,7 +70,7 @@ def is_abandoned(staging: str) -> bool:
 
 
 def find_clash(paths: Sequence[str]) -> str | None:
-    """A path that is there twice, or that is the folder of another."""
+    """Return a path that occurs twice or is the folder of another, or None."""
     seen = set(paths)
     if len(seen) < len(paths):
         return next(path for path in paths if paths.count(path) > 1)

@@ -70,7 +70,7 @@ _KEPT_EVALUATIONS = 10
 
 @dataclass
 class Draft:
-    """What is to become a version."""
+    """A version that is to be saved."""
 
     name: str
     type: str
@@ -181,7 +181,7 @@ class ArtifactStorage(ArtifactFolders):
         return metadata, manifest
 
     def _home(self, name: str, kind: str) -> Location:
-        """Where the artifact is, or is to be."""
+        """Return the place of the artifact, which is made if there is none."""
         try:
             return self.find(name, kind)
         except FileNotFoundError:
@@ -338,7 +338,7 @@ class ArtifactStorage(ArtifactFolders):
             if history:
                 kept = layout.read_json(folder / CHANGES)
                 entries = _list_in(kept, "history")
-                # whoever was killed between the two documents noted it already
+                # a process killed between the two documents has recorded it already
                 done = [{**e, "at": now} for e in entries[-len(history) :] if isinstance(e, dict)]
                 kept["history"] = entries if done == history else [*entries, *history]
                 layout.write_json(folder / CHANGES, kept)
@@ -372,7 +372,7 @@ class ArtifactStorage(ArtifactFolders):
             changes["lifecycle_stage"] = stage
             changes["lifecycle_updated_at"] = transition["timestamp"]
             changes["stage_transitions"] = [*_list_in(changes, "stage_transitions"), transition]
-            # The stage last: whoever is stopped in between can do it again.
+            # The stage comes last: a caller stopped in between can do it again.
             if stage == PRODUCTION:
                 self._move_alias(location, index, PRODUCTION, number)
             elif current == PRODUCTION and self.aliases(location).get(PRODUCTION) == number:
@@ -479,7 +479,7 @@ def _check(folder: Path, entry: FileEntry, progress: Progress | None) -> str | N
 
 
 def _own_bytes(folder: Path) -> int:
-    """Bytes that removing *folder* frees: of files that nobody else links to."""
+    """Return the bytes that removing *folder* frees: those of files without another link."""
     total = 0
     for path, _, files in os.walk(folder):
         for name in files:

@@ -1,7 +1,7 @@
-"""What may be said of a version: texts, tags, metadata, and the references it has.
+"""The rules for a version's texts, tags, metadata and references.
 
-The one place that decides, for the SDK, the command line and the server alike, so that what one of
-them saves all of them can read.
+They are decided here alone, for the SDK, the command line and the server, so that all of them can
+read what one of them saves.
 """
 
 from __future__ import annotations
@@ -97,4 +97,4 @@ EDITABLE: dict[str, Callable[[object], Any]] = {
     "metadata": check_metadata,
     "tags": check_tags,
 }
-"""What of a version may be replaced later, and what it has to be."""
+"""The members of a version that may be replaced later, and the check of each."""

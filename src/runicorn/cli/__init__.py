@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("Interrupted.", file=sys.stderr)
         return 130
     except Exception as error:
-        api = sys.modules.get("runicorn.api")  # loaded by whoever used it
+        api = sys.modules.get("runicorn.api")  # loaded where it was used
         if api is None or not isinstance(error, api.RunicornAPIError):
             raise
         said = error.detail if isinstance(error, api.NotFoundError | api.BadRequestError) else None

@@ -1,4 +1,4 @@
-"""What the commands share: how they are declared, and how they speak."""
+"""The parts that commands share: their declaration, and their output."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def add_server(parser: argparse.ArgumentParser) -> None:
 
 
 def add_token(parser: argparse.ArgumentParser, **options: Any) -> None:
-    """How to say who one is; *options* go to each argument."""
+    """Add the arguments that name a token; *options* go to each of them."""
     parser.add_argument(
         "--token",
         help="access token for --server; everybody on this machine can see it in the process list, "
@@ -98,7 +98,7 @@ def client(args: argparse.Namespace) -> RunicornClient:
 
 
 def _token(args: argparse.Namespace) -> str | None:
-    """What was given; None leaves it to ``RUNICORN_TOKEN``."""
+    """Return the given token; None leaves it to ``RUNICORN_TOKEN``."""
     if args.token_file is None:
         return str(args.token) if args.token else None
     try:
@@ -129,7 +129,7 @@ def print_json(data: Any) -> int:
 
 
 def confirm(question: str) -> bool:
-    """Whether the person at the terminal answers *question* with yes; no input means no."""
+    """Return whether the person at the terminal answers with yes; no input means no."""
     try:
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:

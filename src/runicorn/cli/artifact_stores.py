@@ -1,4 +1,4 @@
-"""Where ``runicorn artifacts`` acts: on a storage folder, or on a server."""
+"""The two places on which ``runicorn artifacts`` acts: a storage folder, or a server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Shown: TypeAlias = dict[str, Any]
 
 @contextmanager
 def opened(args: argparse.Namespace) -> Iterator[Store]:
-    """What ``--storage`` or ``--server`` say."""
+    """Open the place that ``--storage`` or ``--server`` names."""
     if not args.server:
         yield Folder(args.storage, args.type)
         return
@@ -30,9 +30,9 @@ def opened(args: argparse.Namespace) -> Iterator[Store]:
 
 
 class Store(Protocol):
-    """Where artifacts are kept. Raises OSError, ValueError or an error of ``runicorn.api``.
+    """A place with artifacts. Raises OSError, ValueError or an error of ``runicorn.api``.
 
-    What is shown has the members that the REST API has. ``delete`` gives the bytes that it freed;
+    The answers have the members of the REST API's. ``delete`` returns the bytes that it freed, or
     None if there was nothing to remove.
     """
 

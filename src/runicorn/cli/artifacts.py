@@ -193,4 +193,4 @@ ACTIONS: dict[str, tuple[tuple[str, ...], Action]] = {
     "delete": (("name", "version"), _delete),
     "stats": ((), _stats),
 }
-"""What each action needs, and what it does."""
+"""The arguments and the function of each action."""

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted by user")
         return 130
-    except Exception as error:  # whatever it is, a timer's mail says it in one line
+    except Exception as error:  # of any kind: a timer's mail says it in one line
         if args.verbose:
             traceback.print_exc()
         return fail(f"Error: Manifest generation failed: {error}")

@@ -211,7 +211,7 @@ def _save(config: dict[str, Any]) -> bool:
 
 
 def invalid(config: Any) -> str | None:
-    """Why the server would not follow *config*; None if it would."""
+    """Return why the server would not follow *config*; None if it would."""
     if not isinstance(config, dict):
         return "Configuration must be a dictionary"
     endpoints = config.get("endpoints", {})

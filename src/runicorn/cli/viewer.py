@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if not package or find_spec(package):
-            raise  # not somebody else's package: a mistake of ours
+            raise  # not a missing package: a mistake of ours
         return fail(
             f"The viewer's parts are not installed ({package} is missing): "
             "pip install 'runicorn[viewer]'"

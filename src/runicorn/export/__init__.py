@@ -113,7 +113,7 @@ _LIBRARIES = {"excel": "openpyxl", "parquet": "pyarrow", "pdf": "reportlab"}
 
 
 def is_available(format: str) -> bool:
-    """Whether the library that *format* needs, if any, is installed."""
+    """Return whether the library that *format* needs, if any, is installed."""
     return format not in _LIBRARIES or find_spec(_LIBRARIES[format]) is not None
 
 
@@ -174,7 +174,7 @@ def _member(run_dir: Path, format: str) -> str:
 
 
 class _Sink(io.RawIOBase):
-    """What ``zipfile`` writes to: a stream, which cannot be sought in."""
+    """The stream that ``zipfile`` writes to; it cannot be sought in."""
 
     def __init__(self) -> None:
         self._written = bytearray()

@@ -1,4 +1,4 @@
-"""What an export is made of: one run's folder, read event by event."""
+"""A run's folder, read event by event for an export."""
 
 from __future__ import annotations
 

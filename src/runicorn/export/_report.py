@@ -29,7 +29,7 @@ _NAME = "Runicorn"
 
 @dataclass
 class Report:
-    """What there is to say of a run."""
+    """The contents of a report, before it is laid out."""
 
     record: Record
     information: list[tuple[str, str]] = field(default_factory=list)
@@ -149,7 +149,7 @@ def _plain(text: str) -> str:
 
 @dataclass
 class Curve:
-    """One metric, thinned to what a chart can show, on axes of ``GRID`` units."""
+    """One metric, downsampled to what a chart can show, on axes of ``GRID`` units."""
 
     key: str
     points: list[tuple[float, float]]
@@ -165,22 +165,22 @@ class Curve:
         across, up = Axis.around(steps, whole=True), Axis.around(values, room=0.06)
         return cls(
             series.key,
-            [(across.at(steps[i]), up.at(values[i])) for i in _kept(values)],
+            [(across.at(steps[i]), up.at(values[i])) for i in _downsample(values)],
             across.ticks(),
             up.ticks(),
             short(series.last) if is_finite(series.last) else _shown(series.last),
         )
 
 
-def _kept(values: array[float]) -> list[int]:
-    """The indexes of the first and last value, and the lowest and highest of each stretch."""
+def _downsample(values: array[float]) -> list[int]:
+    """Return the indexes of the first and last value, and of the extremes of each bucket."""
     if len(values) <= CURVE_POINTS:
         return list(range(len(values)))
-    stretches = CURVE_POINTS // 2
+    buckets = CURVE_POINTS // 2
     kept = {0, len(values) - 1}
-    for n in range(stretches):
-        stretch = range(len(values) * n // stretches, len(values) * (n + 1) // stretches)
-        kept |= {min(stretch, key=values.__getitem__), max(stretch, key=values.__getitem__)}
+    for n in range(buckets):
+        bucket = range(len(values) * n // buckets, len(values) * (n + 1) // buckets)
+        kept |= {min(bucket, key=values.__getitem__), max(bucket, key=values.__getitem__)}
     return sorted(kept)
 
 

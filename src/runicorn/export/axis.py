@@ -1,4 +1,4 @@
-"""Where a number lies on an axis, and which round numbers to write beside it."""
+"""Place numbers on the axis of a chart, and choose the round numbers to write beside it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Axis:
         return (number / 2 - self.low / 2) / self.half * GRID if self.half else GRID / 2
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Two to six round numbers of the range: (place, text)."""
+        """Return two to six round numbers of the range, as (position, text)."""
         step = _round_up(self.half / 2.5)
         if self.whole:
             step = max(1.0, step)
@@ -51,7 +51,7 @@ class Axis:
 
 
 def short(value: float) -> str:
-    """A number for reading: six significant digits, or fewer if they say the same."""
+    """Return a number for reading: six significant digits, or fewer if they say the same."""
     value = float(value)
     if value.is_integer() and abs(value) < 1e15:
         return str(int(value))

@@ -93,7 +93,7 @@ class ManifestGenerator:
             previous = _previous(path)
             experiments = self._experiments(manifest_type, previous)
             if previous and previous.experiments == experiments and _has_twin(path):
-                # Clients see from this that somebody keeps it up to date.
+                # Clients see from this that it is kept up to date.
                 with suppress(FileNotFoundError):
                     os.utime(state_path)
                 return previous, path
@@ -196,7 +196,7 @@ def _regular_files(run_dir: Path, inner: str = "") -> Iterator[tuple[str, os.sta
 
 
 def _add_tail_hash(entry: FileEntry, run_dir: Path, name: str, known: FileEntry | None) -> None:
-    """Set the hash of the last bytes up to the entry's size, whatever was appended since."""
+    """Set the hash of the last bytes up to the entry's size, without what was appended since."""
     if known and (known.size, known.mtime) == (entry.size, entry.mtime):
         entry.tail_hash = known.tail_hash
     elif entry.size:
@@ -247,7 +247,7 @@ def _previous(path: Path) -> SyncManifest | None:
 
 
 def _has_twin(path: Path) -> bool:
-    """Whether the twin is of the same generation: it is written just before the plain file."""
+    """Return whether the twin is of the same generation: it is written just before the file."""
     with suppress(OSError, ValueError):
         return twin_of(path).stat().st_mtime_ns <= path.stat().st_mtime_ns
     return False
@@ -305,7 +305,7 @@ class _Replacement:
 
     def commit(self) -> None:
         self.file.close()
-        # Whoever may read the runs may read what runs there are: the account that syncs, say.
+        # Readable like the runs themselves: by the account that syncs, say.
         self._temporary.chmod(layout.new_file_mode())
         with suppress(FileNotFoundError):
             # Over SFTP times are whole seconds: two of one second and size would look the same.

@@ -1,7 +1,7 @@
-"""The manifest, format 1.0: what is in one, and what a reader refuses.
+"""The manifest, format 1.0: its contents, and the rules of a reader.
 
-A manifest comes from another machine. Whoever reads one with ``read_manifest`` may join every path
-in it to a folder of his own and stays inside it.
+A manifest comes from another machine. A caller of ``read_manifest`` may join every path
+in it to a folder of its own and stays inside it.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class SyncManifest:
         self.total_bytes = sum(sizes)
 
     def head(self) -> dict[str, Any]:
-        """What comes before the experiments."""
+        """Return the members before the experiments."""
         return {
             "format_version": self.format_version,
             "manifest_type": self.manifest_type.value,
@@ -153,7 +153,7 @@ class SyncManifest:
         }
 
     def tail(self) -> dict[str, Any]:
-        """What comes after the experiments."""
+        """Return the members after the experiments."""
         return {
             "statistics": {
                 "total_experiments": self.total_experiments,

@@ -27,7 +27,7 @@ CURSOR = ".sync_cursor.json"
 READ_BYTES = 256 << 10
 
 ProgressCallback = Callable[[int, int, str], None]
-"""Told (files completed, files in all, the file's path) after each file, failed ones included."""
+"""Called with (files completed, files in all, the file's path) after each file, failed or not."""
 
 Mark = list[float]
 """Size and time of a manifest file: if both stay, nothing is new."""
@@ -35,7 +35,7 @@ Mark = list[float]
 
 @runtime_checkable
 class Transport(Protocol):
-    """How files of the root there are read. Paths are relative to it."""
+    """Reads files of the root there. Paths are relative to it."""
 
     def stat(self, paths: Sequence[str]) -> list[tuple[int, float] | None]:
         """Size and time of each; None for what is no file. All in one round trip, if it can."""
@@ -97,9 +97,9 @@ class ManifestSyncClient:
             **layout.read_json(self._cursor_path),
         }
         self.stats = _no_counts()
-        """What all syncs of this client did together."""
+        """The totals of all syncs of this client."""
         self.confirmed_at = 0.0
-        """When the manifests were last written or found up to date, by the clock there."""
+        """The time at which the manifests were last written or confirmed, by the clock there."""
 
     def sync(self, progress_callback: ProgressCallback | None = None) -> dict[str, Any]:
         """Bring the copy up to date; what this sync did, or ``{"skipped": True, "reason": …}``.
@@ -130,7 +130,7 @@ class ManifestSyncClient:
     # -- which manifest ------------------------------------------------------------------------
 
     def _read_manifests(self) -> tuple[list[SyncManifest] | None, dict[str, Mark]]:
-        """Those that are new, the full one first; None if all are as they were last time."""
+        """Return the new manifests, the full one first; None if all are as they were last time."""
         names = [
             f"{layout.SERVER_DIR}/{kind}_manifest.json{end}"
             for kind in ("full", "active")
@@ -194,7 +194,7 @@ class ManifestSyncClient:
     # -- what differs --------------------------------------------------------------------------
 
     def _plan(self, manifests: Sequence[SyncManifest]) -> list[Download]:
-        """What is to be fetched, the most important and smallest first."""
+        """Return the files to fetch, the most important and smallest first."""
         files: dict[str, FileEntry] = {}
         for manifest in sorted(manifests, key=lambda manifest: manifest.revision):
             runs = manifest.experiments

@@ -30,7 +30,7 @@ _SMALL = (*layout.DOCUMENTS, VERSIONS, METADATA, MANIFEST, CHANGES)
 
 @dataclass
 class SyncProgress:
-    """Of the sync that runs, or else of the last one."""
+    """The progress of the sync that runs, or else of the last one."""
 
     status: str = "idle"
     """Then ``running``, ``completed`` or ``failed``."""

@@ -1,4 +1,4 @@
-"""One file on its way here: where reading starts, and when its copy counts.
+"""Receive one file: decide where reading starts, and when the copy counts.
 
 Streams (``layout.STREAMS``) only grow: their copy is continued where it ends, after a look at
 whether it is still the beginning of what is there. Everything else is replaced in one step, by the
@@ -32,7 +32,7 @@ _numbers = itertools.count()
 
 
 class Differs(OSError):
-    """What is here is not what is there. It has been thrown away: read from the beginning."""
+    """The copy here differs from the file there and has been dropped: read from the beginning."""
 
 
 class Incomplete(OSError):
@@ -44,9 +44,9 @@ class Download:
     after Differs once more; ``abandon()`` if anything else goes wrong.
 
     *source* is relative to the root there. *is_listed*: a listing of its folder has shown a plain
-    file there, no link. *is_resumed*: what came stays after a cut and is gone on from, although
-    the file is no stream. *home*: a folder that has to be there and is not made, because who
-    removed it wants it gone.
+    file there, no link. *is_resumed*: the received part stays after a cut and goes on, although
+    the file is no stream. *home*: a folder that has to exist and is not made, since it was removed
+    on purpose.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Download:
         self._hash = hashlib.sha256() if sha256 else None
 
     def is_needed(self) -> bool:
-        """Whether the copy is missing, or has another size or time."""
+        """Return whether the copy is missing, or has another size or time."""
         try:
             info = os.lstat(self.target)
         except (FileNotFoundError, NotADirectoryError):
@@ -91,7 +91,7 @@ class Download:
         return (info.st_size, int(info.st_mtime)) != (self.size, int(self.mtime))
 
     def _is_ahead(self) -> bool:
-        """Whether the copy has what a manifest tells, and more that was followed since."""
+        """Return whether the copy has all that a manifest lists, and more followed since."""
         try:
             with self.target.open("rb") as file:
                 return not self.size or self._tail(file.fileno()) == self.tail_hash
@@ -125,7 +125,7 @@ class Download:
         else:
             name = f".{self.target.name[:100]}.{os.getpid()}-{next(_numbers)}.tmp"
             self._temporary = self.target.with_name(name)
-            self._at = 0  # whatever came before it was abandoned
+            self._at = 0  # an earlier part was abandoned
             self._hash = hashlib.sha256() if self.sha256 else None
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY
             self._file = self._open_in_folder(self._temporary, flags)
