@@ -7,8 +7,8 @@ from functools import partial
 from runicorn import layout
 from runicorn.artifacts.lineage import record_entries
 from runicorn.artifacts.names import canonical_type
-from runs.ingest import writer
-from runs.models import RunFile
+from runs.ingest.documents import Documents
+from runs.models import IndexedFile
 
 from .models import Usage
 
@@ -18,7 +18,7 @@ KINDS = {
 }
 
 
-def _write(kind: Usage.Kind, documents: writer.Documents) -> None:
+def _write(kind: Usage.Kind, documents: Documents) -> None:
     """Bring the usages of a kind of these runs up to date with their records."""
     Usage.objects.filter(kind=kind, run__in=[run.pk for run, _ in documents]).delete()
     Usage.objects.bulk_create(
@@ -44,7 +44,7 @@ document_writers = {name: partial(_write, kind) for name, kind in KINDS.items()}
 def catch_up() -> None:
     """Take in records that were read before anybody listened."""
     for name, kind in KINDS.items():
-        files = RunFile.objects.filter(name=name).select_related("run")
+        files = IndexedFile.objects.filter(name=name).select_related("run")
         for file in files.exclude(run__artifact_usages__kind=kind):
             _write(kind, [(file.run, bytes(file.content or b""))])
 

@@ -105,7 +105,7 @@ def use_root(path: Path, *, by: Any) -> None:
             # The others finish their requests on the old file and are closed then.
             for connection in _open:
                 connection.close_at = 0
-        progress.current.found = progress.current.indexed = progress.current.failed = 0
+        progress.current = progress.Progress()
         start_indexer()
     record(by, "storage.move", path)
 

@@ -20,7 +20,7 @@ from remote.sync import ledger, registry
 from runs.api.v1.door import V1
 from runs.api.v2.door import V2
 from runs.finding import fulltext, tagged
-from runs.ingest import folder_source, indexer, writer
+from runs.ingest import documents, folder_source, indexer
 from web.door import PAGES
 
 
@@ -35,7 +35,7 @@ def connect() -> None:
     post_migrate.connect(tagged.prepare, sender=runs)
 
     # Ingest: rows of documents that belong to other apps, and what is fetched before it is read.
-    writer.document_writers |= usage.document_writers
+    documents.document_writers |= usage.document_writers
     indexer.companions.append(ArtifactIndexer)
     folder_source.before_reading.append(registry.bring)
 

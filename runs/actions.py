@@ -29,7 +29,7 @@ from runicorn import layout, processes
 
 from . import tags
 from .ingest import folder_source
-from .models import Run, moment
+from .models import Run
 
 logger = logging.getLogger("runicorn.runs")
 
@@ -51,21 +51,16 @@ def soft_delete_runs(runs: Iterable[Run], *, by: Any, reason: str = "user_delete
             outcome[run.run_id] = "already deleted"
             continue
         now = time.time()
-        if run.path is None:
-            Run.objects.filter(pk=run.pk).update(
-                deleted_at=moment(now), delete_reason=reason, original_status=run.status
-            )
-        else:
-            try:
-                layout.write_deleted_marker(run.path, reason=reason, at=now)
-            except FileNotFoundError:
-                outcome[run.run_id] = "run not found"
-                continue
-            except OSError as error:
-                logger.error("Could not mark %s as deleted: %s", run.path, error)
-                outcome[run.run_id] = ""
-                continue
-            folder_source.refresh(run)
+        try:
+            layout.write_deleted_marker(run.path, reason=reason, at=now)
+        except FileNotFoundError:
+            outcome[run.run_id] = "run not found"
+            continue
+        except OSError as error:
+            logger.error("Could not mark %s as deleted: %s", run.path, error)
+            outcome[run.run_id] = ""
+            continue
+        folder_source.refresh(run)
         Run.objects.filter(pk=run.pk).update(deleted_by=access.name_of(by))
         outcome[run.run_id] = None
     return outcome
@@ -78,18 +73,13 @@ def restore_runs(runs: Iterable[Run], *, by: Any) -> Outcome:
         if not run.is_deleted:
             outcome[run.run_id] = "run not deleted"
             continue
-        if run.path is None:
-            Run.objects.filter(pk=run.pk).update(
-                deleted_at=None, delete_reason="", original_status=""
-            )
-        else:
-            try:
-                layout.remove_deleted_marker(run.path)
-            except OSError as error:
-                logger.error("Could not restore %s: %s", run.path, error)
-                outcome[run.run_id] = ""
-                continue
-            folder_source.refresh(run)
+        try:
+            layout.remove_deleted_marker(run.path)
+        except OSError as error:
+            logger.error("Could not restore %s: %s", run.path, error)
+            outcome[run.run_id] = ""
+            continue
+        folder_source.refresh(run)
         Run.objects.filter(pk=run.pk).update(deleted_by="")
         outcome[run.run_id] = None
     return outcome
@@ -105,7 +95,7 @@ def purge_runs(runs: Iterable[Run], *, by: Any) -> Purged:
         if not run.is_deleted:
             continue
         size = size_of_runs([run])
-        if run.path is not None and not _remove_folder(run.path):
+        if not _remove_folder(run.path):
             continue
         run.delete()
         purged.count += 1
@@ -116,7 +106,7 @@ def purge_runs(runs: Iterable[Run], *, by: Any) -> Purged:
 
 def size_of_runs(runs: Iterable[Run]) -> int:
     """Bytes on disk that purging *runs* frees."""
-    return sum(_size(run.path) for run in runs if run.path is not None)
+    return sum(_size(run.path) for run in runs)
 
 
 def set_tags(run: Run, keys: list[str], *, by: Any) -> None:
@@ -185,7 +175,7 @@ def check_process(run: Run) -> bool:
     Returns whether it was changed. Rule: ``contract/storage-layout.md`` §4.3.
     """
     path = run.path
-    if path is None or run.status != Run.Status.RUNNING or not run.pid:
+    if run.status != Run.Status.RUNNING or not run.pid:
         return False
     if run.hostname not in ("", socket.gethostname()):
         return False
@@ -194,10 +184,9 @@ def check_process(run: Run) -> bool:
     run = folder_source.refresh(run)  # type: ignore[assignment]
     if run is None or run.status != Run.Status.RUNNING or not run.pid:
         return False
-    files = run.files.values_list("name", "mtime_ns")
-    names = {name for name, _ in files}
-    last_seen = max((mtime for _, mtime in files), default=0) / 1e9
-    if not {layout.META, layout.STATUS} <= names:
+    listed = run.files.listed() or {}
+    last_seen = max((info.st_mtime for name, info in listed.items() if name != "."), default=0)
+    if not {layout.META, layout.STATUS} <= listed.keys():
         return False
     meta = run.document(layout.META)
     if processes.is_alive(run.pid, meta.get("process"), last_seen) is not False:

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from runicorn import layout
 
+from .files import RunFiles
 from .finding import tagged
 from .querysets import ProjectQuerySet, RunQuerySet, TaggedRunQuerySet
 
@@ -34,8 +35,8 @@ class Project(models.Model):
 class Run(models.Model):
     """One execution that logs.
 
-    A *directory-backed* run (``directory`` is set) has its truth in its folder; this row is an
-    index of it that can be thrown away. A *server-held* run (``directory`` is null) lives here.
+    The truth is in the run's folder, whoever brought it; this row is an index of it that can be
+    thrown away.
 
     ``deleted_at`` alone says whether the run is in the recycle bin. A deleted run keeps its
     folder, so its id stays taken; restoring never collides; only ``actions.purge_runs`` removes.
@@ -57,7 +58,6 @@ class Run(models.Model):
     directory = models.CharField(
         _("directory"),
         max_length=1100,
-        null=True,
         unique=True,
         help_text=_("Relative to the storage root, with '/'."),
     )
@@ -84,6 +84,8 @@ class Run(models.Model):
     artifacts_created_count = models.IntegerField(default=0)
     artifacts_used_count = models.IntegerField(default=0)
     event_count = models.BigIntegerField(_("logged events"), default=0)
+    log_bytes = models.BigIntegerField(default=0, help_text="Of all log files of the run.")
+    system_bytes = models.BigIntegerField(default=0, help_text="Of all its files of samples.")
     unreadable_lines = models.BigIntegerField(_("unreadable lines"), default=0)
 
     notes = models.TextField(_("notes"), default="", blank=True)
@@ -153,9 +155,14 @@ class Run(models.Model):
         self.created_at = moment(created_time)
 
     @property
-    def path(self) -> Path | None:
-        """The run's folder; None for a server-held run."""
-        return settings.RUNICORN_STORAGE_ROOT / self.directory if self.directory else None
+    def path(self) -> Path:
+        """The run's folder."""
+        return settings.RUNICORN_STORAGE_ROOT / self.directory
+
+    @property
+    def files(self) -> RunFiles:
+        """The run's files, the one way to read and write them."""
+        return RunFiles(self.path)
 
     @property
     def is_deleted(self) -> bool:
@@ -168,23 +175,23 @@ class Run(models.Model):
 
     def document(self, name: str) -> dict:
         """The object in one of the run's small files; empty if there is none."""
-        file = self.files.filter(name=name).only("content").first()
+        file = self.indexed_files.filter(name=name).only("content").first()
         return (layout.parse_json(bytes(file.content)) or {}) if file and file.content else {}
 
 
-class RunFile(models.Model):
-    """How far one file of a run has been taken in, written with what was read."""
+class IndexedFile(models.Model):
+    """How far one file of a run was read, written with what was read."""
 
-    run = models.ForeignKey(Run, models.CASCADE, related_name="files")
+    run = models.ForeignKey(Run, models.CASCADE, related_name="indexed_files")
     name = models.CharField(max_length=255)
-    offset = models.BigIntegerField(default=0, help_text="Bytes taken in.")
-    size = models.BigIntegerField(default=0)
-    mtime_ns = models.BigIntegerField(default=0)
-    inode = models.CharField(max_length=32, default="")
-    # The first bytes and the last taken in: they tell a file that grew from one replaced.
+    offset = models.BigIntegerField(default=0, help_text="Bytes read of a stream.")
+    fingerprint = models.CharField(
+        max_length=100, default="", help_text="Of the file as it was read; empty: look again."
+    )
+    # The first bytes and the last that were read: they tell a file that grew from one replaced.
     head = models.BinaryField(default=b"")
     tail = models.BinaryField(default=b"")
-    content = models.BinaryField(null=True, help_text="The whole of a small replaceable file.")
+    content = models.BinaryField(null=True, help_text="The whole of a document.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["run", "name"], name="runs_file_once")]
@@ -194,7 +201,10 @@ class RunFile(models.Model):
 
 
 class Chunk(models.Model):
-    """Bytes of one of the run's growing files from an offset on, as written."""
+    """Bytes of one of the run's growing files, as written.
+
+    Where several machines write, each to a file of its own, the offset counts what was read of all.
+    """
 
     offset = models.BigIntegerField()
     data = models.BinaryField()
@@ -228,7 +238,8 @@ class Image(models.Model):
     """A picture that the run logged; its file lies in the run's folder."""
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="images")
-    offset = models.BigIntegerField(help_text="Of its line in events.jsonl.")
+    file = models.CharField(max_length=255, default=layout.EVENTS)
+    offset = models.BigIntegerField(help_text="Of its line in that file.")
     key = models.CharField(_("key"), max_length=1024)
     path = models.CharField(_("path"), max_length=1100)
     step = models.BigIntegerField(_("step"), null=True)
@@ -238,7 +249,9 @@ class Image(models.Model):
     class Meta:
         verbose_name = _("image")
         verbose_name_plural = _("images")
-        constraints = [models.UniqueConstraint(fields=["run", "offset"], name="runs_image_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "file", "offset"], name="runs_image_once")
+        ]
 
     def __str__(self) -> str:
         return self.path

@@ -195,8 +195,8 @@ class RunQuerySet(AccessQuerySet["Run"]):
         return self.order_by("listing_key", "-directory_mtime", "id")
 
     def directories(self) -> models.QuerySet[Run, Any]:
-        """The folders of those that have one."""
-        return self.exclude(directory=None).values_list("directory", flat=True)
+        """Return the folders of these runs."""
+        return self.values_list("directory", flat=True)
 
     def newest_first(self) -> Self:
         return self.order_by(models.F("created_at").desc(nulls_last=True), "-id")

@@ -14,9 +14,8 @@ import orjson
 from metrics import read as metrics
 from metrics.columns import FLOAT, NULL, Column, Floats
 from metrics.sampling import downsample
-from runicorn import layout
 
-from .models import Run, RunFile
+from .models import Run
 
 TIME = "time"
 
@@ -86,15 +85,17 @@ def curves(run: Run, points: int = 300) -> list[Curve]:
 
 def cursor(run: Run) -> str:
     """Where a client that has read all samples so far goes on (``bytes_before``)."""
-    file = RunFile.objects.filter(run=run, name=layout.SYSTEM).only("offset").first()
-    return f"{file.pk}.{file.offset}" if file else "0.0"
+    return f"{run.pk}.{_reached(run)}"
 
 
 def bytes_before(run: Run, since: str) -> int:
     """How many bytes of the file the cursor *since* says are known."""
-    file, known = since.split(".")
-    reached = RunFile.objects.filter(run=run, pk=int(file), name=layout.SYSTEM)
-    return min(int(known), reached.values_list("offset", flat=True).first() or 0)
+    pk, known = map(int, since.split("."))
+    return min(known, _reached(run)) if pk == run.pk else 0
+
+
+def _reached(run: Run) -> int:
+    return Run.objects.filter(pk=run.pk).values_list("system_bytes", flat=True).first() or 0
 
 
 def _content(run: Run, after: int) -> bytes:

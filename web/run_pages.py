@@ -171,7 +171,7 @@ def _find(request: HttpRequest, run_id: str) -> Run:
 
 def _state(run: Run) -> str:
     """Changes whenever something that the page shows does: all of it comes out of files."""
-    files = run.files.order_by("name").values_list("name", "offset", "size", "mtime_ns")
+    files = run.indexed_files.order_by("name").values_list("name", "offset", "fingerprint")
     tags = run.tags.order_by("key").values_list("key", flat=True)
     return repr((run.pk, run.status, run.deleted_at, run.notes, list(files), list(tags)))
 
@@ -182,7 +182,7 @@ def run_image(request: HttpRequest, image_id: int) -> HttpResponseBase:
     """The file of a logged image, if it lies in the run's media folder and nowhere else."""
     images = Image.objects.filter(run__in=Run.objects.visible_to(request.user))
     image = images.select_related("run").filter(pk=image_id).first()
-    if image is None or image.run.path is None:
+    if image is None:
         raise Http404
     try:
         folder = image.run.path.resolve() / layout.MEDIA

@@ -27,6 +27,9 @@ class IngestSerializer(serializers.Serializer):
     found = serializers.IntegerField()
     indexed = serializers.IntegerField()
     failed = serializers.IntegerField()
+    failures = serializers.DictField(
+        child=serializers.CharField(), help_text="Run folders that could not be indexed, and why."
+    )
     error = serializers.CharField(allow_blank=True)
 
 

@@ -12,7 +12,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -26,7 +25,7 @@ from runicorn import layout
 
 from .. import actions, querysets, tags
 from ..logs import live
-from ..models import Run, RunFile
+from ..models import Run
 from . import folder_source, progress
 
 logger = logging.getLogger("runicorn.indexer")
@@ -77,9 +76,10 @@ class Indexer(threading.Thread):
         self.root = root
         self.report = report
         self._pending: dict[str, None] = {}
-        self._marks: dict[str, Mark] = {}
+        self._fingerprints: dict[str, FolderFingerprint] = {}
         self._recent: dict[str, float] = {}
         self._failures: dict[str, str] = {}
+        progress.current.name_failures(self._failures)
         self._counted = -1
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -167,17 +167,17 @@ class Indexer(threading.Thread):
         changed: dict[str, float] = {}
         for directory, _ in layout.iter_run_dirs(self.root):
             seen.add(directory)
-            if self._differs(directory) and directory in self._marks:
-                changed[directory] = self._marks[directory].written
-        gone = self._marks.keys() - seen
-        gone |= set(Run.objects.directories().iterator()) - self._marks.keys()
+            if self._differs(directory) and directory in self._fingerprints:
+                changed[directory] = self._fingerprints[directory].written
+        gone = self._fingerprints.keys() - seen
+        gone |= set(Run.objects.directories().iterator()) - self._fingerprints.keys()
         for directory in gone:
-            self._marks.pop(directory, None)
+            self._fingerprints.pop(directory, None)
         with self._lock:
             self._pending |= dict.fromkeys(sorted(changed, key=changed.__getitem__, reverse=True))
             self._pending |= dict.fromkeys(gone)
-        progress.current.found = len(self._marks)
-        progress.current.indexed = len(self._marks) - len(self._pending)
+        progress.current.found = len(self._fingerprints)
+        progress.current.indexed = len(self._fingerprints) - len(self._pending)
 
     def _look_at_living(self) -> None:
         """Queue living runs that differ: a change that was not announced shows within a second."""
@@ -185,7 +185,8 @@ class Indexer(threading.Thread):
         living = {
             directory
             for directory in Run.objects.running().directories()
-            if (mark := self._marks.get(directory)) is None or mark.written > since
+            if (fingerprint := self._fingerprints.get(directory)) is None
+            or fingerprint.written > since
         }
         now = time.monotonic()
         with self._lock:
@@ -198,15 +199,16 @@ class Indexer(threading.Thread):
     def _differs(self, directory: str) -> bool:
         """Whether the folder differs from when it was last looked at, or may have just then."""
         try:
-            mark = _mark(self.root / directory)
+            fingerprint = _fingerprint(self.root / directory)
         except FileNotFoundError:
-            return self._marks.pop(directory, None) is not None
+            return self._fingerprints.pop(directory, None) is not None
         except OSError:
             return False
-        is_same = self._marks.get(directory) == mark
-        self._marks[directory] = mark
+        is_same = self._fingerprints.get(directory) == fingerprint
+        self._fingerprints[directory] = fingerprint
         return (
-            not is_same or abs(time.time() - mark.written) < folder_source.HALF_WRITTEN_SECONDS + 1
+            not is_same
+            or abs(time.time() - fingerprint.written) < folder_source.HALF_WRITTEN_SECONDS + 1
         )
 
     # -- indexing -----------------------------------------------------------------------------
@@ -221,21 +223,16 @@ class Indexer(threading.Thread):
             return
         deadline = time.monotonic() + BATCH_SECONDS
         again: list[str] = []
-        known = Run.objects.filter(directory__in=batch).values_list("directory", flat=True)
-        new = set(batch).difference(known)
+        known = set(Run.objects.filter(directory__in=batch).values_list("directory", flat=True))
+        new = [directory for directory in batch if directory not in known]
+        old = [directory for directory in batch if directory in known]
         try:
             with transaction.atomic():
-                try:
-                    again += folder_source.index_new(d for d in batch if d in new)
-                except Exception:
-                    new = set()  # one of them is bad: take each in for itself
-                for directory in new:
-                    self._failures.pop(directory, None)
-                rest = [directory for directory in batch if directory not in new]
-                for start in range(0, len(rest), KNOWN_AT_ONCE):
-                    some = rest[start : start + KNOWN_AT_ONCE]
-                    late = time.monotonic() > deadline
-                    again += some if late else self._index(some)
+                again += self._index(new, folder_source.index_new)
+                for start in range(0, len(old), KNOWN_AT_ONCE):
+                    some = old[start : start + KNOWN_AT_ONCE]
+                    is_late = time.monotonic() > deadline
+                    again += some if is_late else self._index(some, folder_source.index_known)
         except Exception:
             again = batch  # nothing of it was committed
             raise
@@ -243,68 +240,88 @@ class Indexer(threading.Thread):
             with self._lock:
                 self._pending |= dict.fromkeys(again)
         progress.current.indexed = max(0, progress.current.found - len(self._pending))
-        progress.current.failed = len(self._failures)
         self._report()
 
-    def _index(self, directories: list[str]) -> list[str]:
-        """Bring them up to date; those with more to read."""
-        is_bad = not self._failures.keys().isdisjoint(directories)
-        if len(directories) > 1 and not is_bad:
-            with suppress(Exception), transaction.atomic():
-                again = folder_source.index_known(directories)
-                if live.feeds:
-                    for directory in directories:
-                        self._notify_followers(directory)
+    def _index(
+        self, directories: list[str], index_many: Callable[[list[str]], list[str]]
+    ) -> list[str]:
+        """Bring *directories* up to date; return those with more to read.
+
+        All at once, as nearly always nothing is wrong with any of them. If something is, each is
+        indexed alone: one bad run never hides the others.
+        """
+        if not directories:
+            return []
+        is_known_bad = not self._failures.keys().isdisjoint(directories)
+        if len(directories) > 1 and not is_known_bad:
+            try:
+                with transaction.atomic():
+                    again = index_many(directories)
+            except OperationalError:
+                raise  # the database's trouble, not a run's
+            except Exception:
+                logger.debug("Indexing one by one", exc_info=True)
+            else:
+                self._notify_followers(directories)
                 return again
         return [directory for directory in directories if self._index_one(directory)]
 
     def _index_one(self, directory: str) -> bool:
-        """One bad run never hides the others: it is named once, and read again when it changes."""
+        """Index a run alone. A bad one is named, and read again when it changes."""
         try:
-            more = folder_source.index_run(directory)
-            if live.feeds:
-                self._notify_followers(directory)
-            self._failures.pop(directory, None)
+            with transaction.atomic():
+                has_more = folder_source.index_run(directory)
         except OperationalError:
-            raise  # the database's trouble, not the run's
+            raise
         except Exception as error:
-            if self._failures.get(directory) != repr(error):
-                self._failures[directory] = repr(error)
+            reason = f"{type(error).__name__}: {error}"
+            if self._failures.get(directory) != reason:
+                self._failures[directory] = reason
                 logger.exception("The run in %s could not be indexed", directory)
-            self._marks.pop(directory, None)  # the next scan tries again
+            progress.current.name_failures(self._failures)
             return False
-        return more
+        if self._failures.pop(directory, None) is not None:
+            progress.current.name_failures(self._failures)
+        self._notify_followers([directory])
+        return has_more
 
-    def _notify_followers(self, directory: str) -> None:
+    def _notify_followers(self, directories: list[str]) -> None:
         """Another server on the same folder may have been first to index the log."""
-        logs = RunFile.objects.filter(run__directory=directory, name=layout.LOGS)
-        for run_pk, end in logs.values_list("run_id", "offset"):
+        if not live.feeds:
+            return
+        runs = Run.objects.filter(directory__in=directories)
+        for run_pk, end in runs.values_list("pk", "log_bytes"):
             transaction.on_commit(partial(live.log_reaches, run_pk, end), robust=True)
 
     def _report(self) -> None:
-        if self.report:
+        if self.report is None:
+            return
+        try:
             self.report(progress.current)
+        except Exception:
+            logger.exception("Progress could not be shown")
+            self.report = None
 
 
-class Mark(NamedTuple):
+class FolderFingerprint(NamedTuple):
     """What a run's folder looked like from outside."""
 
-    look: int
+    value: int
     written: float
     """When it was last written to, in Unix seconds."""
 
 
-def _mark(path: Path) -> Mark:
+def _fingerprint(path: Path) -> FolderFingerprint:
     info = os.lstat(path)
-    look: list[object] = [info.st_mtime_ns, info.st_ino]
+    parts: list[object] = [info.st_mtime_ns, info.st_ctime_ns, info.st_ino]
     written = info.st_mtime
     with os.scandir(path) as entries:
         for entry in sorted(entries, key=lambda e: e.name):
-            if entry.name in layout.STREAMS or entry.name in layout.DOCUMENTS:
+            if layout.is_run_file(entry.name):
                 info = entry.stat(follow_symlinks=False)
-                look += [entry.name, info.st_size, info.st_mtime_ns, info.st_ino]
+                parts += [entry.name, info.st_size, info.st_mtime_ns, info.st_ino]
                 written = max(written, info.st_mtime)
-    return Mark(hash(tuple(look)), written)
+    return FolderFingerprint(hash(tuple(parts)), written)
 
 
 class Listener:

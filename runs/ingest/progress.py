@@ -5,13 +5,15 @@ Counters of the process that does it; ``/api/health``, the terminal and the firs
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
 from django.core.cache import cache
 
 SHARED = "ingest.progress"
 SHARED_SECONDS = 10
+MOST_NAMED = 20
 
 
 @dataclass
@@ -26,10 +28,17 @@ class Progress:
     """Of these, how many are up to date in the index."""
 
     failed: int = 0
-    """Run folders that could not be read; each is named in the server's log."""
+    """Run folders that could not be indexed; they are read again when they change."""
+
+    failures: dict[str, str] = field(default_factory=dict)
+    """Some of these, and what is wrong with them; the server's log has all."""
 
     error: str = ""
     """Why nothing can be indexed just now (a full disk); empty while all is well."""
+
+    def name_failures(self, failures: dict[str, str]) -> None:
+        self.failed = len(failures)
+        self.failures = dict(islice(failures.items(), MOST_NAMED))
 
 
 current = Progress()

@@ -72,7 +72,7 @@ def read_tail(run: Run, limit: int) -> Tail:
         # Blank lines do not count; this is at most too small, and then one more chunk is read.
         lines += sum(1 for line in _ENDS.split(data) if line.strip())
     found, rest = split_lines(b"".join(reversed(parts)))
-    exists = bool(parts) or run.files.filter(name="logs.txt").exists()
+    exists = bool(parts) or run.indexed_files.filter(name__startswith="logs.").exists()
     return Tail(found[-limit:], rest, end, cut or len(found) > limit, exists)
 
 

@@ -55,7 +55,13 @@ DOCUMENTS = (
 """The small files of a run that are replaced as a whole."""
 
 STREAMS = (EVENTS, LOGS, SYSTEM)
-"""The files of a run that only grow."""
+"""The files of a run that only grow.
+
+A second machine that logs to the same run is another *writer*: its lines lie in files of their own,
+``events.<writer>.jsonl`` beside ``events.jsonl``, and are read as one with them.
+"""
+
+_PART = re.compile(r"(events|logs|system)(?:\.[A-Za-z0-9_-]{1,64})?\.(jsonl|txt)")
 
 RUN_FILES = (META, STATUS, EVENTS)
 """A folder that holds one of these is a run; any other is a folder to look into."""
@@ -89,6 +95,18 @@ _NEVER = ("node_modules", "__pycache__")
 
 RUN_ID = re.compile(r"[0-9]{8}_[0-9]{6}_[a-f0-9]{6}")
 _FORBIDDEN = re.compile(r"[/\\\x00-\x1f\x7f]|\.\.")
+
+
+def stream_of(name: str) -> str | None:
+    """Return the stream that the file *name* is, or is a part of; None for any other file."""
+    match = _PART.fullmatch(name)
+    stream = f"{match[1]}.{match[2]}" if match else ""
+    return stream if stream in STREAMS else None
+
+
+def is_run_file(name: str) -> bool:
+    """Whether the server reads files of this *name* in a run's folder."""
+    return name in DOCUMENTS or stream_of(name) is not None
 
 
 def new_run_id() -> str:

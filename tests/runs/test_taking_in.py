@@ -351,11 +351,11 @@ def test_bytes_are_taken_once_and_gaps_are_refused(root, api):
     root.scan()
     run = Run.objects.get()
     data = b"".join(event({"global_step": n}) for n in range(3))
-    assert writer.append(run, "events.jsonl", 0, data) == len(data)
-    assert writer.append(run, "events.jsonl", 0, data) == len(data)
-    assert writer.append(run, "events.jsonl", 5, data[5:] + data[:10]) == len(data)
+    assert writer.apply(run, "events.jsonl", 0, data) == len(data)
+    assert writer.apply(run, "events.jsonl", 0, data) == len(data)
+    assert writer.apply(run, "events.jsonl", 5, data[5:] + data[:10]) == len(data)
     with pytest.raises(writer.OffsetMismatch) as refused:
-        writer.append(run, "events.jsonl", len(data) + 1, data)
+        writer.apply(run, "events.jsonl", len(data) + 1, data)
     assert refused.value.wanted == len(data)
     run.refresh_from_db()
     assert run.event_count == 3

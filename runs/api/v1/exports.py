@@ -154,7 +154,7 @@ class ExportMany(ExportView):
         if not export.is_available(format):
             raise NotInstalled
         runs = self._chosen(query).in_listing_order()
-        directories = [d for d in runs.values_list("directory", flat=True) if d]
+        directories = list(runs.directories())
         if not directories:
             raise NotFound("No runs found to export")
         root = settings.RUNICORN_STORAGE_ROOT

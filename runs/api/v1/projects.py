@@ -78,7 +78,7 @@ class Environment(RunView):
     def get(self, request: Request, run_id: str) -> Response:
         """What the run ran on, if it kept that."""
         run = self.run(run_id, f"Run {run_id} not found")
-        if not run.files.filter(name=layout.ENVIRONMENT).exists():
+        if not run.indexed_files.filter(name=layout.ENVIRONMENT).exists():
             return Response({"available": False})
         return Response({"available": True, "environment": run.document(layout.ENVIRONMENT)})
 

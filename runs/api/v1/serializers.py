@@ -82,13 +82,13 @@ class RunDetail(serializers.Serializer):
         return experiments.tags_of(run)
 
     def get_run_dir(self, run: Run) -> str | None:
-        return str(run.path) if run.path else None
+        return str(run.path)
 
     def get_logs(self, run: Run) -> str | None:
-        return str(run.path / layout.LOGS) if run.path else None
+        return str(run.path / layout.LOGS)
 
     def get_metrics(self, run: Run) -> str | None:
-        return str(run.path / layout.EVENTS) if run.path else None
+        return str(run.path / layout.EVENTS)
 
 
 class RunChanges(serializers.Serializer):
@@ -116,7 +116,7 @@ class DeletedRun(serializers.Serializer):
         return run.deleted_at.timestamp() if run.deleted_at else None
 
     def get_run_dir(self, run: Run) -> str | None:
-        return str(run.path) if run.path else None
+        return str(run.path)
 
 
 class RecycleBin(serializers.Serializer):

@@ -141,7 +141,7 @@ class ExperimentDetail(V2View):
                 "environment_available": bool(
                     run.path and (run.path / layout.ENVIRONMENT).exists()
                 ),
-                "file_count": _count_files(run.path) if run.path else 0,
+                "file_count": _count_files(run.path),
             }
         )
 

@@ -1,0 +1,212 @@
+"""The lines of ``events.jsonl``: metrics as columns, images as rows, and what cannot be read."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from metrics import write as metrics
+from metrics.columns import NO_STEP
+from runicorn import layout
+
+from ..models import Image, moment
+from .documents import text
+
+if TYPE_CHECKING:
+    from .writer import Batch
+
+MAX_LINE = 128 * 2**20
+"""A longer line is passed over, in pieces of this size."""
+
+INT64 = 2**63
+
+
+def read_events(batch: Batch, data: bytes) -> int:
+    """Make out the whole lines in *data*; return how many bytes of it they are."""
+    end = data.rfind(b"\n") + 1
+    rest = data[end:]
+    # A last line without its newline is whole if it is an object: no object is a part of another.
+    if (rest.rstrip().endswith(b"}") and _parse_line(rest) is not None) or len(rest) >= MAX_LINE:
+        end = len(data)
+
+    run = batch.run
+    batch.first_event = run.event_count
+    parts = []
+    start = 0
+    # Some hundred lines at a time are columns before the next are parsed: their dictionaries stay
+    # in the processor's cache.
+    with _no_collection():
+        while start < end:
+            stop = data.find(b"\n", start + TEXT_AT_ONCE, end)
+            stop = end if stop < 0 else stop
+            text = data[start:stop].removesuffix(b"\n")
+            lines = partial(text.split, b"\n")
+            entries = _parse_plain(text)
+            if entries is not None:
+                parts.append(_events(*entries, lines))
+            elif logged := _parse_any(batch, batch.offset + start, lines()):
+                parts.append(_events(*logged[0], partial(list, logged[1])))
+            start = stop + 1
+    if parts:
+        batch.events = metrics.join(parts)
+        run.event_count += len(batch.events)
+    return end
+
+
+TEXT_AT_ONCE = 2**17
+"""Bytes of whole lines, and the rest of the last, that are parsed together."""
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the garbage collector: thousands of dictionaries are made and dropped, no circles.
+
+    It would look through all of the server's objects every few hundred thousand lines.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+Entries = tuple[list[dict[str, Any]], list[dict[str, Any]]]
+"""Some metrics lines, and the ``data`` of each."""
+
+
+def _parse_plain(text: bytes) -> Entries | None:
+    """The entries, parsed in one call, if every line is one of metrics, as most are."""
+    if text[:1] != b"{" or text[-1:] != b"}":
+        return None
+    try:
+        # As many objects as lines: one that goes on over a line's end makes them fewer.
+        entries = orjson.loads(b"[%b]" % text.replace(b"\n", b","))
+        if len(entries) != text.count(b"\n") + 1:
+            return None
+        data = list(map(_data_of, entries))
+        if set(map(type, data)) != {dict} or set(map(_type_of, entries)) != {"metrics"}:
+            return None
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    return entries, data
+
+
+_data_of, _type_of = itemgetter("data"), itemgetter("type")
+
+
+def _parse_any(batch: Batch, at: int, lines: list[bytes]) -> tuple[Entries, list[bytes]] | None:
+    """The same, line by line; notes the images among them and counts what cannot be read."""
+    entries: list[dict[str, Any]] = []
+    kept = []
+    for line in lines:
+        if line and not line.isspace():
+            entry = _parse_line(line) or _parse_after_fragment(line)
+            values = entry.get("data") if entry is not None else None
+            if entry is None:
+                batch.run.unreadable_lines += 1
+            elif isinstance(values, dict):
+                if entry.get("type") == "metrics":
+                    entries.append(entry)
+                    kept.append(line)
+                elif entry.get("type") == "image" and isinstance(values.get("path"), str):
+                    batch.images.append(_image(batch.name, at, entry, values))
+        at += len(line) + 1
+    return ((entries, list(map(_data_of, entries))), kept) if entries else None
+
+
+def _events(
+    entries: list[dict[str, Any]], data: list[dict[str, Any]], lines: Callable[[], list[bytes]]
+) -> metrics.Events:
+    """The metrics lines as columns. Steps and times are of one type in most runs."""
+    columns = metrics.columns(data, lambda i: _exact(lines()[i]))
+    steps = _plain_steps(data)
+    if steps is None:
+        exact = [_step(values) for values in data]
+        steps = np.array([NO_STEP if step is None else step for step in exact], np.int64)
+    column = columns.get("time")
+    if column is not None and len(column) == len(data) and column.are_finite_floats():
+        times = column.values
+    else:
+        found = [_time(entry["data"], entry) for entry in entries]
+        times = np.array([np.nan if time is None else time for time in found], np.float64)
+    return metrics.Events(steps, times, columns)
+
+
+def _plain_steps(data: list[dict[str, Any]]) -> Any:
+    """The steps, if all lines have one and it is an integer of 64 bits."""
+    try:
+        steps = list(map(itemgetter("global_step"), data))
+        if set(map(type, steps)) == {int}:
+            plain = np.array(steps, np.int64)
+            return plain if plain.min() != NO_STEP else None
+    except (KeyError, OverflowError):
+        pass
+    return None
+
+
+def _parse_line(line: bytes) -> dict[str, Any] | None:
+    """The object on the line, or None. NaN, Infinity and bytes that are no UTF-8 are accepted."""
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return layout.parse_json(line)
+    return value if isinstance(value, dict) else None
+
+
+def _parse_after_fragment(line: bytes) -> dict[str, Any] | None:
+    """The event behind the fragment that a killed process left, when another one wrote on."""
+    start = line.rfind(b'{"ts":')
+    return _parse_line(line[start:]) if start > 0 else None
+
+
+def _exact(line: bytes) -> dict[str, Any]:
+    """``data`` of the line, with integers of any size."""
+    entry = layout.parse_json(line) or layout.parse_json(line[line.rfind(b'{"ts":') :]) or {}
+    return entry["data"]
+
+
+def _step(values: dict[str, Any]) -> int | None:
+    """``global_step`` if the key is there, else ``step``; None if it is no integer of 64 bits.
+
+    Text and fractions are converted as v0.4 does (``contract/metrics.md`` §1).
+    """
+    raw = values["global_step"] if "global_step" in values else values.get("step")
+    try:
+        step = int(raw)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return step if -INT64 < step < INT64 else None
+
+
+def _time(values: dict[str, Any], entry: dict[str, Any]) -> float | None:
+    for raw in (values.get("time"), entry.get("ts")):
+        if isinstance(raw, int | float) and not isinstance(raw, bool):
+            try:
+                time = float(raw)
+            except OverflowError:
+                continue
+            if math.isfinite(time):
+                return time
+    return None
+
+
+def _image(file: str, offset: int, entry: dict[str, Any], values: dict[str, Any]) -> Image:
+    return Image(
+        file=file,
+        offset=offset,
+        key=text(values.get("key"), 1024) or "",
+        path=text(values["path"], 1100) or "",
+        step=_step({"step": values.get("step")}),
+        caption=text(values.get("caption"), 100_000) or "",
+        logged_at=moment(_time({}, entry)),
+    )
