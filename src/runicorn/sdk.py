@@ -598,12 +598,12 @@ class Run:
         with self._saving:
             if self._is_saving:
                 return
-            self._is_saving = True
-            try:
-                with _lifecycle.signals_wait():
+            with _lifecycle.signals_wait():
+                self._is_saving = True
+                try:
                     self._save_unsaved()
-            finally:
-                self._is_saving = False
+                finally:
+                    self._is_saving = False
 
     def _save_unsaved(self) -> None:
         refused: set[str] = set()
