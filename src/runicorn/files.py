@@ -57,6 +57,18 @@ def read_json_inside(root: _Path, relative: str) -> dict[str, Any]:
         return {}
 
 
+def load_json_inside(root: _Path, relative: str) -> dict[str, Any] | None:
+    """Return the object in the file, None if there is no file.
+
+    Raises layout.DamagedDocument, and OSError as ``open_inside`` does.
+    """
+    try:
+        content = read_inside(root, relative)
+    except FileNotFoundError:
+        return None
+    return layout.object_in(content, os.path.join(root, relative))
+
+
 def scan_inside(root: _Path, relative: str = "") -> list[tuple[str, os.stat_result]]:
     """List the folder *relative* below *root*: each name, and the status of itself if it is a link.
 

@@ -393,6 +393,11 @@ def load_json(path: str | os.PathLike[str]) -> dict[str, Any] | None:
         content = Path(path).read_bytes()
     except FileNotFoundError:
         return None
+    return object_in(content, path)
+
+
+def object_in(content: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the object in *content*, that of the file *path*. Raises DamagedDocument."""
     try:
         value = json.loads(content.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError):

@@ -19,7 +19,7 @@ from tests.runs.conftest import Root, RunFolder
 
 SECRET = "abracadabra"
 SECRET_LINES = b'{"ts": 1, "type": "metrics", "data": {"%s": 0.5}}\n' % SECRET.encode() * 2
-DOCUMENTS = ("meta.json", "status.json", "summary.json", "config.json")
+DOCUMENTS = ("meta.json", "status.json", "summary.json", "config.json", "annotations.json")
 
 
 @pytest.fixture
@@ -31,9 +31,8 @@ def secret(tmp_path: Path) -> Path:
     (folder / "media/a.png").write_text(SECRET)
     for name in DOCUMENTS:
         (folder / name).write_text(
-            '{"id": "X", "project": "X", "name": "X", "status": "X", "platform": "X"}'.replace(
-                "X", SECRET
-            )
+            '{"id": "X", "project": "X", "name": "X", "status": "X", "platform": "X", '
+            '"tags": ["X"], "notes": "X", "updated_at": 5}'.replace("X", SECRET)
         )
     return folder
 
@@ -56,6 +55,7 @@ def put_link(run: RunFolder, name: str, secret: Path) -> None:
 FORMATS = [*export.FORMATS, "zip"]
 READ_BY_ALL = {"events.jsonl": FORMATS, "meta.json": [f for f in FORMATS if f != "tensorboard"]}
 READ_BY = {name: ["excel", "markdown", "html", "pdf"] for name in DOCUMENTS} | READ_BY_ALL
+READ_BY["annotations.json"] = ["excel", "html", "pdf"]  # 0.4's Markdown knows no tags
 
 
 @pytest.mark.parametrize(
@@ -118,6 +118,28 @@ def test_an_archive_and_a_manifest_have_no_link(tmp_path, run, secret, name):
     manifest, path = ManifestGenerator(root).generate()
     assert SECRET not in path.read_text()
     assert f"{directory}/{name}" not in {f.path for e in manifest.experiments for f in e.files}
+
+
+def test_documents_that_a_live_run_replaces_break_no_archive(tmp_path, run, monkeypatch):
+    """The temporary file of a document, seen in the listing, is gone when it is opened."""
+    (run.path / ".status.json.x.tmp").write_text("{}")
+    (run.path / "media").mkdir()
+
+    def scan(base: Path, relative: str = "") -> list:
+        found = real(base, relative)
+        if relative == run.id:
+            (run.path / ".status.json.x.tmp").replace(run.path / "status.json")
+            (run.path / "media").rmdir()
+        return found
+
+    real = files.scan_inside
+    monkeypatch.setattr("runicorn.archive._writing.scan_inside", scan)
+    directory = str(run.path.relative_to(tmp_path / "root"))
+    packed = b"".join(archive.export_runs(tmp_path / "root", [directory]))
+    with tarfile.open(fileobj=io.BytesIO(packed)) as members:
+        names = members.getnames()
+    assert f"{directory}/status.json" in names and f"{directory}/meta.json" in names
+    assert not any(name.endswith(("tmp", "media")) for name in names)
 
 
 def test_a_folder_that_becomes_a_link_meanwhile_is_not_followed(tmp_path, run, secret, monkeypatch):
@@ -248,6 +270,7 @@ def test_the_server_exports_no_linked_file(api, root, secret):
     root.scan()
     put_link(run, "events.jsonl", secret)
     put_link(run, "summary.json", secret)
+    put_link(run, "annotations.json", secret)
     assert api.get(f"/export/{run.id}/csv", 404) == {"detail": "No metrics to export"}
     for address in (f"/export/{run.id}/report?format=html", f"/export?run_ids={run.id}"):
         response = api.client.get(f"/api{address}")

@@ -173,3 +173,17 @@ def test_an_empty_root_has_a_manifest(root):
     manifest, path = ManifestGenerator(root.path).generate()
     assert json.loads(path.read_bytes())["experiments"] == []
     assert read_manifest(path.read_bytes()) == manifest
+
+
+def test_tags_are_those_of_the_run_itself(root):
+    run, linked = root.run(1), root.run(2)
+    (run / "annotations.json").write_text('{"tags": ["mine", "\\ud800"], "updated_at": 9}')
+    (root.path / "elsewhere.json").write_text('{"tags": ["secret"], "updated_at": 9}')
+    (linked / "annotations.json").symlink_to(root.path / "elsewhere.json")
+    older = {"tags": ["older"], "updated_at": 5}
+    (root.path / ".experiments_metadata.json").write_text(json.dumps({run.name: older}))
+    manifest, path = ManifestGenerator(root.path).generate()
+    assert [e.tags for e in manifest.experiments] == [["mine"], []]
+    listed = [f.path.rpartition("/")[2] for e in manifest.experiments for f in e.files]
+    assert listed.count("annotations.json") == 1
+    assert "secret" not in path.read_text()

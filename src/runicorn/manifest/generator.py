@@ -20,6 +20,7 @@ import orjson
 
 from .. import layout
 from ..files import open_inside, read_json_inside, scan_inside
+from ..run_store import annotations_of
 from . import model
 from .model import ExperimentEntry, FileEntry, ManifestType, SyncManifest
 
@@ -127,7 +128,6 @@ class ManifestGenerator:
         if self.incremental and previous:
             known = {file.path: file for e in previous.experiments for file in e.files}
         oldest = time.time() - self.active_window_seconds
-        tags = layout.read_json(self.remote_root / layout.EXPERIMENTS_METADATA)
         found = []
         for directory, entry in layout.iter_run_dirs(self.remote_root):
             project, name, run_id = layout.split_run_dir(directory) or (None, None, "")
@@ -140,16 +140,19 @@ class ManifestGenerator:
                 updated_at = max(file.mtime for file in files)
                 if manifest_type is ManifestType.ACTIVE and updated_at < oldest:
                     continue
+                folder = Path(entry.path)
+                meta = read_json_inside(folder.parent, f"{folder.name}/{layout.META}")
+                tags = annotations_of(self.remote_root, directory, meta).tags
                 found.append(
                     ExperimentEntry(
                         run_id=run_id,
                         project=project,
                         name=name,
-                        status=_status(Path(entry.path)),
-                        created_at=_created_at(Path(entry.path)),
+                        status=_status(folder),
+                        created_at=_created_at(folder, meta),
                         updated_at=updated_at,
                         files=sorted(files, key=lambda file: file.path),
-                        tags=_tags(tags.get(run_id)),
+                        tags=[tag for tag in tags if _is_text(tag)],
                     )
                 )
             except (OSError, ValueError) as error:
@@ -211,17 +214,11 @@ def _status(folder: Path) -> str:
     return status if isinstance(status, str) and _is_text(status) else "unknown"
 
 
-def _created_at(folder: Path) -> float:
-    created = read_json_inside(folder.parent, f"{folder.name}/{layout.META}").get("created_at")
+def _created_at(folder: Path, meta: dict[str, Any]) -> float:
+    created = meta.get("created_at")
     if isinstance(created, int | float) and not isinstance(created, bool) and isfinite(created):
         return float(created)
     return folder.stat().st_ctime
-
-
-def _tags(record: Any) -> list[str]:
-    tags = record.get("tags") if isinstance(record, dict) else None
-    tags = tags if isinstance(tags, list) else []
-    return [tag for tag in tags if isinstance(tag, str) and _is_text(tag)]
 
 
 def _is_text(text: str) -> bool:

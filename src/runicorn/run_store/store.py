@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import layout
+from ..files import load_json_inside
 from . import annotation as notes_of
 from . import moves
 from .annotation import Annotations
@@ -461,7 +462,8 @@ def _noted(root: Path, directory: str) -> tuple[dict[str, Any] | None, dict[str,
     """The run's own annotations, and its record in 0.4's file; None for what is not there."""
     path = root / directory / layout.ANNOTATIONS
     try:
-        stored = layout.load_json(path)
+        # A link of the run's folder may lead anywhere, and this is shown and exported.
+        stored = load_json_inside(path.parents[1], f"{path.parent.name}/{path.name}")
     except (layout.DamagedDocument, OSError) as error:
         logger.warning("%s", error)
         stored = None
