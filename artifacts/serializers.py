@@ -3,14 +3,70 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from runicorn.artifacts.names import inside
+from core.http.exceptions import InvalidInput
+from core.http.fields import (
+    Body,
+    Checked,
+    Flag,
+    Integer,
+    Number,
+    OptionalText,
+    Query,
+    Text,
+    TextList,
+    read_number,
+)
+from runicorn.artifacts import ReferenceEntry
+from runicorn.artifacts.chunking import Chunk
+from runicorn.artifacts.names import check_name, check_path, check_type, inside, parse_digest
+from runicorn.artifacts.staging import find_clash
+from runicorn.artifacts.validation import EDITABLE, check_size
 
 from . import elsewhere
 from .models import Artifact, File, Reference, Usage, Version
+from .uploads import LARGEST_PART
+
+
+class TypeQuery(Query):
+    """Which artifact, where several types have the name."""
+
+    type = OptionalText(default="", help_text="model, dataset, config, code or custom.")
+
+
+class DeleteQuery(TypeQuery):
+    permanent = Flag(default=False)
+
+
+class LineageQuery(TypeQuery):
+    max_depth = Integer(default=3)
+
+
+class VersionQuery(TypeQuery):
+    version = Integer(required=False)
+
+
+class EvaluationsQuery(Query):
+    version = Integer(required=False)
+
+
+class PerformanceQuery(TypeQuery):
+    metric_name = OptionalText(default=None)
+
+
+class CompareQuery(TypeQuery):
+    def get_fields(self) -> dict[str, serializers.Field]:
+        return {**super().get_fields(), "from": Integer(), "to": Integer()}
+
+
+class OffsetQuery(Query):
+    offset = Integer(default=0)
 
 
 class ArtifactItem(serializers.Serializer):
@@ -211,10 +267,10 @@ class Performance(serializers.Serializer):
     metrics = serializers.DictField()
 
 
-class Promotion(serializers.Serializer):
-    to_stage = serializers.ChoiceField(["experimental", "staging", "production", "archived"])
-    notes = serializers.CharField(required=False, allow_null=True)
-    evaluator_run_id = serializers.CharField(required=False, allow_null=True)
+class Promotion(Body):
+    to_stage = Text(help_text="experimental, staging, production or archived.")
+    notes = OptionalText(default=None)
+    evaluator_run_id = OptionalText(default=None)
 
 
 class Promoted(serializers.Serializer):
@@ -225,15 +281,15 @@ class Promoted(serializers.Serializer):
     message = serializers.CharField()
 
 
-class Evaluation(serializers.Serializer):
-    model_name = serializers.CharField()
-    model_version = serializers.IntegerField()
-    evaluation_date = serializers.FloatField(help_text="Ignored: the server's clock counts.")
-    metrics = serializers.DictField(child=serializers.FloatField())
-    status = serializers.CharField(help_text="passed, failed or pending.")
-    evaluator_run_id = serializers.CharField(required=False, allow_null=True)
-    test_dataset = serializers.CharField(required=False, allow_null=True)
-    notes = serializers.CharField(required=False, allow_null=True)
+class Evaluation(Body):
+    model_name = Text(allow_blank=True)
+    model_version = Integer()
+    evaluation_date = Number(help_text="Ignored: the server's clock counts.")
+    metrics = serializers.DictField(child=Number())
+    status = Text(allow_blank=True, help_text="passed, failed or pending.")
+    evaluator_run_id = OptionalText(default=None)
+    test_dataset = OptionalText(default=None)
+    notes = OptionalText(default=None)
 
 
 class Evaluated(serializers.Serializer):
@@ -249,10 +305,10 @@ class EvaluationRecord(Evaluation):
 # -- beyond v0.4 ---------------------------------------------------------------------------------
 
 
-class Edit(serializers.Serializer):
-    description = serializers.CharField(required=False, allow_blank=True)
-    metadata = serializers.DictField(required=False)
-    tags = serializers.ListField(child=serializers.CharField(), required=False)
+class Edit(Body):
+    description = Checked(EDITABLE["description"], like=Text(), required=False)
+    metadata = Checked(EDITABLE["metadata"], like=serializers.DictField(), required=False)
+    tags = Checked(EDITABLE["tags"], like=TextList(), required=False)
 
 
 class HistoryEntry(serializers.Serializer):
@@ -261,8 +317,8 @@ class HistoryEntry(serializers.Serializer):
     field = serializers.CharField()
 
 
-class AliasTarget(serializers.Serializer):
-    version = serializers.IntegerField(min_value=1)
+class AliasTarget(Body):
+    version = Integer(min_value=1)
 
 
 class Problem(serializers.Serializer):
@@ -295,25 +351,143 @@ class PlannedFile(serializers.Serializer):
     modified_at = serializers.FloatField(required=False, allow_null=True)
 
 
-class Plan(serializers.Serializer):
-    name = serializers.CharField()
-    type = serializers.CharField(required=False, default="model")
-    files = PlannedFile(many=True, required=False)
-    references = ReferenceItem(many=True, required=False)
-    description = serializers.CharField(required=False, allow_blank=True, default="")
-    metadata = serializers.DictField(required=False)
-    tags = serializers.ListField(child=serializers.CharField(), required=False)
-    created_by_run = serializers.CharField(required=False, allow_blank=True, default="")
-    key = serializers.CharField(
-        required=False, help_text="With it, an unfinished upload of the same is gone on with."
-    )
-    attempt = serializers.CharField(
-        required=False, help_text="With the same key and attempt, a finished one too."
-    )
+class _Listed(serializers.Field):
+    """Objects in a list that may be so long that a serializer for each would take minutes."""
+
+    def to_internal_value(self, data: Any) -> list[dict[str, Any]]:
+        if not isinstance(data, list) or not all(isinstance(each, dict) for each in data):
+            name = str(self.field_name)
+            raise InvalidInput(f"{name} must be a list of objects.", ["body", name])
+        return self.checked(data)
+
+    def checked(self, data: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        raise NotImplementedError
 
 
-class Recipe(serializers.Serializer):
-    chunks = serializers.ListField(help_text="[sha256 digest, bytes] of each, in order.")
+@extend_schema_field(PlannedFile(many=True))
+class PlannedFiles(_Listed):
+    def checked(self, data: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        files: list[dict[str, Any]] = []
+        sizes: dict[str, int] = {}
+        for index, entry in enumerate(data):
+            loc = ("body", "files", index)
+            size = checked(check_size, entry.get("size"), *loc, "size")
+            digest = checked(parse_digest, entry.get("digest"), *loc, "digest")
+            if sizes.setdefault(digest, size) != size:
+                raise InvalidInput("One digest has two sizes.", [*loc, "size"])
+            time = entry.get("modified_at")
+            files.append(
+                {
+                    "path": checked(check_path, entry.get("path"), *loc, "path"),
+                    "size": size,
+                    "digest": digest,
+                    "modified_at": None
+                    if time is None
+                    else checked(read_number, time, *loc, "modified_at"),
+                }
+            )
+        if clash := find_clash([file["path"] for file in files]):
+            raise InvalidInput(f"Two files cannot both be stored: {clash}", ["body", "files"])
+        return files
+
+
+@extend_schema_field(ReferenceItem(many=True))
+class PlannedReferences(_Listed):
+    def checked(self, data: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        references = []
+        for index, entry in enumerate(data):
+            reference = ReferenceEntry(
+                entry.get("uri", ""),
+                entry.get("checksum"),
+                entry.get("size"),
+                entry.get("metadata") or {},
+            )
+            checked(ReferenceEntry.check, reference, "body", "references", index)
+            references.append(asdict(reference))
+        total = sum(reference["size"] or 0 for reference in references)
+        checked(check_size, total, "body", "references")
+        return references
+
+
+def checked(check: Callable[[Any], Any], value: Any, *loc: str | int) -> Any:
+    """What *check* makes of *value*; its ValueError is InvalidInput at *loc*."""
+    try:
+        return check(value)
+    except ValueError as error:
+        raise InvalidInput(str(error), list(loc)) from None
+
+
+def _unless_empty(check: Callable[[Any], Any], otherwise: Any) -> Callable[[Any], Any]:
+    """*check*, which nothing at all (an empty text, list or object) need not pass."""
+    return lambda value: check(value) if value else otherwise
+
+
+class Plan(Body):
+    name = Checked(check_name, like=Text())
+    type = Checked(
+        _unless_empty(check_type, "model"), like=Text(), default="model", allow_null=True
+    )
+    files = PlannedFiles(default=list)
+    references = PlannedReferences(default=list)
+    description = Checked(
+        _unless_empty(EDITABLE["description"], ""), like=Text(), default="", allow_null=True
+    )
+    metadata = Checked(
+        _unless_empty(EDITABLE["metadata"], {}),
+        like=serializers.DictField(),
+        default=dict,
+        allow_null=True,
+    )
+    tags = Checked(
+        _unless_empty(EDITABLE["tags"], []), like=TextList(), default=list, allow_null=True
+    )
+    created_by_run = Checked(
+        _unless_empty(check_name, ""), like=Text(), default="", allow_null=True
+    )
+    key = OptionalText(
+        default="", help_text="With it, an unfinished upload of the same is gone on with."
+    )
+    attempt = OptionalText(
+        default="", help_text="With the same key and attempt, a finished one too."
+    )
+
+    def validate(self, plan: dict[str, Any]) -> dict[str, Any]:
+        if not plan["files"] and not plan["references"]:
+            raise InvalidInput("Artifact has no files or references to save", ["body", "files"])
+        absent = {key: _NOTHING[key] for key in _NOTHING if plan[key] is None}
+        return plan | absent
+
+
+_NOTHING: dict[str, Any] = {
+    "type": "model",
+    "description": "",
+    "metadata": {},
+    "tags": [],
+    "created_by_run": "",
+    "key": "",
+    "attempt": "",
+}
+
+
+@extend_schema_field(serializers.ListField(child=serializers.ListField()))
+class Chunks(serializers.Field):
+    def to_internal_value(self, data: Any) -> list[Chunk]:
+        if not isinstance(data, list):
+            raise InvalidInput("chunks must be a JSON list.", ["body", "chunks"])
+        chunks = []
+        for index, row in enumerate(data):
+            try:
+                digest, length = row
+                is_length = isinstance(length, int) and 0 < length <= LARGEST_PART
+                chunks.append(Chunk(parse_digest(digest), length if is_length else int("")))
+            except (TypeError, ValueError):
+                loc: list[str | int] = ["body", "chunks", index]
+                raise InvalidInput("A chunk is [sha256 digest, bytes].", loc) from None
+        return chunks
+
+
+class Recipe(Body):
+    chunks = Chunks(help_text="[sha256 digest, bytes] of each, in order.")
 
 
 class LackingChunks(serializers.Serializer):

@@ -4,36 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core.access import Right
-from core.http.rest import json_object
-from runicorn.artifacts.validation import EDITABLE
+from core.http.fields import path_integer
 from runs.ingest import folder_source
 from runs.models import Run
 
 from .. import actions, elsewhere, index, lineage, serializers
 from ..models import Artifact, Blob, Usage, Version
-from .base import TYPE, ArtifactView, boolean, checked, integer
+from .base import ArtifactView
 
 
 @extend_schema(tags=["artifacts"])
 class ArtifactList(ArtifactView):
     @extend_schema(
         operation_id="list_artifacts",
-        parameters=[TYPE],
+        parameters=[serializers.TypeQuery],
         responses=serializers.ArtifactItem(many=True),
     )
     def get(self, request: Request) -> Response:
         """Every artifact that has versions, the last updated first."""
         index.refresh_all()
         found = Artifact.objects.visible_to(request.user).filter(is_listed=True).with_versions()
-        if kind := request.query_params.get("type", ""):
-            found = found.filter(type=kind) if "\x00" not in kind else found.none()
+        if kind := serializers.TypeQuery.read(request)["type"]:
+            found = found.filter(type=kind)
         found = found.prefetch_related("aliases__version").order_by("-updated_time", "type", "name")
         return Response(serializers.ArtifactItem(found, many=True).data)
 
@@ -69,7 +67,7 @@ class Stats(ArtifactView):
 class VersionList(ArtifactView):
     @extend_schema(
         operation_id="list_artifact_versions",
-        parameters=[TYPE],
+        parameters=[serializers.TypeQuery],
         responses=serializers.VersionItem(many=True),
     )
     def get(self, request: Request, name: str) -> Response:
@@ -84,7 +82,7 @@ class VersionList(ArtifactView):
 class VersionRetrieve(ArtifactView):
     @extend_schema(
         operation_id="get_artifact_version",
-        parameters=[TYPE],
+        parameters=[serializers.TypeQuery],
         responses=serializers.VersionDetail,
     )
     def get(self, request: Request, name: str, version: str) -> Response:
@@ -93,13 +91,13 @@ class VersionRetrieve(ArtifactView):
 
     @extend_schema(
         operation_id="delete_artifact_version",
-        parameters=[TYPE, OpenApiParameter("permanent", OpenApiTypes.BOOL)],
+        parameters=[serializers.DeleteQuery],
         responses=serializers.Deleted,
     )
     def delete(self, request: Request, name: str, version: str) -> Response:
         """Mark the version as deleted, or remove it for good with its bytes."""
-        number = integer(version, ["path", "version"])
-        permanent = boolean(request.query_params.get("permanent", "false"), ["query", "permanent"])
+        number = path_integer(version, "version")
+        permanent = serializers.DeleteQuery.read(request)["permanent"]
         found = self.version(name, version, Right.PURGE if permanent else Right.CHANGE)
         if permanent:
             purged = actions.purge_versions([found], by=request.user)
@@ -110,18 +108,13 @@ class VersionRetrieve(ArtifactView):
 
     @extend_schema(
         operation_id="edit_artifact_version",
-        parameters=[TYPE],
+        parameters=[serializers.TypeQuery],
         request=serializers.Edit,
         responses=serializers.VersionDetail,
     )
     def patch(self, request: Request, name: str, version: str) -> Response:
         """Replace description, metadata or tags; what they were is kept in the history."""
-        body = json_object(request)
-        changes = {
-            key: checked(check, body[key], "body", key)
-            for key, check in EDITABLE.items()
-            if key in body
-        }
+        changes = serializers.Edit.read(request)
         actions.edit_version(self.version(name, version, Right.CHANGE), changes, by=request.user)
         return Response(serializers.detail(self.version(name, version)))
 
@@ -129,7 +122,9 @@ class VersionRetrieve(ArtifactView):
 @extend_schema(tags=["artifacts"])
 class VersionFiles(ArtifactView):
     @extend_schema(
-        operation_id="list_artifact_files", parameters=[TYPE], responses=serializers.Files
+        operation_id="list_artifact_files",
+        parameters=[serializers.TypeQuery],
+        responses=serializers.Files,
     )
     def get(self, request: Request, name: str, version: str) -> Response:
         """The version's files and references."""
@@ -140,13 +135,13 @@ class VersionFiles(ArtifactView):
 class VersionLineage(ArtifactView):
     @extend_schema(
         operation_id="get_artifact_lineage",
-        parameters=[TYPE, OpenApiParameter("max_depth", OpenApiTypes.INT)],
+        parameters=[serializers.LineageQuery],
         responses=serializers.Lineage,
     )
     def get(self, request: Request, name: str, version: str) -> Response:
         """What the version came from and what came of it, as a graph."""
-        number = integer(version, ["path", "version"])
-        depth = integer(request.query_params.get("max_depth", "3"), ["query", "max_depth"])
+        number = path_integer(version, "version")
+        depth = serializers.LineageQuery.read(request)["max_depth"]
         index.refresh_all()
         found = self.find_version(name, version)
         if found is None:

@@ -4,35 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core.access import Right
 from core.http.exceptions import InvalidInput
-from core.http.rest import json_object
+from core.http.fields import path_integer
 from runicorn import layout
 from runicorn.artifacts import InvalidTransition
 from runs.models import Run
 
 from .. import actions, evaluations, serializers
-from ..models import Version
-from .base import TYPE, ArtifactView, finite, integer, optional_texts, required
+from ..models import Artifact, Version
+from .base import ArtifactView
 
 
 @extend_schema(tags=["model-lifecycle"])
 class TrainingMetrics(ArtifactView):
     @extend_schema(
         operation_id="get_training_metrics",
-        parameters=[TYPE, OpenApiParameter("version", OpenApiTypes.INT)],
+        parameters=[serializers.VersionQuery],
         responses=serializers.TrainingMetrics,
     )
     def get(self, request: Request, name: str) -> Response:
         """The summary of the run that produced the version (the newest one); null without it."""
-        asked = request.query_params.get("version")
-        number = integer(asked, ["query", "version"]) if asked is not None else None
+        number = serializers.VersionQuery.read(request).get("version")
         artifact = self.artifact(name)
         if number is None:
             newest = self.versions(artifact).order_by("-number").first()
@@ -66,12 +64,12 @@ def training(version: Version, user: Any) -> dict[str, Any] | None:
 class PerformanceHistory(ArtifactView):
     @extend_schema(
         operation_id="get_performance_history",
-        parameters=[TYPE, OpenApiParameter("metric_name")],
+        parameters=[serializers.PerformanceQuery],
         responses=serializers.Performance(many=True),
     )
     def get(self, request: Request, name: str) -> Response:
         """What the versions' runs reached, oldest first; versions without a run are left out."""
-        metric = request.query_params.get("metric_name")
+        metric = serializers.PerformanceQuery.read(request)["metric_name"]
         history = []
         for version in self.versions(self.artifact(name)).order_by("number"):
             if (trained := training(version, request.user)) is not None:
@@ -103,10 +101,9 @@ class Promote(ArtifactView):
     )
     def post(self, request: Request, name: str, version: str) -> Response:
         """Move the version to another stage of its life."""
-        number = integer(version, ["path", "version"])
-        body = json_object(request)
-        stage = required(body, {"to_stage": str})["to_stage"]
-        optional_texts(body, "notes", "evaluator_run_id")
+        number = path_integer(version, "version")
+        asked = serializers.Promotion.read(request)
+        stage = asked["to_stage"]
         try:
             found = self.version(name, version, Right.CHANGE)
         except NotFound:
@@ -115,8 +112,8 @@ class Promote(ArtifactView):
             old = actions.promote(
                 found,
                 stage,
-                notes=body.get("notes"),
-                evaluator_run_id=body.get("evaluator_run_id"),
+                notes=asked["notes"],
+                evaluator_run_id=asked["evaluator_run_id"],
                 by=request.user,
             )
         except InvalidTransition as error:
@@ -141,15 +138,8 @@ class Evaluate(ArtifactView):
     )
     def post(self, request: Request, name: str, version: str) -> Response:
         """Record how the version did; the version itself need not be kept here."""
-        number = integer(version, ["path", "version"])
-        body = json_object(request)
-        kinds = {"model_name": str, "model_version": int, "evaluation_date": float}
-        facts = required(body, {**kinds, "metrics": dict, "status": str})
-        optional_texts(body, "evaluator_run_id", "test_dataset", "notes")
-        facts |= {key: body.get(key) for key in ("evaluator_run_id", "test_dataset", "notes")}
-        facts["metrics"] = {
-            key: finite(value, ["body", "metrics", key]) for key, value in body["metrics"].items()
-        }
+        number = path_integer(version, "version")
+        facts = serializers.Evaluation.read(request)
         try:
             found = self.find_version(name, version)
         except NotFound:
@@ -166,11 +156,12 @@ class Evaluate(ArtifactView):
 class Evaluations(ArtifactView):
     @extend_schema(
         operation_id="list_evaluations",
-        parameters=[OpenApiParameter("version", OpenApiTypes.INT)],
+        parameters=[serializers.EvaluationsQuery],
         responses=serializers.EvaluationRecord(many=True),
     )
     def get(self, request: Request, name: str) -> Response:
         """The recorded evaluations of the artifact, the newest first."""
-        asked = request.query_params.get("version")
-        number = integer(asked, ["query", "version"]) if asked is not None else None
-        return Response(evaluations.recorded(name, number))
+        number = serializers.EvaluationsQuery.read(request).get("version")
+        named = Artifact.objects.filter(name=name)
+        is_hidden = named.exists() and not named.visible_to(request.user).exists()
+        return Response([] if is_hidden else evaluations.recorded(name, number))

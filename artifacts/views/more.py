@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,20 +13,19 @@ from rest_framework.response import Response
 from core.access import Right
 from core.http.exceptions import InvalidInput
 from core.http.permissions import MayAdminister, MaySee
-from core.http.rest import json_object
 from runicorn.artifacts.names import check_alias, inside
 
 from .. import actions, elsewhere, index, serializers, streams
 from ..comparing import compare
 from ..exceptions import FilesMissing
-from .base import TYPE, ArtifactView, Conflict, integer, required
+from .base import ArtifactView, Conflict
 
 
 @extend_schema(tags=["artifacts"])
 class RestoreVersion(ArtifactView):
     @extend_schema(
         operation_id="restore_artifact_version",
-        parameters=[TYPE],
+        parameters=[serializers.TypeQuery],
         request=None,
         responses=serializers.Deleted,
     )
@@ -41,7 +40,7 @@ class RestoreVersion(ArtifactView):
 class History(ArtifactView):
     @extend_schema(
         operation_id="list_artifact_history",
-        parameters=[TYPE],
+        parameters=[serializers.TypeQuery],
         responses=serializers.HistoryEntry(many=True),
     )
     def get(self, request: Request, name: str, version: str) -> Response:
@@ -54,13 +53,13 @@ class History(ArtifactView):
 class AliasDetail(ArtifactView):
     @extend_schema(
         operation_id="set_artifact_alias",
-        parameters=[TYPE],
+        parameters=[serializers.TypeQuery],
         request=serializers.AliasTarget,
         responses=serializers.VersionDetail,
     )
     def put(self, request: Request, name: str, alias: str) -> Response:
         """Let the alias name this version, and no other any more."""
-        number = int(required(json_object(request), {"version": int})["version"])
+        number = serializers.AliasTarget.read(request)["version"]
         version = self.version(name, str(number), Right.CHANGE)
         try:
             actions.set_alias(version, check_alias(alias), by=request.user)
@@ -69,7 +68,9 @@ class AliasDetail(ArtifactView):
         return Response(serializers.detail(self.version(name, str(number))))
 
     @extend_schema(
-        operation_id="remove_artifact_alias", parameters=[TYPE], responses=serializers.Deleted
+        operation_id="remove_artifact_alias",
+        parameters=[serializers.TypeQuery],
+        responses=serializers.Deleted,
     )
     def delete(self, request: Request, name: str, alias: str) -> Response:
         """Remove the alias; the version stays."""
@@ -87,7 +88,7 @@ class AliasDetail(ArtifactView):
 class FileContent(ArtifactView):
     @extend_schema(
         operation_id="download_artifact_file",
-        parameters=[TYPE],
+        parameters=[serializers.TypeQuery],
         responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
     )
     def get(self, request: Request, name: str, version: str, path: str) -> Any:
@@ -105,7 +106,7 @@ class FileContent(ArtifactView):
 class Archive(ArtifactView):
     @extend_schema(
         operation_id="download_artifact_archive",
-        parameters=[TYPE],
+        parameters=[serializers.TypeQuery],
         responses={(200, "application/x-tar"): OpenApiTypes.BINARY},
     )
     def get(self, request: Request, name: str, version: str) -> Any:
@@ -123,7 +124,7 @@ class Verify(ArtifactView):
 
     @extend_schema(
         operation_id="verify_artifact_version",
-        parameters=[TYPE],
+        parameters=[serializers.TypeQuery],
         request=None,
         responses=serializers.Verified,
     )
@@ -145,23 +146,17 @@ class Verify(ArtifactView):
 class Compare(ArtifactView):
     @extend_schema(
         operation_id="compare_artifact_versions",
-        parameters=[
-            TYPE,
-            OpenApiParameter("from", OpenApiTypes.INT, required=True),
-            OpenApiParameter("to", OpenApiTypes.INT, required=True),
-        ],
+        parameters=[serializers.CompareQuery],
         responses=serializers.Comparison,
     )
     def get(self, request: Request, name: str) -> Response:
         """Which files differ between two versions."""
         sides = []
+        asked = serializers.CompareQuery.read(request)
         for key in ("from", "to"):
-            if key not in request.query_params:
-                raise InvalidInput(f"{key} is missing.", ["query", key], "Field required")
-            number = integer(request.query_params[key], ["query", key])
-            version = self.numbered(self.artifact(name), number)
+            version = self.numbered(self.artifact(name), asked[key])
             if version is None:
-                raise NotFound(f"Version not found: {name}:v{number}")
+                raise NotFound(f"Version not found: {name}:v{asked[key]}")
             sides.append(version)
         return Response(compare(*sides))
 

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core.http.exceptions import InvalidInput, TooLarge
 from core.http.rest import load_json_object
-from runicorn.artifacts import ReferenceEntry
-from runicorn.artifacts.chunking import AVERAGE, SMALLEST_FILE, Chunk
-from runicorn.artifacts.names import check_name, check_path, check_type, parse_digest
-from runicorn.artifacts.staging import find_clash
-from runicorn.artifacts.validation import EDITABLE, check_size
+from runicorn.artifacts.chunking import AVERAGE, SMALLEST_FILE
+from runicorn.artifacts.names import parse_digest
 
 from .. import encodings, serializers, uploads
 from ..exceptions import ContentsMissing, NameTaken, UploadMismatch, UploadNotFound, WrongOffset
-from .base import Conflict, LockingView, checked, finite, integer, optional_texts, required
-
-_NOTHING: dict[str, Any] = {"description": "", "metadata": {}, "tags": []}
+from .base import Conflict, LockingView
 
 
 class UploadView(LockingView):
@@ -66,70 +60,11 @@ class UploadList(UploadView):
         choice, an unfinished upload of the same is gone on with.
         """
         try:
-            upload = uploads.start(plan(document(request)), by=request.user)
+            plan = serializers.Plan.check(document(request))
+            upload = uploads.start(plan, by=request.user)
         except NameTaken as error:
             raise Conflict(str(error)) from None
         return Response(state(upload), status=201)
-
-
-def plan(body: dict[str, Any]) -> dict[str, Any]:
-    """An announced version in the form that is kept. Raises InvalidInput."""
-
-    def listed(key: str) -> list[dict[str, Any]]:
-        entries = body.get(key, [])
-        if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
-            raise InvalidInput(f"{key} must be a list of objects.", ["body", key])
-        return entries
-
-    required(body, {"name": str})
-    optional_texts(body, "description", "created_by_run", "key", "attempt")
-    run = body.get("created_by_run") or ""
-    files: list[dict[str, Any]] = []
-    sizes: dict[str, int] = {}
-    for place, entry in enumerate(listed("files")):
-        loc = ("body", "files", place)
-        size = checked(check_size, entry.get("size"), *loc, "size")
-        digest = checked(parse_digest, entry.get("digest"), *loc, "digest")
-        if sizes.setdefault(digest, size) != size:
-            raise InvalidInput("One digest has two sizes.", [*loc, "size"])
-        time = entry.get("modified_at")
-        files.append(
-            {
-                "path": checked(check_path, entry.get("path"), *loc, "path"),
-                "size": size,
-                "digest": digest,
-                "modified_at": None if time is None else finite(time, [*loc, "modified_at"]),
-            }
-        )
-    references = []
-    for place, entry in enumerate(listed("references")):
-        loc = ("body", "references", place)
-        reference = ReferenceEntry(
-            entry.get("uri", ""),
-            entry.get("checksum"),
-            entry.get("size"),
-            entry.get("metadata") or {},
-        )
-        checked(ReferenceEntry.check, reference, *loc)
-        references.append(asdict(reference))
-    checked(check_size, sum(each["size"] or 0 for each in references), "body", "references")
-    if clash := find_clash([file["path"] for file in files]):
-        raise InvalidInput(f"Two files cannot both be stored: {clash}", ["body", "files"])
-    if not files and not references:
-        raise InvalidInput("Artifact has no files or references to save", ["body", "files"])
-    return {
-        "name": checked(check_name, body["name"], "body", "name"),
-        "type": checked(check_type, body.get("type") or "model", "body", "type"),
-        "files": files,
-        "references": references,
-        **{
-            key: checked(check, body.get(key) or _NOTHING[key], "body", key)
-            for key, check in EDITABLE.items()
-        },
-        "created_by_run": run and checked(check_name, run, "body", "created_by_run"),
-        "key": body.get("key") or "",
-        "attempt": body.get("attempt") or "",
-    }
 
 
 @extend_schema(tags=["artifacts"])
@@ -151,7 +86,7 @@ class UploadDetail(UploadView):
 class UploadPart(UploadView):
     @extend_schema(
         operation_id="upload_artifact_part",
-        parameters=[OpenApiParameter("offset", OpenApiTypes.INT)],
+        parameters=[serializers.OffsetQuery],
         request={"application/octet-stream": OpenApiTypes.BINARY},
         responses=serializers.PartWritten,
     )
@@ -159,7 +94,7 @@ class UploadPart(UploadView):
         """Bytes of a content from an offset on, at most 64 MiB at once, also zstd-encoded."""
         upload = self.upload(upload_id)
         digest = content_of(upload, digest)
-        offset = integer(request.query_params.get("offset", "0"), ["query", "offset"])
+        offset = serializers.OffsetQuery.read(request)["offset"]
         read = body_reader(request)
         try:
             reached = uploads.write_part(upload, digest, offset, read)
@@ -220,25 +155,12 @@ class UploadChunks(UploadView):
         """
         upload = self.upload(upload_id)
         digest = content_of(upload, digest)
+        recipe = serializers.Recipe.check(document(request))
         try:
-            lacking = uploads.build(upload, digest, recipe(document(request)), by=request.user)
+            lacking = uploads.build(upload, digest, recipe["chunks"], by=request.user)
         except UploadMismatch as error:
             raise InvalidInput(str(error), ["body", "chunks"]) from None
         return Response({"missing": [chunk.digest for chunk in lacking], "complete": not lacking})
-
-
-def recipe(body: dict[str, Any]) -> list[Chunk]:
-    """The chunks in the body: a list of [digest, bytes]. Raises InvalidInput."""
-    found = []
-    for place, row in enumerate(required(body, {"chunks": list})["chunks"]):
-        try:
-            digest, length = row
-            is_length = isinstance(length, int) and 0 < length <= uploads.LARGEST_PART
-            found.append(Chunk(parse_digest(digest), length if is_length else int("")))
-        except (TypeError, ValueError):
-            loc: list[str | int] = ["body", "chunks", place]
-            raise InvalidInput("A chunk is [sha256 digest, bytes].", loc) from None
-    return found
 
 
 @extend_schema(tags=["artifacts"])

@@ -19,6 +19,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 
 from .doors import METHOD_NOT_ALLOWED, NOT_FOUND, door_of
 from .exceptions import InvalidInput, TooLarge
+from .fields import SENTENCE
 
 _MESSAGES = {"required": "Field required", "not_a_list": "Input should be a valid list"}
 """What v0.4 says where Django REST framework has words of its own, by its error code."""
@@ -42,9 +43,13 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         if isinstance(error, InvalidInput):
             response.data["errors"] = error.errors
         elif isinstance(error, ValidationError):
-            place = "query" if context["request"].method in ("GET", "HEAD") else "body"
+            by_method = "query" if context["request"].method in ("GET", "HEAD") else "body"
+            place = getattr(error, "place", by_method)
             errors = list(_flatten(error.detail, (place,)))
-            response.data = {"detail": _sentence(errors), "errors": errors}
+            response.data = {
+                "detail": "; ".join(sentence for sentence, _ in errors),
+                "errors": [entry for _, entry in errors],
+            }
     return response
 
 
@@ -55,7 +60,10 @@ def _method_not_allowed(context: dict[str, Any]) -> MethodNotAllowed:
     return MethodNotAllowed(context["request"].method, detail=METHOD_NOT_ALLOWED)
 
 
-def _flatten(detail: Any, loc: tuple[str | int, ...]) -> Iterator[dict[str, Any]]:
+def _flatten(
+    detail: Any, loc: tuple[str | int, ...]
+) -> Iterator[tuple[str, dict[str, list[str | int] | str]]]:
+    """Yield each error as a sentence, and as its place and message."""
     if isinstance(detail, dict):
         for key, value in detail.items():
             yield from _flatten(value, loc if key == "non_field_errors" else (*loc, key))
@@ -64,14 +72,9 @@ def _flatten(detail: Any, loc: tuple[str | int, ...]) -> Iterator[dict[str, Any]
             # A list of messages belongs to its field; a list of anything else has places.
             yield from _flatten(value, loc if isinstance(value, ErrorDetail) else (*loc, index))
     else:
-        yield {"loc": list(loc), "msg": _MESSAGES.get(detail.code, str(detail))}
-
-
-def _sentence(errors: list[dict[str, Any]]) -> str:
-    return "; ".join(
-        ": ".join(filter(None, (".".join(map(str, error["loc"][1:])), error["msg"])))
-        for error in errors
-    )
+        message = _MESSAGES.get(detail.code, str(detail))
+        name = "" if detail.code == SENTENCE else ".".join(map(str, loc[1:]))
+        yield f"{name}: {message}" if name else message, {"loc": list(loc), "msg": message}
 
 
 # -- outside Django REST framework ---------------------------------------------------------------

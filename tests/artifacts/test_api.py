@@ -350,7 +350,8 @@ def test_a_hostile_type_deletes_and_reads_nothing(client, store, tmp_path, kind)
     victim.mkdir(parents=True)
     (victim / "metadata.json").write_text('{"description": "secret"}')
     for path in ("versions", "v1", "v1/files", "v1/lineage", "training-metrics"):
-        assert client.get(f"/api/artifacts/net/{path}", {"type": kind}).status_code == 404
+        expected = 400 if "\x00" in kind else 404
+        assert client.get(f"/api/artifacts/net/{path}", {"type": kind}).status_code == expected
     response = client.delete("/api/artifacts/net/v1", QUERY_STRING=f"permanent=1&type={kind}")
     assert response.status_code in (404, 400)
     assert victim.exists() and (store.folder() / "v1").exists()

@@ -10,7 +10,9 @@ from rest_framework import serializers as fields
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from core.access import Right
 from core.http.exceptions import InvalidInput
+from core.http.fields import Body, Flag, Number
 from core.http.permissions import MayPurge
 from core.http.rest import json_object
 from runicorn import layout
@@ -190,9 +192,9 @@ class DeleteExperiments(RunView):
         return Response({"results": {run_id: run_id in removed for run_id in ids}})
 
 
-class CleanupRequest(fields.Serializer):
-    days = fields.FloatField(default=30, min_value=0, help_text="Unchanged for so long.")
-    dry_run = fields.BooleanField(default=True, help_text="Only say which.")
+class CleanupRequest(Body):
+    days = Number(default=30, min_value=0, help_text="Unchanged for so long.")
+    dry_run = Flag(default=True, help_text="Only say which.")
 
 
 class Cleaned(fields.Serializer):
@@ -209,11 +211,10 @@ class CleanupExperiments(RunView):
 
         Pinned and archived ones stay. Says which they are, or with `dry_run` would be.
         """
-        asked = CleanupRequest(data=json_object(request))
-        asked.is_valid(raise_exception=True)
-        old = experiments.unchanged(self.runs().active(), days=asked.validated_data["days"])
+        asked = CleanupRequest.read(request)
+        old = experiments.unchanged(self.runs(Right.PURGE).active(), days=asked["days"])
         ids = [run.run_id for run in old]
-        if not asked.validated_data["dry_run"]:
+        if not asked["dry_run"]:
             removed = experiments.delete(old, force=False, by=request.user)
             ids = [run_id for run_id in ids if run_id in removed]
         return Response({"run_ids": ids})

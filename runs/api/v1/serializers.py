@@ -8,6 +8,7 @@ from django.conf import settings
 from drf_spectacular.types import OpenApiTypes
 from rest_framework import serializers
 
+from core.http.fields import Body, Flag, Integer, Query, Text, TextList
 from runicorn import layout
 from runs import experiments
 from runs.models import Run
@@ -91,14 +92,14 @@ class RunDetail(serializers.Serializer):
         return str(run.path / layout.EVENTS)
 
 
-class RunChanges(serializers.Serializer):
+class RunChanges(Body):
     """What people keep about a run; a member that is missing stays as it is."""
 
-    notes = serializers.CharField(
-        required=False, allow_blank=True, trim_whitespace=False, max_length=LONGEST_NOTES
-    )
-    tags = serializers.ListField(
-        child=serializers.CharField(max_length=255), required=False, help_text="All of its tags."
+    notes = Text(required=False, allow_blank=True, max_length=LONGEST_NOTES)
+    tags = TextList(
+        child=Text(max_length=255, trim_whitespace=True),
+        required=False,
+        help_text="All of its tags.",
     )
 
 
@@ -123,10 +124,42 @@ class RecycleBin(serializers.Serializer):
     deleted_runs = DeletedRun(many=True)
 
 
-class RunIds(serializers.Serializer):
-    run_ids = serializers.ListField(
-        child=serializers.CharField(), min_length=1, max_length=100, help_text="1 to 100 run ids."
+class RunId(Text):
+    whole_sentences = frozenset({"invalid"})
+    default_error_messages = {"invalid": "Invalid run_id format: {run_id}"}
+
+    def to_internal_value(self, data: Any) -> str:
+        if not layout.is_run_id(data):
+            self.fail("invalid", run_id=data)
+        return str(data)
+
+
+NO_RUN_IDS = "run_ids is required and must be a list"
+MOST_RUNS = 100
+"""How many runs one request may delete or restore."""
+
+
+def run_ids(verb: str) -> TextList:
+    """What is deleted or restored at once, as *verb* says."""
+    too_many = f"Cannot {verb} more than {MOST_RUNS} runs at once"
+    return TextList(
+        child=RunId(),
+        allow_empty=False,
+        most=MOST_RUNS,
+        help_text=f"1 to {MOST_RUNS} run ids.",
+        error_messages={
+            **dict.fromkeys(("required", "null", "not_a_list", "empty"), NO_RUN_IDS),
+            "too_many": too_many,
+        },
     )
+
+
+class RunsToDelete(Body):
+    run_ids = run_ids("delete")
+
+
+class RunsToRestore(Body):
+    run_ids = run_ids("restore")
 
 
 class RunOutcome(serializers.Serializer):
@@ -146,8 +179,15 @@ class Restored(serializers.Serializer):
     message = serializers.CharField()
 
 
-class Confirmation(serializers.Serializer):
-    confirm = serializers.BooleanField(help_text="Must be true.")
+class Confirmation(Body):
+    _must_be_true = "Must set confirm=true to permanently delete"
+    confirm = Flag(
+        help_text="Must be true.",
+        error_messages=dict.fromkeys(("required", "null", "invalid"), _must_be_true),
+    )
+
+    def validate_confirm(self, confirm: bool) -> bool:
+        return confirm or self.fields["confirm"].fail("invalid")
 
 
 class Emptied(serializers.Serializer):
@@ -155,8 +195,8 @@ class Emptied(serializers.Serializer):
     message = serializers.CharField()
 
 
-class DownsampleQuery(serializers.Serializer):
-    downsample = serializers.IntegerField(
+class DownsampleQuery(Query):
+    downsample = Integer(
         required=False,
         min_value=100,
         max_value=50_000,

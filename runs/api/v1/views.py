@@ -15,11 +15,8 @@ from rest_framework.views import APIView
 from core import access
 from core.access import Right
 from core.http import conditional
-from core.http.exceptions import InvalidInput
 from core.http.permissions import MayPurge, SeeOrChange
-from core.http.rest import json_object
 from metrics import read as metrics
-from runicorn import layout
 from runs import actions, system
 from runs.ingest import folder_source
 from runs.models import Run
@@ -27,9 +24,6 @@ from runs.querysets import RunQuerySet
 
 from ..tables import Reached, table_answer
 from . import serializers
-
-MOST_RUNS = 100
-"""How many runs one request may delete or restore."""
 
 
 class RunView(APIView):
@@ -77,10 +71,8 @@ class RunRetrieve(RunView):
     )
     def patch(self, request: Request, run_id: str) -> Response:
         """Replace the notes or the tags of a run; answers with the run as it then is."""
-        changes = serializers.RunChanges(data=json_object(request))
-        changes.is_valid(raise_exception=True)
+        wanted = serializers.RunChanges.read(request)
         run = self.run(run_id, right=Right.CHANGE)
-        wanted = changes.validated_data
         if "notes" in wanted:
             actions.set_notes(run, wanted["notes"], by=request.user)
         if "tags" in wanted:
@@ -91,29 +83,17 @@ class RunRetrieve(RunView):
 class ChangeRuns(RunView):
     """Shared by soft-delete and restore: check all ids, then change each run, then report."""
 
-    verb: str
-
-    def change(self, request: Request, candidates: RunQuerySet, missing: str, **act: Any) -> Any:
-        """The number of submitted ids, and per id the outcome in the documented form."""
-        submitted = self._run_ids(json_object(request))
+    def change(
+        self,
+        submitted: list[str],
+        candidates: RunQuerySet,
+        action: Callable[..., actions.Outcome],
+    ) -> dict[str, dict[str, Any]]:
+        """Do *action* to the runs of these ids; per id the outcome in the documented form."""
         ids = list(dict.fromkeys(submitted))
-        found = {run.run_id: run for run in reversed(candidates.filter(run_id__in=ids))}
-        outcome = act["action"]([found[i] for i in ids if i in found], by=request.user)
-        results = {run_id: _result(outcome.get(run_id, missing)) for run_id in ids}
-        return len(submitted), results, sum(r["success"] for r in results.values())
-
-    def _run_ids(self, body: dict[str, Any]) -> list[str]:
-        ids = body.get("run_ids")
-        if not isinstance(ids, list) or not ids:
-            raise InvalidInput("run_ids is required and must be a list", ["body", "run_ids"])
-        if len(ids) > MOST_RUNS:
-            raise InvalidInput(
-                f"Cannot {self.verb} more than {MOST_RUNS} runs at once", ["body", "run_ids"]
-            )
-        for index, run_id in enumerate(ids):
-            if not layout.is_run_id(run_id):
-                raise InvalidInput(f"Invalid run_id format: {run_id}", ["body", "run_ids", index])
-        return ids
+        runs = {run.run_id: run for run in reversed(candidates.filter(run_id__in=ids))}
+        outcome = action([runs[i] for i in ids if i in runs], by=self.request.user)
+        return {run_id: _result(outcome.get(run_id, "run not found")) for run_id in ids}
 
 
 def _result(error: str | None) -> dict[str, Any]:
@@ -124,24 +104,22 @@ def _result(error: str | None) -> dict[str, Any]:
 
 @extend_schema(tags=["runs"])
 class SoftDelete(ChangeRuns):
-    verb = "delete"
-
     @extend_schema(
         operation_id="soft_delete_runs",
-        request=serializers.RunIds,
+        request=serializers.RunsToDelete,
         responses=serializers.SoftDeleted,
     )
     def post(self, request: Request) -> Response:
         """Move runs to the recycle bin."""
         candidates = self.runs(Right.CHANGE).active().in_listing_order()
-        submitted, results, done = self.change(
-            request, candidates, "run not found", action=actions.soft_delete_runs
-        )
+        submitted = serializers.RunsToDelete.read(request)["run_ids"]
+        results = self.change(submitted, candidates, actions.soft_delete_runs)
+        done = sum(result["success"] for result in results.values())
         return Response(
             {
                 "deleted_count": done,
                 "results": results,
-                "message": f"Soft deleted {done} of {submitted} runs",
+                "message": f"Soft deleted {done} of {len(submitted)} runs",
             }
         )
 
@@ -162,22 +140,22 @@ class RecycleBin(RunView):
 
 @extend_schema(tags=["runs"])
 class Restore(ChangeRuns):
-    verb = "restore"
-
     @extend_schema(
-        operation_id="restore_runs", request=serializers.RunIds, responses=serializers.Restored
+        operation_id="restore_runs",
+        request=serializers.RunsToRestore,
+        responses=serializers.Restored,
     )
     def post(self, request: Request) -> Response:
         """Bring runs back from the recycle bin."""
         candidates = self.runs(Right.CHANGE).in_listing_order()
-        submitted, results, done = self.change(
-            request, candidates, "run not found", action=actions.restore_runs
-        )
+        submitted = serializers.RunsToRestore.read(request)["run_ids"]
+        results = self.change(submitted, candidates, actions.restore_runs)
+        done = sum(result["success"] for result in results.values())
         return Response(
             {
                 "restored_count": done,
                 "results": results,
-                "message": f"Restored {done} of {submitted} runs",
+                "message": f"Restored {done} of {len(submitted)} runs",
             }
         )
 
@@ -193,8 +171,7 @@ class EmptyRecycleBin(RunView):
     )
     def post(self, request: Request) -> Response:
         """Remove every run in the recycle bin for good."""
-        if json_object(request).get("confirm") is not True:
-            raise InvalidInput("Must set confirm=true to permanently delete", ["body", "confirm"])
+        serializers.Confirmation.read(request)
         purged = actions.purge_runs(self.runs(Right.PURGE).deleted(), by=request.user)
         return Response(
             {
@@ -210,9 +187,8 @@ class MetricsView(RunView):
     def table(
         self, request: Request, run_id: str, read: Callable[[Run, Any, str | None], metrics.Tables]
     ) -> HttpResponseBase:
-        asked = serializers.MetricsQuery(data=request.query_params.dict())
-        asked.is_valid(raise_exception=True)
-        points, since = asked.validated_data.get("downsample"), asked.validated_data.get("since")
+        asked = serializers.MetricsQuery.read(request)
+        points, since = asked.get("downsample"), asked.get("since")
         run = self.run(run_id)
 
         def tables(known: Any) -> metrics.Tables:

@@ -120,7 +120,7 @@ class Projects(AnalyticsView):
     )
     def get(self, request: Request) -> Response:
         """What happened in each project in the last days."""
-        days = self.asked(serializers.DaysQuery)["days"]
+        days = serializers.DaysQuery.read(request)["days"]
         found = (
             recent(self.runs().active(), days)
             .values("project")
@@ -156,7 +156,7 @@ class Trends(AnalyticsView):
     )
     def get(self, request: Request) -> Response:
         """What a metric ended at in the runs of the last days, and how that is spread."""
-        asked = self.asked(serializers.TrendsQuery)
+        asked = serializers.TrendsQuery.read(request)
         runs = recent(self.runs().active(), asked["days"])
         if "project" in asked:
             runs = runs.filter(project__name=asked["project"])

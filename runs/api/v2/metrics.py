@@ -15,8 +15,8 @@ from rest_framework.request import Request
 
 from core.http import conditional
 from core.http.permissions import MaySee
-from core.http.rest import json_object
 from metrics import read as metrics
+from metrics.read import EVERYTHING
 from runs.finding.filters import RunFilter
 from runs.models import Run
 from runs.querysets import RunQuerySet
@@ -50,16 +50,14 @@ class Query(V2View):
     )
     def post(self, request: Request) -> HttpResponseBase:
         """Curves of many metrics of many runs, downsampled so that extremes are exact."""
-        parsed = serializers.MetricsQuestion(data=json_object(request))
-        parsed.is_valid(raise_exception=True)
-        asked = parsed.validated_data
+        asked = serializers.MetricsQuestion.read(request)
         runs = self.runs().active().filter(run_id__in=asked["run_ids"])
         ids = dict(runs.values_list("pk", "run_id"))
         found = repaired(
             lambda: metrics.curves(
                 list(ids),
                 asked.get("metrics"),
-                steps=serializers.step_range(asked["step_range"]),
+                steps=asked["step_range"] or EVERYTHING,
                 points=asked["points"],
             ),
         )
@@ -88,7 +86,7 @@ class Statistics(ManyRunsView):
     )
     def get(self, request: Request) -> HttpResponseBase:
         """Mean, deviation, lowest and highest value by step, over all runs of the filters."""
-        asked = self.asked(serializers.StatisticsQuery)
+        asked = serializers.StatisticsQuery.read(request)
         runs = self.filtered()
 
         def make() -> dict[str, Any]:
@@ -96,7 +94,7 @@ class Statistics(ManyRunsView):
                 lambda: metrics.statistics(
                     runs.order_by().values("pk"),
                     asked["metric"],
-                    steps=serializers.step_range(asked["step_range"]),
+                    steps=asked["step_range"] or EVERYTHING,
                     points=asked.get("points"),
                 ),
             )
@@ -134,8 +132,7 @@ class Export(ManyRunsView):
         """
         from .. import arrow
 
-        asked = self.asked(serializers.ExportQuery)
-        names = asked["metric_names"].split(",") if asked["metric_names"] else None
+        names = serializers.ExportQuery.read(request)["metric_names"]
         wants_parquet = PARQUET in request.headers.get("Accept", "")
         form = PARQUET if wants_parquet else ARROW
         series = _series(self.filtered().newest_first(), names)

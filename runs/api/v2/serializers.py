@@ -7,9 +7,10 @@ from typing import Any
 
 from django.conf import settings
 from rest_framework import serializers
+from rest_framework.fields import empty
 
-from core.http.exceptions import InvalidInput
-from metrics.read import EVERYTHING, Range
+from core.http.fields import Body, Choice, Flag, Integer, OptionalText, Query, Text, TextList
+from metrics.read import Range
 from runicorn import layout
 
 from ..v1.serializers import since_field
@@ -58,66 +59,73 @@ def experiment(row: tuple) -> dict[str, Any]:
     }
 
 
-class ListQuery(serializers.Serializer):
+class ListQuery(Query):
     """Which page of the list, in which order."""
 
-    page = serializers.IntegerField(default=1, min_value=1, max_value=2**31 - 1)
-    per_page = serializers.IntegerField(default=50, min_value=1, max_value=1000)
-    order_by = serializers.CharField(
-        default="created_at", allow_blank=True, help_text=f"One of {', '.join(ORDERS)}."
+    page = Integer(default=1, min_value=1, max_value=2**31 - 1)
+    per_page = Integer(default=50, min_value=1, max_value=1000)
+    order_by = Choice(
+        list(ORDERS),
+        default="created_at",
+        error_messages={"invalid_choice": "Invalid order_by: {input}"},
     )
-    order_desc = serializers.BooleanField(default=True)
-
-    def validate_order_by(self, value: str) -> str:
-        if value not in ORDERS:
-            raise InvalidInput(f"Invalid order_by: {value}", ["query", "order_by"])
-        return value
+    order_desc = Flag(default=True)
 
 
-class FastQuery(serializers.Serializer):
-    metric_names = serializers.CharField(
-        default="", allow_blank=True, trim_whitespace=False, help_text="Separated by commas."
-    )
-    step_range = serializers.CharField(
-        default="", allow_blank=True, help_text="`min:max`, both included."
-    )
-    downsample = serializers.IntegerField(
+class MetricNames(OptionalText):
+    """Names separated by commas, each kept as it is; None: all metrics."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"default": None, "help_text": "Separated by commas.", **options})
+
+    def to_internal_value(self, data: Any) -> list[str] | None:  # type: ignore[override]
+        text = super().to_internal_value(data)
+        return text.split(",") if text else None
+
+    def run_validation(self, data: Any = empty) -> Any:
+        return None if data == "" else super().run_validation(data)
+
+
+class StepRange(OptionalText):
+    """``min:max``, which are read as integers; None: no limit."""
+
+    whole_sentences = frozenset({"range"})
+    default_error_messages = {"range": "Invalid step_range format, use 'min:max'"}
+
+    def __init__(self, **options: Any) -> None:
+        shown = {"default": None, "help_text": "`min:max`, both included."}
+        super().__init__(**{**shown, **options})
+
+    def to_internal_value(self, data: Any) -> Range:  # type: ignore[override]
+        text = super().to_internal_value(data)
+        match = re.fullmatch(r"\s*([+-]?\d+)\s*:\s*([+-]?\d+)\s*", text)
+        if match is None:
+            return self.fail("range")
+        return int(match[1]), int(match[2])
+
+    def run_validation(self, data: Any = empty) -> Any:
+        return None if data == "" else super().run_validation(data)
+
+
+class FastQuery(Query):
+    metric_names = MetricNames()
+    step_range = StepRange()
+    downsample = Integer(
         required=False,
+        min_value=1,
         help_text="How many rows at most. The first and the last are kept, and of each metric "
         "the lowest and highest value of every stretch: its extremes are exact.",
     )
-
     since = since_field()
 
-    def validate_downsample(self, value: int) -> int:
-        if value < 1:
-            raise InvalidInput("downsample must be a positive integer", ["query", "downsample"])
-        return value
 
-
-def step_range(text: str) -> Range:
-    """``min:max``; InvalidInput for anything else. Empty: no limit."""
-    if not text:
-        return EVERYTHING
-    match = re.fullmatch(r"\s*([+-]?\d+)\s*:\s*([+-]?\d+)\s*", text)
-    if match is None:
-        raise InvalidInput("Invalid step_range format, use 'min:max'", ["query", "step_range"])
-    return int(match[1]), int(match[2])
-
-
-class MetricsQuestion(serializers.Serializer):
+class MetricsQuestion(Body):
     """Which curves: every metric of every run, or those named."""
 
-    run_ids = serializers.ListField(
-        child=serializers.CharField(max_length=255), min_length=1, max_length=1000
-    )
-    metrics = serializers.ListField(
-        child=serializers.CharField(max_length=500), required=False, allow_null=True
-    )
-    step_range = serializers.CharField(
-        default="", allow_blank=True, help_text="`min:max`, both included."
-    )
-    points = serializers.IntegerField(
+    run_ids = TextList(child=Text(max_length=255), allow_empty=False, most=1000)
+    metrics = TextList(child=Text(max_length=500), required=False, allow_null=True)
+    step_range = StepRange()
+    points = Integer(
         default=1000,
         min_value=4,
         max_value=50_000,
@@ -140,12 +148,10 @@ class MetricsAnswer(serializers.Serializer):
     query_time_ms = serializers.FloatField()
 
 
-class StatisticsQuery(serializers.Serializer):
-    metric = serializers.CharField()
-    step_range = serializers.CharField(
-        default="", allow_blank=True, help_text="`min:max`, both included."
-    )
-    points = serializers.IntegerField(
+class StatisticsQuery(Query):
+    metric = Text()
+    step_range = StepRange()
+    points = Integer(
         required=False, min_value=10, max_value=50_000, help_text="How many steps at most."
     )
 
@@ -164,20 +170,18 @@ class MetricStatistics(serializers.Serializer):
     query_time_ms = serializers.FloatField()
 
 
-class ExportQuery(serializers.Serializer):
-    metric_names = serializers.CharField(
-        default="", allow_blank=True, trim_whitespace=False, help_text="Separated by commas."
-    )
+class ExportQuery(Query):
+    metric_names = MetricNames()
 
 
-class DaysQuery(serializers.Serializer):
-    days = serializers.IntegerField(default=30, min_value=1, max_value=36_500)
+class DaysQuery(Query):
+    days = Integer(default=30, min_value=1, max_value=36_500)
 
 
 class TrendsQuery(DaysQuery):
-    metric_name = serializers.CharField()
-    project = serializers.CharField(required=False)
-    points = serializers.IntegerField(
+    metric_name = Text()
+    project = Text(required=False)
+    points = Integer(
         default=2000,
         min_value=4,
         max_value=10_000,
@@ -215,7 +219,7 @@ class ExperimentPage(serializers.Serializer):
     query_time_ms = serializers.FloatField()
 
 
-class StepRange(serializers.Serializer):
+class Steps(serializers.Serializer):
     min = serializers.IntegerField()
     max = serializers.IntegerField()
 
@@ -223,7 +227,7 @@ class StepRange(serializers.Serializer):
 class MetricsSummary(serializers.Serializer):
     total_data_points = serializers.IntegerField(help_text="Steps that the run has logged.")
     available_metrics = serializers.ListField(child=serializers.CharField())
-    step_range = StepRange(allow_null=True)
+    step_range = Steps(allow_null=True)
 
 
 class ExperimentDetail(serializers.Serializer):
@@ -247,9 +251,28 @@ class FastTable(serializers.Serializer):
     applied_filters = AppliedFilters()
 
 
-class ExperimentIds(serializers.Serializer):
-    exp_ids = serializers.ListField(child=serializers.CharField(), min_length=1, max_length=1000)
-    reason = serializers.CharField(default="user_batch_delete")
+MOST_EXPERIMENTS = 1000
+"""How many runs one request may delete."""
+
+
+class ExperimentIds(Body):
+    exp_ids = TextList(
+        child=Text(
+            allow_blank=True, error_messages={"invalid": "exp_ids must be a list of run ids"}
+        ),
+        allow_empty=False,
+        most=MOST_EXPERIMENTS,
+        error_messages={
+            **dict.fromkeys(("required", "null", "empty"), "exp_ids is required"),
+            "not_a_list": "exp_ids must be a list",
+            "too_many": f"Cannot delete more than {MOST_EXPERIMENTS} experiments at once",
+        },
+    )
+    reason = Text(
+        default="user_batch_delete",
+        allow_blank=True,
+        error_messages={"invalid": "reason must be text"},
+    )
 
 
 class BatchDeleted(serializers.Serializer):

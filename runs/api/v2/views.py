@@ -16,13 +16,11 @@ from rest_framework import generics
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
 
 from core.access import Right
 from core.http import conditional
-from core.http.exceptions import InvalidInput
-from core.http.rest import json_object
 from metrics import read as metrics
+from metrics.read import EVERYTHING
 from runicorn import layout
 from runs import actions
 from runs.finding.filters import RunFilter
@@ -35,9 +33,6 @@ from runs.repair import repaired
 from ..tables import table_answer
 from ..v1.views import RunView
 from . import serializers
-
-MOST_EXPERIMENTS = 1000
-"""How many runs one request may delete."""
 
 
 class V2View(RunView):
@@ -59,12 +54,6 @@ class V2View(RunView):
     def took(self) -> float:
         """Milliseconds since the request came in."""
         return round((time.perf_counter() - self.started) * 1000, 2)
-
-    def asked(self, query: type[Serializer]) -> dict[str, Any]:
-        """The query string as *query* reads it; 400 names the parameter that is wrong."""
-        parsed = query(data=self.request.query_params.dict())
-        parsed.is_valid(raise_exception=True)
-        return parsed.validated_data
 
     def experiment(self, run_id: str) -> Run:
         """The run as its folder says now, deleted or not; 404 if there is none."""
@@ -96,7 +85,7 @@ class ExperimentList(V2View, generics.GenericAPIView):
     )
     def get(self, request: Request) -> HttpResponseBase:
         """One page of the runs that the filters let through, all of which ``total`` counts."""
-        asked = self.asked(serializers.ListQuery)
+        asked = serializers.ListQuery.read(request)
         listing = Listing(
             self.runs(),
             TaggedRun.objects.visible_to(request.user),
@@ -160,15 +149,15 @@ class FastMetrics(V2View):
     )
     def get(self, request: Request, run_id: str) -> HttpResponseBase:
         """The run's numbers, one row a step, as many as asked for."""
-        asked = self.asked(serializers.FastQuery)
-        steps = serializers.step_range(asked["step_range"])
-        names = asked["metric_names"].split(",") if asked["metric_names"] else None
+        asked = serializers.FastQuery.read(request)
+        names, steps = asked["metric_names"], asked["step_range"]
         points, since = asked.get("downsample"), asked.get("since")
         run = self.experiment(run_id)
 
         def read(known: metrics.EventLog | None) -> metrics.Tables:
             after = metrics.events_after(known, since) if since else 0
-            chosen: dict[str, Any] = {"keys": names, "steps": steps, "after": after, "log": known}
+            chosen: dict[str, Any] = {"keys": names, "steps": steps or EVERYTHING}
+            chosen |= {"after": after, "log": known}
             if points is None:
                 tables = metrics.by_step(run.pk, numbers=True, **chosen)
             else:
@@ -186,7 +175,7 @@ class FastMetrics(V2View):
                 "total_points": shown.rows,
                 "applied_filters": {
                     "metrics": names,
-                    "step_range": list(steps) if asked["step_range"] else None,
+                    "step_range": list(steps) if steps else None,
                     "downsampled": shown.rows < shown.total,
                 },
                 **({"cursor": cursor} if since else {}),
@@ -203,15 +192,12 @@ class BatchDelete(V2View):
     )
     def post(self, request: Request) -> Response:
         """Move runs to the recycle bin, the one that V1 shows and restores from."""
-        body = json_object(request)
-        ids = list(dict.fromkeys(_exp_ids(body)))
-        reason = body.get("reason", "user_batch_delete")
-        if not isinstance(reason, str):
-            raise InvalidInput("reason must be text", ["body", "reason"])
+        asked = serializers.ExperimentIds.read(request)
+        ids = list(dict.fromkeys(asked["exp_ids"]))
         candidates = self.runs(Right.CHANGE).active().in_listing_order()
         found = {run.run_id: run for run in reversed(candidates.filter(run_id__in=ids))}
         outcome = actions.soft_delete_runs(
-            [found[i] for i in ids if i in found], by=request.user, reason=reason
+            [found[i] for i in ids if i in found], by=request.user, reason=asked["reason"]
         )
         results = {run_id: outcome.get(run_id, "not found") is None for run_id in ids}
         deleted = sum(results.values())
@@ -221,21 +207,6 @@ class BatchDelete(V2View):
                 "failed": len(ids) - deleted,
                 "results": results,
                 "deleted_count": deleted,
-                "message": f"Soft deleted {deleted} of {len(body['exp_ids'])} runs",
+                "message": f"Soft deleted {deleted} of {len(asked['exp_ids'])} runs",
             }
         )
-
-
-def _exp_ids(body: dict[str, Any]) -> list[str]:
-    ids = body.get("exp_ids")
-    place = ["body", "exp_ids"]
-    if ids is None or ids == []:
-        raise InvalidInput("exp_ids is required", place)
-    if not isinstance(ids, list):
-        raise InvalidInput("exp_ids must be a list", place)
-    if len(ids) > MOST_EXPERIMENTS:
-        raise InvalidInput(f"Cannot delete more than {MOST_EXPERIMENTS} experiments at once", place)
-    for index, run_id in enumerate(ids):
-        if not isinstance(run_id, str) or "\x00" in run_id:
-            raise InvalidInput("exp_ids must be a list of run ids", [*place, index])
-    return ids
