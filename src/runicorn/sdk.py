@@ -37,6 +37,8 @@ _ENVIRONMENT_TIMEOUT_S = 15
 _N, _U = b"nu"
 _NO_METRICS = {"global_step", "time", "stage", "step"}
 
+_WRONG_IMAGES = (TypeError, ValueError, KeyError, FileNotFoundError, RuntimeError)
+
 _REMOVED = object()
 """In changes of a document: this member goes."""
 
@@ -306,14 +308,24 @@ class Run:
     ) -> str:
         """Keep an image; return its path relative to the run directory.
 
-        *image*: a Pillow image, an array (0 to 255, or floats from 0 to 1), bytes, or the path of
-        a file; the last two are copied as they are. *quality*: 1 to 100, for formats that have it.
-        Raises FileNotFoundError for a missing file, RuntimeError for an array without Pillow.
+        *image*: a Pillow image of any mode, an array or tensor (height x width, channels last or
+        first; 0 to 255, or floats from 0 to 1), a figure of matplotlib, bytes, or the path of a
+        file; the last two are copied as they are. *quality*: 1 to 100, for formats that have it.
+        Raises FileNotFoundError for a missing file, RuntimeError for an array without Pillow,
+        TypeError and ValueError for what is no image.
         """
-        content = _images.encode(image, format, quality)
+        try:
+            content = _images.encode(image, format, quality)
+        except _WRONG_IMAGES:
+            raise
+        except Exception as error:  # a picture that Pillow cannot read to its end
+            logger.warning("Run %s: the image %r was not kept: %s", self.id, key, error)
+            content = None
         path = f"{layout.MEDIA}/{_images.file_name(key, format)}"
         data = {"key": key, "path": path, "step": step, "caption": caption}
         event = encode({"ts": clock(), "type": "image", "data": data})
+        if content is None:
+            return path
         try:
             layout.write_bytes(self.run_dir / path, content)
         except OSError as error:
