@@ -33,6 +33,13 @@ _CONDA_TIMEOUT_S = 30
 _GPU_TIMEOUT_S = 5
 _LONGEST_VALUE = 500
 _USERINFO = re.compile(r"(?<=://)[^/\s]*@")
+_QUERY_SECRETS = re.compile(
+    r"([?&;][\w.\-]*(?:token|key|secret|password|passwd|pwd|signature|sig|auth)=)[^&;#\s]+", re.I
+)
+_TOKENS = re.compile(
+    r"\b(?:gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w\-]{16,}|hf_[A-Za-z0-9]{20,}"
+    r"|sk-(?:proj-|ant-\w+-)?[A-Za-z0-9_]{20,}|xox[abprs]-[\w\-]{10,}|(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w\-]{30,})"
+)
 _GPU_COLUMNS = {
     "index": "index",
     "name": "name",
@@ -66,13 +73,20 @@ class EnvironmentInfo:
 
 
 class EnvironmentCapture:
-    """Looks around; git looks from *working_dir* (default: the current directory).
+    """Looks around; git looks from *working_dir* (default: the current directory), and counts
+    nothing below *storage_root* as a change.
 
     What is not there or does not answer in time is None. Credentials in URLs are left out.
     """
 
-    def __init__(self, working_dir: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        working_dir: str | os.PathLike[str] | None = None,
+        *,
+        storage_root: str | os.PathLike[str] | None = None,
+    ) -> None:
         self.working_dir = Path(working_dir or Path.cwd())
+        self.storage_root = storage_root
 
     def capture_all(self) -> EnvironmentInfo:
         return EnvironmentInfo(
@@ -134,31 +148,45 @@ class EnvironmentCapture:
         return os.environ.get("CONDA_DEFAULT_ENV") or None
 
     def get_git_info(self) -> dict[str, Any] | None:
-        """Where the work tree stands; None outside of one."""
-        status = self._git("status", "--porcelain=v2", "--branch")
-        if status is None:
+        """Where the work tree stands; None outside of one.
+
+        Each fact is asked for on its own: in a work tree so large that git takes too long to look
+        for changes, only those are missing. The storage folder is no change.
+        """
+        top = self._git("rev-parse", "--show-toplevel")
+        if not top:
             return None
-        lines = status.splitlines()
-        head = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# branch."))
-        changes = sum(not line.startswith("#") for line in lines)
         info: dict[str, Any] = {}
-        if head.get("branch.oid", "(initial)") != "(initial)":
-            info["commit"] = head["branch.oid"]
-        branch = head.get("branch.head")
-        if branch:
-            info["branch"] = "HEAD" if branch == "(detached)" else branch
-        info["has_changes"] = changes > 0
-        if changes:
-            info["changed_files_count"] = changes
+        commit = self._git("rev-parse", "--verify", "--quiet", "HEAD")
+        branch = self._git("symbolic-ref", "--short", "--quiet", "HEAD")
+        if commit:
+            info["commit"] = commit
+        if branch or commit:
+            info["branch"] = redact(branch) if branch else "HEAD"
+        status = self._git("status", "--porcelain=v2", "--", ":/", *self._not_our_own(top))
+        if status is not None:
+            changes = len(status.splitlines())
+            info["has_changes"] = changes > 0
+            if changes:
+                info["changed_files_count"] = changes
         remote = self._git("config", "--get", "remote.origin.url")
         if remote:
             info["remote"] = redact(remote)
         last = self._git("log", "-1", "--format=%an <%ae>%n%s")
         if last:
             author, _, message = last.partition("\n")
-            info["last_commit_message"] = message
-            info["last_commit_author"] = author
+            info["last_commit_message"] = redact(message)
+            info["last_commit_author"] = redact(author)
         return info
+
+    def _not_our_own(self, top: str) -> list[str]:
+        """What keeps the storage folder out of git's answer, if it lies in the work tree."""
+        if self.storage_root is None:
+            return []
+        relative = os.path.relpath(os.path.realpath(self.storage_root), os.path.realpath(top))
+        if relative == os.curdir or relative.startswith(os.pardir):
+            return []
+        return [f":(top,exclude,literal){relative.replace(os.sep, '/')}"]
 
     def _git(self, *arguments: str) -> str | None:
         command = ["git", "-C", str(self.working_dir), *arguments]
@@ -225,17 +253,23 @@ class EnvironmentCapture:
 
 
 def capture_for_run(
-    run_dir: str | os.PathLike[str], working_dir: str | os.PathLike[str] | None = None
+    run_dir: str | os.PathLike[str],
+    working_dir: str | os.PathLike[str] | None = None,
+    *,
+    storage_root: str | os.PathLike[str] | None = None,
 ) -> EnvironmentInfo:
     """Capture everything into the run's ``environment.json``. Raises OSError."""
-    info = EnvironmentCapture(working_dir).capture_all()
+    info = EnvironmentCapture(working_dir, storage_root=storage_root).capture_all()
     info.save(Path(run_dir) / layout.ENVIRONMENT)
     return info
 
 
 def redact(text: str) -> str:
-    """*text* without the user names, passwords and tokens that URLs in it carry."""
-    return _USERINFO.sub("", text)
+    """*text* without the user names, passwords and tokens that URLs in it carry, and without the
+    tokens of the services that people push to and download from."""
+    text = _USERINFO.sub("", text)
+    text = _QUERY_SECRETS.sub(r"\1***", text)
+    return _TOKENS.sub("***", text)
 
 
 def _output(command: list[str], *, timeout: float) -> str | None:

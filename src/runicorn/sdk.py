@@ -680,7 +680,7 @@ class Run:
             try:
                 from . import environment
 
-                environment.capture_for_run(self.run_dir, directory)
+                environment.capture_for_run(self.run_dir, directory, storage_root=self.storage_root)
             except Exception as error:
                 logger.warning("Could not capture the environment of run %s: %s", self.id, error)
 

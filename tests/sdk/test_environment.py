@@ -88,6 +88,57 @@ def test_git_says_where_the_work_tree_stands(repository):
     assert info["branch"] == "HEAD"
 
 
+@pytest.mark.parametrize("storage", [".runicorn", "out/deep/runs", "with space & [star]*"])
+def test_our_own_storage_folder_is_no_change(repository, storage, monkeypatch):
+    monkeypatch.chdir(repository)
+    for _ in range(2):
+        rn.init(storage=storage, system_metrics=False).finish()
+    infos = [document(path.parent, path.name) for path in repository.rglob("environment.json")]
+    assert len(infos) == 2
+    for info in infos:
+        assert info["git_info"]["has_changes"] is False
+        assert "changed_files_count" not in info["git_info"]
+    (repository / "new.py").write_text("2")
+    (repository / "sub").mkdir()
+    capture = EnvironmentCapture(repository / "sub", storage_root=repository / storage)
+    assert capture.get_git_info()["changed_files_count"] == 1
+    assert EnvironmentCapture(repository).get_git_info()["changed_files_count"] == 2
+    for elsewhere in (repository, repository.parent, repository / "train.py" / ".."):
+        assert EnvironmentCapture(repository, storage_root=elsewhere).get_git_info()["has_changes"]
+
+
+@pytest.mark.parametrize("missing", ["status", "config", "log", "symbolic-ref"])
+def test_a_fact_that_git_does_not_tell_hides_no_other(repository, monkeypatch, missing):
+    git(repository, "remote", "add", "origin", "https://git.example.org/lab.git")
+    whole = EnvironmentCapture(repository).get_git_info()
+    ask = EnvironmentCapture._git
+
+    def slow(self, *arguments):
+        return None if arguments[0] == missing else ask(self, *arguments)
+
+    monkeypatch.setattr(EnvironmentCapture, "_git", slow)
+    info = EnvironmentCapture(repository).get_git_info()
+    gone = {
+        "status": {"has_changes"},
+        "config": {"remote"},
+        "log": {"last_commit_message", "last_commit_author"},
+        "symbolic-ref": set(),
+    }[missing]
+    assert whole.keys() - info.keys() == gone
+    assert info["branch"] == ("HEAD" if missing == "symbolic-ref" else "trunk")
+
+
+def test_no_fact_of_git_carries_a_secret(repository):
+    url = "https://ada:s3cret@git.example.org/lab.git?private_token=s3cret"
+    git(repository, "checkout", "-q", "-b", "ghp_" + "s3cret" * 6)
+    git(repository, "remote", "add", "origin", url)
+    git(repository, "commit", "-q", "--allow-empty", "-m", f"Pull {url} with hf_{'s3cret' * 4}")
+    info = EnvironmentCapture(repository).get_git_info()
+    assert "s3cret" not in str(info)
+    assert info["remote"] == "https://git.example.org/lab.git?private_token=***"
+    assert info["last_commit_message"].startswith("Pull https://git.example.org/lab.git?")
+
+
 def test_without_git_or_commits(tmp_path):
     assert EnvironmentCapture(tmp_path).get_git_info() is None
     git(tmp_path, "init", "-q", "-b", "trunk")
@@ -100,6 +151,13 @@ def test_without_git_or_commits(tmp_path):
         ("https://user:p@ss@host/x?a=b", "https://host/x?a=b"),
         ("https://token@host/x", "https://host/x"),
         ("https://host/x@2", "https://host/x@2"),
+        (
+            "https://host/x?a=1&X-Amz-Signature=abc&b=2",
+            "https://host/x?a=1&X-Amz-Signature=***&b=2",
+        ),
+        ("https://host/x?monkey_count=3#key=1", "https://host/x?monkey_count=3#key=1"),
+        ("use glpat-abcdefghij0123456789 now", "use *** now"),
+        ("hf_home and sk-learn, ghp_", "hf_home and sk-learn, ghp_"),
         ("git@host:lab/x.git", "git@host:lab/x.git"),
         ("/usr/bin:/home/a@b", "/usr/bin:/home/a@b"),
     ],
