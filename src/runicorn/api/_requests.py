@@ -60,9 +60,9 @@ def send(client: Settings, request: Request) -> Steps[httpx.Response]:
         else:
             status = response.status_code
             may_help = status == 429 or (is_repeatable and status in _TRANSIENT)
-            asked = retry_after(response)
-            if asked is not None:
-                wait = asked
+            requested_wait = retry_after(response)
+            if requested_wait is not None:
+                wait = requested_wait
             if not left or not may_help or wait > LONGEST_WAIT_S:
                 return checked(request, response)
         yield Pause(wait)
@@ -87,21 +87,21 @@ def checked(request: Request, response: httpx.Response) -> httpx.Response:
     if status < 300:
         return response
     detail = _detail(response)
-    known: dict[str, Any] = {"status_code": status, "detail": detail}
+    facts: dict[str, Any] = {"status_code": status, "detail": detail}
     if status == 404:
-        raise NotFoundError(f"Resource not found: {request.path}", **known)
+        raise NotFoundError(f"Resource not found: {request.path}", **facts)
     if status in (400, 422):
-        raise BadRequestError(f"Bad request: {response.text}", **known)
+        raise BadRequestError(f"Bad request: {response.text}", **facts)
     if status in (401, 403):
-        raise AuthenticationError(f"Not allowed ({status}): {detail}", **known)
+        raise AuthenticationError(f"Not allowed ({status}): {detail}", **facts)
     if status >= 500:
-        raise ServerError(f"Server error: {response.text or status}", **known)
+        raise ServerError(f"Server error: {response.text or status}", **facts)
     failed = f"Request failed: {status} {response.reason_phrase} for {request.path}: {detail}"
     if status == 429:
-        raise RateLimitError(failed, retry_after=retry_after(response), **known)
+        raise RateLimitError(failed, retry_after=retry_after(response), **facts)
     if status in (405, 408) or status < 400:
-        raise ConnectionError(failed, **known)
-    raise RunicornAPIError(failed, **known)
+        raise ConnectionError(failed, **facts)
+    raise RunicornAPIError(failed, **facts)
 
 
 def _detail(response: httpx.Response) -> Any:

@@ -103,8 +103,8 @@ def upload(
     files = {source.digest: source for source in sources}
     sending = _Sending(self, address, files, _encoder(self, state, compress))
     missing = state["missing"]
-    with shown(progress, f"Uploading {artifact.name}") as told:
-        tally = sending.tally = _Tally(told, sum(entry["size"] for entry in missing))
+    with shown(progress, f"Uploading {artifact.name}") as report:
+        tally = sending.tally = _Tally(report, sum(entry["size"] for entry in missing))
         small = [e for e in missing if e["size"] <= _SMALL and not e["offset"]]
         yield from sending.pack([_whole(files[_hex(entry)]) for entry in small])
         for entry in missing:
@@ -349,8 +349,8 @@ def download(
     """The files that *address* lists, in the folder *target*."""
     listing = yield from http.get(self, address)
     target.mkdir(parents=True, exist_ok=True)
-    with shown(progress, f"Downloading {listing['artifact']}") as told:
-        tally = _Tally(told, sum(file["size"] for file in listing["files"]))
+    with shown(progress, f"Downloading {listing['artifact']}") as report:
+        tally = _Tally(report, sum(file["size"] for file in listing["files"]))
         for file in listing["files"]:
             to = target / file["path"]
             if not to.resolve().is_relative_to(target.resolve()):

@@ -31,8 +31,8 @@ def list_artifacts(
     self: Client, type: str | None = None, limit: int | None = None, offset: int | None = None
 ) -> Steps[list[JSON]]:
     """Artifacts, the latest changed first; *type*: ``model``, ``dataset`` and so on."""
-    found = yield from http.get(self, "/api/artifacts", {"type": type})
-    return _slice(found, limit, offset)
+    artifacts = yield from http.get(self, "/api/artifacts", {"type": type})
+    return _slice(artifacts, limit, offset)
 
 
 def get_artifact(self: Client, artifact_id: str) -> Steps[JSON]:
@@ -43,8 +43,8 @@ def get_artifact(self: Client, artifact_id: str) -> Steps[JSON]:
 
 def list_versions(self: Client, artifact_name: str) -> Steps[list[JSON]]:
     """The versions of an artifact, newest first."""
-    found: list[JSON] = yield from http.get(self, path("artifacts", artifact_name, "versions"))
-    return found[::-1]
+    versions: list[JSON] = yield from http.get(self, path("artifacts", artifact_name, "versions"))
+    return versions[::-1]
 
 
 def list_files(self: Client, artifact_id: str) -> Steps[JSON]:
@@ -81,12 +81,12 @@ def list_experiment_artifacts(
     """List the versions that a run ``created`` and ``used``, or one *relation* of the two."""
     if relation not in (None, "created", "used"):
         raise BadRequestError(f"Bad request: relation is created or used, not {relation!r}")
-    found = yield from http.get(self, path("runs", run_id, "artifacts"))
+    artifacts_by_relation = yield from http.get(self, path("runs", run_id, "artifacts"))
     return [
         {**artifact, "relation": kind}
         for kind in ("created", "used")
         if relation in (None, kind)
-        for artifact in found[kind]
+        for artifact in artifacts_by_relation[kind]
     ]
 
 
@@ -190,8 +190,8 @@ def list_evaluations(
 ) -> Steps[list[JSON]]:
     """List the evaluations of an artifact, or of one version of it, the newest first."""
     address = path("artifacts", artifact_name, "evaluations")
-    found: list[JSON] = yield from http.get(self, address, {"version": version})
-    return found
+    evaluations: list[JSON] = yield from http.get(self, address, {"version": version})
+    return evaluations
 
 
 def _of_version(self: Client, artifact_id: str, verb: str, body: JSON | None = None) -> Steps[JSON]:

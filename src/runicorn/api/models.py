@@ -26,17 +26,17 @@ def session_members(session: Mapping[str, Any]) -> dict[str, Any]:
     Those are ``session_id, connection_id, local_port, remote_port, remote_host, remote_root,
     remote_pid, status, created_at`` (Unix seconds) and ``local_url``.
     """
-    known: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     for ours, theirs in _SESSION_NAMES.items():
         if (name := next((name for name in (ours, *theirs) if name in session), None)) is not None:
-            known[ours] = session[name]
+            members[ours] = session[name]
     if isinstance(started := session.get("startedAt"), int | float):  # milliseconds
-        known["created_at"] = started / 1000
+        members["created_at"] = started / 1000
     if "sshPort" in session:
-        address = f"{session.get('username')}@{known.get('remote_host')}:{session['sshPort']}"
-        known["connection_id"] = session.get("connection_id", address)
-    url = f"http://localhost:{known.get('local_port', 0)}"
-    return {"created_at": 0, "local_url": url, **session, **known}
+        address = f"{session.get('username')}@{members.get('remote_host')}:{session['sshPort']}"
+        members["connection_id"] = session.get("connection_id", address)
+    url = f"http://localhost:{members.get('local_port', 0)}"
+    return {"created_at": 0, "local_url": url, **session, **members}
 
 
 class _Model:

@@ -214,17 +214,19 @@ def _connection(self: Client, connection_id: str) -> Steps[tuple[str, str, int]]
 
 
 def _session(self: Client, host: str, port: int | None = None) -> Steps[JSON]:
-    found = [
+    sessions = [
         session
         for session in (yield from list_sessions(self))
         if session["host"] == host and port in (None, session["port"])
     ]
-    if not found:
+    if not sessions:
         raise NotFoundError(f"Resource not found: no open connection to {host}", status_code=404)
-    if len(found) > 1:
-        keys = ", ".join(f"{one['username']}@{one['host']}:{one['port']}" for one in found)
+    if len(sessions) > 1:
+        keys = ", ".join(
+            f"{other['username']}@{other['host']}:{other['port']}" for other in sessions
+        )
         raise BadRequestError(f"Bad request: {host} is not one connection; say which: {keys}")
-    return found[0]
+    return sessions[0]
 
 
 class _RemoteExtension(_Extension):

@@ -21,18 +21,18 @@ def merge_index(artifact: Path, content: bytes) -> bool:
     theirs = layout.parse_json(content) or {}
     with FileLock(str(artifact / ".lock"), timeout=30):
         index = layout.read_json(artifact / VERSIONS)
-        known = _entries(index)
+        our_entries = _entries(index)
         added = {
             number: entry
             for number, entry in _entries(theirs).items()
-            if number not in known and (artifact / f"v{number}").is_dir()
+            if number not in our_entries and (artifact / f"v{number}").is_dir()
         }
         if not added:
             return False
         if not index and len(added) == len(_entries(theirs)):
             layout.write_bytes(artifact / VERSIONS, content)
             return True
-        numbers = known | added
+        numbers = our_entries | added
         aliases = {**_aliases(theirs), **_aliases(index)}
         layout.write_json(
             artifact / VERSIONS,

@@ -126,7 +126,7 @@ def _is_there(root: Path, artifact_path: str) -> bool:
 
 def _artifacts_of(root: Path, run_dirs: list[str]) -> Iterator[str]:
     """The index and the version folder of every artifact version that the runs name."""
-    found: set[str] = set()
+    directories: set[str] = set()
     for run_dir in run_dirs:
         for document in (layout.ARTIFACTS_CREATED, layout.ARTIFACTS_USED):
             home, run_id = _home(root, run_dir)
@@ -134,12 +134,12 @@ def _artifacts_of(root: Path, run_dirs: list[str]) -> Iterator[str]:
             for entry in entries if isinstance(entries, list) else []:
                 if isinstance(entry, dict):
                     kind, name, version = (entry.get(k) for k in ("type", "name", "version"))
-                    found.add(f"{ARTIFACTS}/{kind}/{name}/v{version}")
-    for directory in sorted(found):
+                    directories.add(f"{ARTIFACTS}/{kind}/{name}/v{version}")
+    for directory in sorted(directories):
         place = place_of(f"{directory}/x".split("/"), ())
         if isinstance(place, Place) and _is_there(root, directory):
             index = f"{place.directory.rpartition('/')[0]}/{VERSIONS}"
-            if index not in found and _is_there(root, index):
-                found.add(index)
+            if index not in directories and _is_there(root, index):
+                directories.add(index)
                 yield index
             yield directory

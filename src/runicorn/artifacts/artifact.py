@@ -101,14 +101,14 @@ class Artifact:
         if isinstance(exclude_patterns, str):
             exclude_patterns = [exclude_patterns]
         patterns = tuple(exclude_patterns or ())
-        found = sorted(_files_below(str(folder)))
+        paths = sorted(_files_below(str(folder)))
         if patterns:
-            found = [each for each in found if not any(map(Path(each).match, patterns))]
-        targets = names.check_paths([prefix + each.replace(os.sep, "/") for each in found])
+            paths = [file for file in paths if not any(map(Path(file).match, patterns))]
+        targets = names.check_paths([prefix + file.replace(os.sep, "/") for file in paths])
         base = f"{folder}{os.sep}"
-        for target, relative in zip(targets, found, strict=True):
+        for target, relative in zip(targets, paths, strict=True):
             self._files.setdefault(target, base + relative)
-        if not found:
+        if not paths:
             logger.warning("Nothing to add to artifact %s in %s", self.name, path)
         return self
 
@@ -322,11 +322,13 @@ def _record(run_dir: Path, document: str, entry: dict[str, Any], *, once: bool =
     try:
         with layout.locked_in_run(path):
             data = layout.load_for_change(path) or {}
-            noted = data.get("artifacts")
-            noted = noted if isinstance(noted, list) else []
-            known = ((e.get("name"), e.get("version")) for e in noted if isinstance(e, dict))
-            if not once or key not in known:
-                layout.write_json(path, {**data, "artifacts": [*noted, entry]})
+            recorded = data.get("artifacts")
+            recorded = recorded if isinstance(recorded, list) else []
+            recorded_keys = (
+                (e.get("name"), e.get("version")) for e in recorded if isinstance(e, dict)
+            )
+            if not once or key not in recorded_keys:
+                layout.write_json(path, {**data, "artifacts": [*recorded, entry]})
     except (OSError, TimeoutError) as error:
         logger.warning("Run %s could not note %s:v%s: %s", run_dir.name, *key, error)
 
@@ -353,14 +355,14 @@ def _progress_line(what: str, total: int) -> Iterator[Progress | None]:
     if total < LARGE or not sys.stderr.isatty():
         yield None
         return
-    done, shown = 0, 0.0
+    done, shown_at = 0, 0.0
 
     def tell(count: int) -> None:
-        nonlocal done, shown
+        nonlocal done, shown_at
         done += count
         now = time.monotonic()
-        if now - shown > 0.1 or done >= total:
-            shown = now
+        if now - shown_at > 0.1 or done >= total:
+            shown_at = now
             bar = ("#" * (30 * done // total)).ljust(30)
             text = f"\r{what} [{bar}] {done / 2**20:,.0f} of {total / 2**20:,.0f} MiB"
             print(text, end="", file=sys.stderr, flush=True)

@@ -63,8 +63,8 @@ class Location:
 
     def numbers(self) -> list[int]:
         """Return the numbers of the versions that exist, ascending."""
-        found = (_VERSION_FOLDER.fullmatch(e.name) for e in folders_in(self.folder))
-        return sorted(int(match[1]) for match in found if match)
+        matches = (_VERSION_FOLDER.fullmatch(e.name) for e in folders_in(self.folder))
+        return sorted(int(match[1]) for match in matches if match)
 
 
 class ArtifactFolders:
@@ -84,27 +84,27 @@ class ArtifactFolders:
             for entry in folders_in(folder.path):
                 if _is_valid(names.check_name, entry.name):
                     is_shadowed = type_name != folder.name and self._is_in(type_name, entry.name)
-                    shown = folder.name if is_shadowed else type_name
-                    yield Location(shown, entry.name, Path(entry.path))
+                    kind_name = folder.name if is_shadowed else type_name
+                    yield Location(kind_name, entry.name, Path(entry.path))
 
     def find(self, name: str, kind: str | None = None) -> Location:
         """The artifact of that name; without a type the first that has it. Raises
         FileNotFoundError; a name or type that none may have is not found either."""
-        found = []
+        locations = []
         if _is_valid(names.check_name, name):
             for folder in self._type_folders(kind):
                 path = Path(folder.path) / name
                 if path.is_dir() and not path.is_symlink():
-                    found.append(Location(names.canonical_type(folder.name), name, path))
+                    locations.append(Location(names.canonical_type(folder.name), name, path))
         # One without versions, of a first saving that was killed, hides no other.
-        if found:
-            return next((location for location in found if location.numbers()), found[0])
+        if locations:
+            return next((location for location in locations if location.numbers()), locations[0])
         suffix = f" (type={kind})" if kind else ""
         raise FileNotFoundError(f"Artifact not found: {name}{suffix}")
 
     def _type_folders(self, kind: str | None) -> list[os.DirEntry[str]]:
         order = {known: place for place, known in enumerate(names.TYPES)}
-        found = [
+        folders = [
             entry
             for entry in folders_in(self.folder)
             if _is_valid(names.check_type, entry.name)
@@ -115,7 +115,7 @@ class ArtifactFolders:
             kind = names.canonical_type(entry.name)
             return order.get(kind, len(order)), kind != entry.name, entry.name
 
-        return sorted(found, key=place)
+        return sorted(folders, key=place)
 
     def _is_in(self, kind: str, name: str) -> bool:
         return (self.folder / kind / name).is_dir()
@@ -179,14 +179,14 @@ class ArtifactFolders:
         """Return the index's aliases, and those that 0.4.0 wrote to a version's metadata alone."""
         index, numbers = self.index(location), location.numbers()
         self._keep(index, numbers)
-        found: dict[str, int] = {}
+        unlisted: dict[str, int] = {}
         for number in numbers:
             data = layout.read_json(location.folder / f"v{number}" / METADATA)
             theirs = data.get("aliases")
             for alias in theirs if isinstance(theirs, list) else []:
                 if isinstance(alias, str) and alias != LATEST and alias not in index.aliases:
-                    found[alias] = number
-        return {**index.aliases, **found}
+                    unlisted[alias] = number
+        return {**index.aliases, **unlisted}
 
     def _highest(self, location: Location, index: ArtifactIndex) -> int:
         """The highest number that was ever given, also to versions that are gone."""

@@ -156,14 +156,14 @@ class _Files:
     @cached_property
     def _runs(self) -> dict[str, tuple[str, list[VersionKey], list[VersionKey]]]:
         """Folder, what it created and what it used, by run id."""
-        found: dict[str, tuple[str, list[VersionKey], list[VersionKey]]] = {}
+        runs: dict[str, tuple[str, list[VersionKey], list[VersionKey]]] = {}
         for _, entry in layout.iter_run_dirs(self._storage.root):
             created, used = (
                 record_keys(layout.read_json(os.path.join(entry.path, document)))
                 for document in (layout.ARTIFACTS_CREATED, layout.ARTIFACTS_USED)
             )
-            found.setdefault(entry.name, (entry.path, created, used))
-        return found
+            runs.setdefault(entry.name, (entry.path, created, used))
+        return runs
 
     @cached_property
     def _users(self) -> dict[VersionKey, list[str]]:

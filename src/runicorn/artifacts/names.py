@@ -121,8 +121,8 @@ def inside(folder: Path, path: str) -> Path | None:
     if (checked := stored_path(path)) is None:
         return None
     base = os.path.realpath(folder)
-    found = os.path.realpath(os.path.join(base, checked))
-    return Path(found) if os.path.commonpath([base, found]) == base else None
+    resolved = os.path.realpath(os.path.join(base, checked))
+    return Path(resolved) if os.path.commonpath([base, resolved]) == base else None
 
 
 def parse_digest(digest: object) -> str:

@@ -193,8 +193,8 @@ class ArtifactStorage(ArtifactFolders):
         @cache
         def sizes() -> set[int]:
             numbers = location.numbers()
-            known = self.manifest(location, numbers[-1]).files if numbers else []
-            return {file.size for file in known}
+            files = self.manifest(location, numbers[-1]).files if numbers else []
+            return {file.size for file in files}
 
         def is_likely(size: int) -> bool:
             """A large file of the newest version's size is likely to be that file again."""
@@ -232,9 +232,9 @@ class ArtifactStorage(ArtifactFolders):
         """Take the mark away. False if there was none."""
         with self._locked(location):
             marker = location.version(number) / layout.DELETED
-            found = marker.exists()
+            was_deleted = marker.exists()
             marker.unlink(missing_ok=True)
-        return found
+        return was_deleted
 
     def purge(self, versions: Iterable[tuple[Location, int]]) -> Purged:
         """Remove *versions* for good, and the bytes that nothing else refers to."""
@@ -274,12 +274,12 @@ class ArtifactStorage(ArtifactFolders):
     def _referenced(self, digests: set[str]) -> set[str]:
         """Which of *digests* a manifest names: versions may hold copies instead of links."""
         wanted = {digest.encode() for digest in digests}
-        found: set[bytes] = set()
+        referenced: set[bytes] = set()
         for location in self.locations():
             for number in location.numbers():
                 content = read_bytes(location.folder / f"v{number}" / MANIFEST)
-                found |= wanted.intersection(_DIGEST.findall(content))
-        return {digest.decode() for digest in found}
+                referenced |= wanted.intersection(_DIGEST.findall(content))
+        return {digest.decode() for digest in referenced}
 
     def set_alias(self, location: Location, alias: str, number: int) -> None:
         """Let *alias* name this version, and no other any more."""

@@ -64,7 +64,7 @@ class Folder:
 
     def artifacts(self) -> list[Shown]:
         places = self._storage.locations(self._kind)
-        shown = [
+        artifacts = [
             {
                 "name": place.name,
                 "type": place.type,
@@ -76,7 +76,7 @@ class Folder:
             for place in places
             if (index := self._storage.index(place)).versions
         ]
-        return sorted(shown, key=lambda one: -one["updated_at"])
+        return sorted(artifacts, key=lambda artifact: -artifact["updated_at"])
 
     def versions(self, name: str) -> list[Shown]:
         location = self._storage.find(name, self._kind)

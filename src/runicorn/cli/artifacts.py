@@ -70,62 +70,62 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(store: Store, args: argparse.Namespace) -> int:
-    found = store.artifacts()
+    artifacts = store.artifacts()
     if args.json:
-        return print_json(found)
-    if not found:
+        return print_json(artifacts)
+    if not artifacts:
         print("No artifacts found.")
         return 0
-    print(f"Found {len(found)} artifact(s):\n")
+    print(f"Found {len(artifacts)} artifact(s):\n")
     print(f"{'Name':<30} {'Type':<10} {'Versions':<10} {'Size':<15} {'Latest':<10}")
     print("-" * 85)
-    for one in found:
-        size, latest = _mib(one, 10), f"v{one['latest_version']}"
-        count = one["num_versions"]
-        print(f"{one['name']:<30} {one['type']:<10} {count:<10} {size:<15} {latest:<10}")
+    for artifact in artifacts:
+        size, latest = _mib(artifact, 10), f"v{artifact['latest_version']}"
+        count = artifact["num_versions"]
+        print(f"{artifact['name']:<30} {artifact['type']:<10} {count:<10} {size:<15} {latest:<10}")
     return 0
 
 
 def _versions(store: Store, args: argparse.Namespace) -> int:
-    found = store.versions(args.name)
+    versions = store.versions(args.name)
     if args.json:
-        return print_json(found)
+        return print_json(versions)
     print(f"Versions for {args.name}:\n")
     print(f"{'Version':<10} {'Created':<25} {'Size':<15} {'Files':<8} Run")
     print("-" * 90)
-    for one in found:
-        created, run_id = _moment(one["created_at"]), one["created_by_run"] or ""
+    for version in versions:
+        created, run_id = _moment(version["created_at"]), version["created_by_run"] or ""
         run_id = f"{run_id[:20]}..." if len(run_id) > 20 else run_id
-        files = one["num_files"]
-        print(f"v{one['version']:<9} {created:<25} {_mib(one, 10):<15} {files:<8} {run_id}")
+        files = version["num_files"]
+        print(f"v{version['version']:<9} {created:<25} {_mib(version, 10):<15} {files:<8} {run_id}")
     return 0
 
 
 def _info(store: Store, args: argparse.Namespace) -> int:
-    one = store.info(args.name, args.version)
+    version = store.info(args.name, args.version)
     if args.json:
-        return print_json(one)
-    print(f"\nArtifact: {one['name']}:v{one['version']}")
+        return print_json(version)
+    print(f"\nArtifact: {version['name']}:v{version['version']}")
     print("=" * 60)
-    print(f"Type: {one['type']}")
-    print(f"Status: {one['status']}")
-    print(f"Created: {_moment(one['created_at'])}")
-    print(f"Created by: {one['created_by_run']}")
-    print(f"Size: {_mib(one)}")
-    print(f"Files: {one['num_files']}")
-    print(f"References: {one['num_references']}")
+    print(f"Type: {version['type']}")
+    print(f"Status: {version['status']}")
+    print(f"Created: {_moment(version['created_at'])}")
+    print(f"Created by: {version['created_by_run']}")
+    print(f"Size: {_mib(version)}")
+    print(f"Files: {version['num_files']}")
+    print(f"References: {version['num_references']}")
     for title, value in (
-        ("Description", one["description"]),
-        ("Aliases", ", ".join(one["aliases"])),
-        ("Tags", ", ".join(one["tags"])),
+        ("Description", version["description"]),
+        ("Aliases", ", ".join(version["aliases"])),
+        ("Tags", ", ".join(version["tags"])),
     ):
         if value:
             print(f"{title}: {value}")
-    if one["metadata"]:
+    if version["metadata"]:
         print("\nMetadata:")
-        for key, value in one["metadata"].items():
+        for key, value in version["metadata"].items():
             print(f"  {key}: {value}")
-    if files := one["files"]:
+    if files := version["files"]:
         print(f"\nFiles ({len(files)}):")
         for file in files[:10]:
             print(f"  {file['path']} ({file['size'] / 1024:.1f} KB)")
@@ -173,8 +173,8 @@ def _stats(store: Store, args: argparse.Namespace) -> int:
     return 0
 
 
-def _mib(shown: dict[str, Any], width: int = 0) -> str:
-    return f"{shown['size_bytes'] / 2**20:{width}.2f} MB"
+def _mib(item: dict[str, Any], width: int = 0) -> str:
+    return f"{item['size_bytes'] / 2**20:{width}.2f} MB"
 
 
 def _gib(size_bytes: int) -> str:

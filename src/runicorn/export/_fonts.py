@@ -106,17 +106,17 @@ def _candidates(script: str, is_cjk: bool) -> Iterator[Path]:
 @functools.cache
 def _font_files() -> list[Path]:
     """Return the regular TrueType fonts of this machine, which are looked for once."""
-    found: list[Path] = []
+    paths: list[Path] = []
     for folder in _font_folders():
         for parent, _, names in os.walk(folder):
             for name in sorted(names):
                 plain = name.lower()
                 is_variant = any(word in plain for word in _VARIANTS)
                 if plain.endswith((".ttf", ".ttc")) and not is_variant:
-                    found.append(Path(parent, name))
-            if len(found) > _MOST_FILES:
-                return found
-    return found
+                    paths.append(Path(parent, name))
+            if len(paths) > _MOST_FILES:
+                return paths
+    return paths
 
 
 def _font_folders() -> list[Path]:
@@ -240,7 +240,7 @@ def _joined(text: str) -> str:
             letters[-1] += character  # lam and alef are one
         else:
             letters.append(character)
-    shown = []
+    forms_shown = []
     for place, letter in enumerate(letters):
         own = forms.get(letter, {})
         has_before = "<initial>" in forms.get(_neighbour(letters, place, -1), {})
@@ -254,8 +254,8 @@ def _joined(text: str) -> str:
             (False, False): "<isolated>",
         }[joins_before, joins_after]
         form = own.get(kind, letter)
-        shown.append(form if form == letter or _font_of(form) else letter)
-    return "".join(shown)
+        forms_shown.append(form if form == letter or _font_of(form) else letter)
+    return "".join(forms_shown)
 
 
 def _neighbour(letters: list[str], place: int, direction: int) -> str:

@@ -125,15 +125,15 @@ def write_excel(record: Record, path: Path, *, include_charts: bool = True) -> N
     sheet = book.create_sheet("Statistics")
     sheet.append(["Metric", "Count", "Min", "Max", "Mean", "Last"])
     _, series = all_series(record)
-    for one in series:
-        numbers = (one.count, one.low, one.high, one.mean, one.last)
-        sheet.append([_excel(sheet, cell) for cell in (one.key, *numbers)])
+    for metric in series:
+        numbers = (metric.count, metric.low, metric.high, metric.mean, metric.last)
+        sheet.append([_excel(sheet, cell) for cell in (metric.key, *numbers)])
 
     if include_charts and rows:
         sheet = book.create_sheet("Charts")
-        drawable = [one for one in series if one.values]
-        for index, one in enumerate(drawable[:_CHARTS]):
-            chart = _excel_chart(first, columns, one.key, min(rows, _CHARTED_ROWS))
+        drawable = [metric for metric in series if metric.values]
+        for index, metric in enumerate(drawable[:_CHARTS]):
+            chart = _excel_chart(first, columns, metric.key, min(rows, _CHARTED_ROWS))
             sheet.add_chart(chart, f"{'AJ'[index % 2]}{1 + index // 2 * 16}")
     book.save(path)
 

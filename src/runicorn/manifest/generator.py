@@ -124,17 +124,17 @@ class ManifestGenerator:
     def _experiments(
         self, manifest_type: ManifestType, previous: SyncManifest | None
     ) -> list[ExperimentEntry]:
-        known: _Known = {}
+        known_files: _Known = {}
         if self.incremental and previous:
-            known = {file.path: file for e in previous.experiments for file in e.files}
+            known_files = {file.path: file for e in previous.experiments for file in e.files}
         oldest = time.time() - self.active_window_seconds
-        found = []
+        experiments = []
         for directory, entry in layout.iter_run_dirs(self.remote_root):
             project, name, run_id = layout.split_run_dir(directory) or (None, None, "")
             if project is None or name is None:
                 continue  # the legacy layout has no place in the format
             try:
-                files = list(self._files(directory, Path(entry.path), known))
+                files = list(self._files(directory, Path(entry.path), known_files))
                 if not files:
                     continue
                 updated_at = max(file.mtime for file in files)
@@ -143,7 +143,7 @@ class ManifestGenerator:
                 folder = Path(entry.path)
                 meta = read_json_inside(folder.parent, f"{folder.name}/{layout.META}")
                 tags = annotations_of(self.remote_root, directory, meta).tags
-                found.append(
+                experiments.append(
                     ExperimentEntry(
                         run_id=run_id,
                         project=project,
@@ -157,9 +157,9 @@ class ManifestGenerator:
                 )
             except (OSError, ValueError) as error:
                 logger.warning("Run %s is left out: %s", directory, error)
-        return sorted(found, key=lambda e: (e.project, e.name, e.run_id))
+        return sorted(experiments, key=lambda e: (e.project, e.name, e.run_id))
 
-    def _files(self, directory: str, folder: Path, known: _Known) -> Iterator[FileEntry]:
+    def _files(self, directory: str, folder: Path, known_files: _Known) -> Iterator[FileEntry]:
         for name, info in _regular_files(folder):
             is_stream = name in layout.STREAMS
             if not is_stream and info.st_size > self.MAX_METADATA_FILE_SIZE:
@@ -174,7 +174,7 @@ class ManifestGenerator:
                 )
                 model.check_path(entry.path)
                 if is_stream:
-                    _add_tail_hash(entry, folder, name, known.get(entry.path))
+                    _add_tail_hash(entry, folder, name, known_files.get(entry.path))
                 yield entry
         for name, info in _regular_files(folder, layout.MEDIA):
             if info.st_size <= LARGEST_MEDIA:

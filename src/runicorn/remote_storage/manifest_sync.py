@@ -29,7 +29,7 @@ READ_BYTES = 256 << 10
 ProgressCallback = Callable[[int, int, str], None]
 """Called with (files completed, files in all, the file's path) after each file, failed or not."""
 
-Mark = list[float]
+Fingerprint = list[float]
 """Size and time of a manifest file: if both stay, nothing is new."""
 
 
@@ -109,7 +109,7 @@ class ManifestSyncClient:
         began = time.monotonic()
         if self.jitter_max > 0:
             time.sleep(random.uniform(0, self.jitter_max))
-        manifests, marks = self._read_manifests()
+        manifests, fingerprints = self._read_manifests()
         if manifests is None:
             return {"skipped": True, "reason": "no_changes"}
         newest = max(manifests, key=lambda manifest: manifest.revision)
@@ -117,7 +117,7 @@ class ManifestSyncClient:
         for name, value in counts.items():
             self.stats[name] += value
         if not counts["failed_count"]:
-            self._advance(newest, manifests, marks)
+            self._advance(newest, manifests, fingerprints)
         if not any(counts.values()):
             return {"skipped": True, "reason": "no_file_changes"}
         return {
@@ -129,7 +129,7 @@ class ManifestSyncClient:
 
     # -- which manifest ------------------------------------------------------------------------
 
-    def _read_manifests(self) -> tuple[list[SyncManifest] | None, dict[str, Mark]]:
+    def _read_manifests(self) -> tuple[list[SyncManifest] | None, dict[str, Fingerprint]]:
         """Return the new manifests, the full one first; None if all are as they were last time."""
         names = [
             f"{layout.SERVER_DIR}/{kind}_manifest.json{end}"
@@ -137,21 +137,27 @@ class ManifestSyncClient:
             for end in (".gz", "")
         ]
         state = f"{layout.SERVER_DIR}/{STATE}"
-        found = dict(zip([*names, state], self.transport.stat([*names, state]), strict=True))
-        self.confirmed_at = max((mark[1] for mark in found.values() if mark), default=0.0)
-        del found[state]
-        marks = {name: [float(n) for n in mark] for name, mark in found.items() if mark}
-        if marks and marks == self.cursor.get("manifests"):
-            return None, marks
-        known = self.cursor.get("manifests") or {}
+        stats = dict(zip([*names, state], self.transport.stat([*names, state]), strict=True))
+        self.confirmed_at = max(
+            (fingerprint[1] for fingerprint in stats.values() if fingerprint), default=0.0
+        )
+        del stats[state]
+        fingerprints = {
+            name: [float(n) for n in fingerprint]
+            for name, fingerprint in stats.items()
+            if fingerprint
+        }
+        if fingerprints and fingerprints == self.cursor.get("manifests"):
+            return None, fingerprints
+        last_seen = self.cursor.get("manifests") or {}
         manifests, is_valid = [], False
         for kind in ("full", "active"):
-            mine = [name for name in names if f"/{kind}_" in name and name in marks]
-            if mine and all(known.get(name) == marks[name] for name in mine):
+            mine = [name for name in names if f"/{kind}_" in name and name in fingerprints]
+            if mine and all(last_seen.get(name) == fingerprints[name] for name in mine):
                 is_valid = True
                 continue
             for name in mine:
-                manifest = self._read_manifest(name, int(marks[name][0]))
+                manifest = self._read_manifest(name, int(fingerprints[name][0]))
                 if manifest is not None and manifest.manifest_type.value == kind:
                     is_valid = True
                     manifests.append(manifest)
@@ -159,9 +165,9 @@ class ManifestSyncClient:
         if not is_valid:
             raise OSError("No valid manifest found on server")
         if not any(self._is_new(manifest) for manifest in manifests):
-            self.cursor["manifests"] = marks
-            return None, marks
-        return manifests, marks
+            self.cursor["manifests"] = fingerprints
+            return None, fingerprints
+        return manifests, fingerprints
 
     def _is_new(self, manifest: SyncManifest) -> bool:
         """By its snapshot: a root that was set up anew counts its revisions from the beginning."""
@@ -176,7 +182,10 @@ class ManifestSyncClient:
         return None
 
     def _advance(
-        self, newest: SyncManifest, manifests: Sequence[SyncManifest], marks: dict[str, Mark]
+        self,
+        newest: SyncManifest,
+        manifests: Sequence[SyncManifest],
+        fingerprints: dict[str, Fingerprint],
     ) -> None:
         """Only after a sync without failures: what failed is asked for again."""
         self.cursor |= {
@@ -184,7 +193,7 @@ class ManifestSyncClient:
             "last_snapshot_id": newest.snapshot_id,
             "last_sync_time": time.time(),
             "sync_count": self.cursor["sync_count"] + 1,
-            "manifests": marks,
+            "manifests": fingerprints,
             "snapshots": (self.cursor.get("snapshots") or {})
             | {manifest.manifest_type.value: manifest.snapshot_id for manifest in manifests},
         }
