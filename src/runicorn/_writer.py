@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections import deque
 from itertools import count
 from pathlib import Path
@@ -16,6 +17,11 @@ _HIGHEST = 1 << 14
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
 
 write = os.write
+
+
+def text_line(text: object) -> bytes:
+    """Return *text* as ``logs.txt`` holds it: behind the local time."""
+    return f"{time.strftime('%H:%M:%S')} | {text}\n".encode("utf-8", "ignore")
 
 
 class LineWriter:

@@ -14,16 +14,15 @@ import os
 import shutil
 import sys
 import threading
-import time
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 from time import time as clock
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from . import _claim, _encoding, _images, _lifecycle, _sampling, layout
 from ._encoding import OPTIONS, dumps, encode, plain
-from ._writer import LineWriter, write
+from ._writer import LineWriter, text_line, write
 
 if TYPE_CHECKING:
     from .artifacts import Artifact
@@ -146,8 +145,11 @@ class Run:
     storage root; see :func:`runicorn.layout.storage_root` for the default. *run_id*: continue the
     run with this id, join it if its process is alive (the ranks of one training), or create it.
     *resume*: True takes the run over even then, False raises FileExistsError if it exists.
-    *config*: hyperparameters. *capture_console*: record what is printed. *capture_env*: record
-    packages, git state and the like, in the background. *system_metrics*: what processor, memory,
+    *config*: hyperparameters. *capture_console*: True records what is printed through
+    ``sys.stdout`` and ``sys.stderr``, and what handlers of ``logging`` write there; "fd" what
+    arrives at the terminal by any way, of subprocesses and C libraries too, by a process of its
+    own that outlives a crash (not on Windows). *capture_env*: record packages, git state and the
+    like, in the background. *system_metrics*: what processor, memory,
     disks, network and GPUs do is sampled in the background every 15 seconds; a number is the
     seconds in between, False turns it off (as ``RUNICORN_SYSTEM_METRICS=0`` does everywhere).
 
@@ -164,7 +166,7 @@ class Run:
         capture_env: bool = True,
         *,
         config: Any = None,
-        capture_console: bool = False,
+        capture_console: bool | Literal["fd"] = False,
         resume: bool | None = None,
         system_metrics: bool | float | None = None,
     ) -> None:
@@ -172,6 +174,8 @@ class Run:
         self.name = layout.check_name("name", name or "default")
         if run_id:
             layout.check_name("run_id", run_id)
+        if capture_console not in (True, False, "fd"):
+            raise ValueError(f"capture_console is True, False or 'fd', not {capture_console!r}")
         settings = _encoding.mapping(config) if config is not None else {}
         interval = _sampling.interval(system_metrics)
         self.storage_root = layout.storage_root(storage)
@@ -191,7 +195,11 @@ class Run:
         _lifecycle.watch(self)
 
     def _start(
-        self, settings: dict[str, Any], capture_console: bool, capture_env: bool, interval: float
+        self,
+        settings: dict[str, Any],
+        capture_console: bool | Literal["fd"],
+        capture_env: bool,
+        interval: float,
     ) -> None:
         events = self.run_dir / layout.EVENTS
         self._count_from(_claim.last_step(events))
@@ -223,7 +231,10 @@ class Run:
         if capture_console:
             from ._console import ConsoleCapture
 
-            self._console = ConsoleCapture(lambda line: self._logs.append(_text_line(line)))
+            self._console = ConsoleCapture(
+                lambda line: self._logs.append(text_line(line)),
+                self._logs.path if capture_console == "fd" else None,
+            )
         self._environment = None
         if capture_env and self._claim.is_recorder:
             self._environment = self._capture_environment()
@@ -294,7 +305,7 @@ class Run:
 
     def log_text(self, text: str) -> None:
         """Append *text* to the log, with the local time in front."""
-        if not self._logs.append(_text_line(text)):
+        if not self._logs.append(text_line(text)):
             self._complain(self._logs.path)
 
     def log_image(
@@ -746,10 +757,6 @@ class _Undo:
                 return
 
 
-def _text_line(text: object) -> bytes:
-    return f"{time.strftime('%H:%M:%S')} | {text}\n".encode("utf-8", "ignore")
-
-
 def _is_finite(value: Any) -> bool:
     try:
         return isinstance(value, int | float) and math.isfinite(value)
@@ -773,7 +780,7 @@ def init(
     capture_env: bool = True,
     *,
     config: Any = None,
-    capture_console: bool = False,
+    capture_console: bool | Literal["fd"] = False,
     resume: bool | None = None,
     system_metrics: bool | float | None = None,
 ) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
+import time
 
 import pytest
 
@@ -182,3 +183,123 @@ def test_the_last_words_of_a_script_are_recorded(train, tmp_path):
     """
     assert train(body) == 0
     assert (only_run(tmp_path) / "logs.txt").read_text()[11:] == "bye\n"
+
+
+WAYS = {
+    "print": "print('MARK')",
+    "print to stderr": "print('MARK', file=sys.stderr)",
+    "logging set up before": "log.warning('MARK')",
+    "logging set up after": "import logging; logging.getLogger('b').addHandler("
+    "logging.StreamHandler(sys.stdout)); logging.getLogger('b').warning('MARK')",
+    "buffer": "sys.stdout.buffer.write(b'MARK\\n'); sys.stdout.flush()",
+    "buffer of stderr": "sys.stderr.buffer.writelines([b'MA', b'RK\\n']); sys.stderr.flush()",
+    "with": "with sys.stderr as stream: stream.write('MARK\\n')",
+}
+PAST = {
+    "__stdout__": "print('MARK', file=sys.__stdout__, flush=True)",
+    "subprocess": "import subprocess; subprocess.run(['echo', 'MARK'])",
+    "os.write": "import os; os.write(2, b'MARK\\n')",
+    "forked child": "import os\nif os.fork() == 0: os.write(1, b'MARK\\n'); os._exit(0)\nos.wait()",
+    "libc": "import ctypes; libc = ctypes.CDLL(None); libc.puts(b'MARK'); libc.fflush(None)",
+}
+SCRIPT = """
+import logging, sys
+log = logging.getLogger("a")
+log.addHandler(logging.StreamHandler(sys.stdout))
+run = rn.init(storage=root, capture_env=False, system_metrics=False, capture_console=HOW)
+"""
+
+
+def run_script(script, how, body):
+    with script(SCRIPT.replace("HOW", repr(how)) + body) as process:
+        seen = "".join(process.communicate(timeout=60))
+    return process.returncode, seen
+
+
+def recorded(tmp_path):
+    path = only_run(tmp_path) / "logs.txt"
+    return [line[11:] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_goes_through_the_streams_is_recorded(script, tmp_path, way):
+    code, seen = run_script(script, True, WAYS[way])
+    assert (code, seen.count("MARK")) == (0, 1)
+    assert recorded(tmp_path) == ["MARK"]
+
+
+@pytest.mark.parametrize("way", WAYS | PAST)
+def test_what_arrives_at_the_descriptors_is_recorded_if_they_are_captured(script, tmp_path, way):
+    code, seen = run_script(script, "fd", (WAYS | PAST)[way])
+    assert (code, seen.count("MARK")) == (0, 1)
+    assert recorded(tmp_path) == ["MARK"]
+
+
+def test_the_last_words_of_a_process_that_crashes_are_kept(script, tmp_path):
+    body = "import faulthandler; faulthandler.enable(); print('before', flush=True)\n"
+    code, seen = run_script(script, "fd", body + "faulthandler._sigsegv()")
+    assert code == -11
+    assert "Segmentation fault" in seen
+    deadline = time.monotonic() + 30  # its reader ends after it
+    while not any("_sigsegv" in line or "line" in line for line in recorded(tmp_path)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert recorded(tmp_path)[0] == "before"
+    assert any("Segmentation fault" in line for line in recorded(tmp_path))
+
+
+@pytest.mark.parametrize("how", [True, "fd"])
+def test_after_the_end_everything_is_as_it_was(script, tmp_path, how):
+    body = """
+import os
+before = sys.stdout if HOW == "fd" else None
+log.warning("one")
+os.write(2, b"past\\n")
+run.finish()
+log.warning("two")
+print("three")
+os.write(2, b"four\\n")
+assert before is None or sys.stdout is before
+assert type(sys.stdout).__name__ == "TextIOWrapper"
+"""
+    code, seen = run_script(script, how, body.replace("HOW", repr(how)))
+    assert code == 0, seen
+    assert sorted(seen.split()) == sorted(["one", "past", "two", "three", "four"])
+    assert sorted(recorded(tmp_path)) == (["one"] if how is True else ["one", "past"])
+
+
+@pytest.mark.parametrize("how", [True, "fd"])
+def test_a_second_run_ends_the_capture_of_the_first(script, tmp_path, how):
+    body = f"""
+print("first", flush=True)
+quiet = dict(capture_env=False, system_metrics=False)
+for n in range(3):
+    rn.init(storage=root, name="b", capture_console={how!r}, **quiet)
+    print("later", n, flush=True)
+assert type(getattr(sys.stdout, "_stream", None)).__name__ != "_Tee"
+"""
+    code, seen = run_script(script, how, body)
+    assert code == 0, seen
+    (first,) = tmp_path.glob("default/default/runs/*/logs.txt")
+    assert [line[11:] for line in first.read_text().splitlines()] == ["first"]
+    later = sorted(path.read_text()[11:] for path in tmp_path.glob("default/b/runs/*/logs.txt"))
+    assert later == ["later 0\n", "later 1\n", "later 2\n"]
+
+
+def test_a_way_to_capture_that_does_not_exist_is_refused(start, tmp_path):
+    with pytest.raises(ValueError, match="True, False or 'fd'"):
+        start(capture_console="all")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_child_that_stays_is_read_on_and_not_waited_for(script, tmp_path):
+    body = "import subprocess; subprocess.Popen('sleep 8; echo late', shell=True)\nprint('end')"
+    started = time.monotonic()
+    with script(SCRIPT.replace("HOW", "'fd'") + body, stdout=None, stderr=None) as process:
+        assert process.wait(60) == 0
+    assert time.monotonic() - started < 8
+    assert recorded(tmp_path) == ["end"]
+    while recorded(tmp_path) != ["end", "late"]:
+        assert time.monotonic() - started < 60
+        time.sleep(0.1)
