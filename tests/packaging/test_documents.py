@@ -22,6 +22,7 @@ DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 TRANSLATIONS = [
     ("README.md", "README.zh.md"),
     ("docs/deployment.md", "docs/deployment.zh.md"),
+    ("docs/logging.md", "docs/logging.zh.md"),
     ("docs/remote.md", "docs/remote.zh.md"),
 ]
 
