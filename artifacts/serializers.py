@@ -306,9 +306,9 @@ class EvaluationRecord(Evaluation):
 
 
 class Edit(Body):
-    description = Checked(EDITABLE["description"], like=Text(), required=False)
+    description = Checked(EDITABLE["description"], like=Text(allow_blank=True), required=False)
     metadata = Checked(EDITABLE["metadata"], like=serializers.DictField(), required=False)
-    tags = Checked(EDITABLE["tags"], like=TextList(), required=False)
+    tags = Checked(EDITABLE["tags"], like=TextList(child=Text(allow_blank=True)), required=False)
 
 
 class HistoryEntry(serializers.Serializer):
@@ -423,14 +423,20 @@ def _unless_empty(check: Callable[[Any], Any], otherwise: Any) -> Callable[[Any]
 
 
 class Plan(Body):
-    name = Checked(check_name, like=Text())
+    name = Checked(check_name, like=Text(allow_blank=True))
     type = Checked(
-        _unless_empty(check_type, "model"), like=Text(), default="model", allow_null=True
+        _unless_empty(check_type, "model"),
+        like=Text(allow_blank=True),
+        default="model",
+        allow_null=True,
     )
     files = PlannedFiles(default=list)
     references = PlannedReferences(default=list)
     description = Checked(
-        _unless_empty(EDITABLE["description"], ""), like=Text(), default="", allow_null=True
+        _unless_empty(EDITABLE["description"], ""),
+        like=Text(allow_blank=True),
+        default="",
+        allow_null=True,
     )
     metadata = Checked(
         _unless_empty(EDITABLE["metadata"], {}),
@@ -439,10 +445,13 @@ class Plan(Body):
         allow_null=True,
     )
     tags = Checked(
-        _unless_empty(EDITABLE["tags"], []), like=TextList(), default=list, allow_null=True
+        _unless_empty(EDITABLE["tags"], []),
+        like=TextList(child=Text(allow_blank=True)),
+        default=list,
+        allow_null=True,
     )
     created_by_run = Checked(
-        _unless_empty(check_name, ""), like=Text(), default="", allow_null=True
+        _unless_empty(check_name, ""), like=Text(allow_blank=True), default="", allow_null=True
     )
     key = OptionalText(
         default="", help_text="With it, an unfinished upload of the same is gone on with."

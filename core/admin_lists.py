@@ -7,11 +7,14 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 
 from core import access
 from core.access import Right
+from core.http.fields import read_keys
 
 SHOWN = 10
 """Rows that a confirmation names one by one."""
@@ -58,6 +61,14 @@ class ReadOnlyAdmin(admin.ModelAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
+    def response_action(self, request: HttpRequest, queryset: QuerySet) -> HttpResponseBase | None:
+        """Django looks for whatever was sent as a key, which databases refuse to do."""
+        keys = read_keys(request.POST.getlist(ACTION_CHECKBOX_NAME))
+        sent = request.POST.copy()
+        sent.setlist(ACTION_CHECKBOX_NAME, [str(key) for key in keys])
+        request.POST = sent
+        return super().response_action(request, queryset)
+
 
 class LongListAdmin(ReadOnlyAdmin):
     """A list of as many rows as there may be, shown as the pages show them."""
@@ -93,4 +104,4 @@ def confirmed_keys(request: HttpRequest) -> list[int] | None:
     """
     if "confirmed" not in request.POST:
         return None
-    return [int(key) for key in request.POST["confirmed"].split(",") if key.isdecimal()]
+    return read_keys([request.POST["confirmed"]])

@@ -8,6 +8,8 @@ from typing import Any
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 
+from core.http.fields import read_keys
+
 
 class NearbyPaginator(Paginator):
     """Counts only as far as a reader can click: *ahead* pages beyond the *current* one.
@@ -27,7 +29,7 @@ class NearbyPaginator(Paginator):
         **options: Any,
     ) -> None:
         super().__init__(object_list, per_page, **options)
-        self.current = int(str(current)) if str(current).isdecimal() else 1
+        self.current = next(iter(read_keys([str(current)])), 1)
         self.ahead = ahead
 
     @cached_property

@@ -29,6 +29,7 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_POST, require_safe
 
 from core.access import Right
+from core.http.fields import read_keys
 from core.http.permissions import needs
 from core.paginator import NearbyPaginator
 from metrics.models import Series
@@ -274,10 +275,7 @@ def purge(request: HttpRequest) -> HttpResponseBase:
 
 def _chosen(request: HttpRequest, runs: RunQuerySet) -> list[Run]:
     """Those of *runs* whose keys were sent: one ``run`` each, or joined by commas."""
-    keys = [
-        int(k) for sent in request.POST.getlist("run") for k in sent.split(",") if k.isdecimal()
-    ]
-    return runs.of_keys(keys)
+    return runs.of_keys(read_keys(request.POST.getlist("run")))
 
 
 def _tell_failures(request: HttpRequest, outcome: actions.Outcome) -> None:

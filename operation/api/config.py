@@ -16,6 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core.http.exceptions import InvalidInput
+from core.http.fields import Body, Integer, OptionalText, Query, Text
 from core.http.origin_policy import is_same_origin
 from core.http.permissions import MayAdminister, MaySee
 from core.http.rest import json_object
@@ -45,8 +46,8 @@ class ConfigAnswer(serializers.Serializer):
     version = serializers.CharField()
 
 
-class RootRequest(serializers.Serializer):
-    path = serializers.CharField(help_text="Absolute; ~ and environment variables are filled in.")
+class RootRequest(Body):
+    path = Text(help_text="Absolute; ~ and environment variables are filled in.")
 
 
 class RootAnswer(Ok):
@@ -78,10 +79,10 @@ class UserRootDir(APIView):
     @extend_schema(operation_id="set_user_root_dir", request=RootRequest, responses=RootAnswer)
     def post(self, request: Request) -> Response:
         """Keep runs in another folder from now on. It is created if need be."""
-        return change_root(json_object(request).get("path"), by=request.user)
+        return change_root(RootRequest.read(request)["path"], by=request.user)
 
 
-def change_root(path: object, *, by: Any) -> Response:
+def change_root(path: str, *, by: Any) -> Response:
     try:
         root = config.absolute_path(path)
         storage_root.use_root(root, by=by)
@@ -202,12 +203,22 @@ class ColumnWidthsAnswer(serializers.Serializer):
     widths = serializers.DictField(child=serializers.IntegerField())
 
 
-class ColumnWidthsRequest(ColumnWidthsAnswer):
-    window_width = serializers.IntegerField(required=False)
-    window_height = serializers.IntegerField(required=False)
+class ColumnWidthsRequest(Body):
+    table = Text()
+    size = Text()
+    widths = serializers.DictField(child=Integer())
+    window_width = Integer(required=False)
+    window_height = Integer(required=False)
 
 
-_TABLE = OpenApiParameter("table", str, required=True)
+class WidthsQuery(Query):
+    table = Text(allow_blank=True)
+    size = Text(allow_blank=True)
+
+
+class ResetQuery(Query):
+    table = Text(allow_blank=True)
+    size = OptionalText(help_text="Without it: all sizes.")
 
 
 @extend_schema(tags=["ui-preferences"])
@@ -216,32 +227,32 @@ class ColumnWidths(APIView):
 
     @extend_schema(
         operation_id="get_column_widths",
-        parameters=[_TABLE, OpenApiParameter("size", str, required=True)],
+        parameters=[WidthsQuery],
         responses=ColumnWidthsAnswer,
     )
     def get(self, request: Request) -> Response:
         """How wide a table's columns are on windows of that size."""
-        table, size = _required(request, "table"), _required(request, "size")
+        asked = WidthsQuery.read(request)
+        table, size = asked["table"], asked["size"]
         saved = _widths(config.load(_preferences())).get(f"{table}@{size}")
         widths = saved.get("widths") if isinstance(saved, dict) else None
         return Response({"table": table, "size": size, "widths": widths or {}})
 
     @extend_schema(operation_id="save_column_widths", request=ColumnWidthsRequest, responses=Ok)
     def post(self, request: Request) -> Response:
-        checked = ColumnWidthsRequest(data=json_object(request))
-        checked.is_valid(raise_exception=True)
-        entry = {**checked.validated_data, "updated_at": time.time()}
+        entry = {**ColumnWidthsRequest.read(request), "updated_at": time.time()}
         key = f"{entry.pop('table')}@{entry.pop('size')}"
         _remember(lambda data: {"column_widths": _widths(data) | {key: entry}})
         return Response({"ok": True, "message": "Column width preferences saved"})
 
     @extend_schema(
         operation_id="reset_column_widths",
-        parameters=[_TABLE, OpenApiParameter("size", str, description="Without it: all sizes.")],
+        parameters=[ResetQuery],
         responses={200: Ok},
     )
     def delete(self, request: Request) -> Response:
-        table, size = _required(request, "table"), request.query_params.get("size")
+        asked = ResetQuery.read(request)
+        table, size = asked["table"], asked.get("size")
 
         def others(data: dict[str, Any]) -> dict[str, Any]:
             start = f"{table}@"
@@ -261,8 +272,8 @@ class DismissedAlertsAnswer(serializers.Serializer):
     dismissed_alerts = serializers.ListField(child=serializers.CharField())
 
 
-class AlertRequest(serializers.Serializer):
-    alert_id = serializers.CharField(max_length=200)
+class AlertRequest(Body):
+    alert_id = Text(max_length=200)
 
 
 @extend_schema(tags=["ui-preferences"])
@@ -295,9 +306,7 @@ class ChangeDismissedAlerts(APIView):
             return Response({"ok": True, "message": "All dismissed alerts cleared"})
         if verb not in ("dismiss", "undismiss"):
             raise NotFound("Not Found")
-        checked = AlertRequest(data=json_object(request))
-        checked.is_valid(raise_exception=True)
-        alert = checked.validated_data["alert_id"]
+        alert = AlertRequest.read(request)["alert_id"]
         more = [alert] if verb == "dismiss" else []
         _remember(
             lambda data: {
@@ -328,10 +337,3 @@ def _widths(data: dict[str, Any]) -> dict[str, Any]:
 def _dismissed(data: dict[str, Any]) -> list[str]:
     alerts = data.get("dismissed_alerts")
     return [one for one in alerts if isinstance(one, str)] if isinstance(alerts, list) else []
-
-
-def _required(request: Request, name: str) -> str:
-    value = request.query_params.get(name)
-    if value is None:
-        raise InvalidInput(f"{name} is required", ["query", name], "Field required")
-    return value

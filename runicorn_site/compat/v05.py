@@ -23,8 +23,9 @@ from rest_framework.response import Response
 
 from artifacts.views import browsing
 from core.http.exceptions import InvalidInput
+from core.http.fields import Body, Choice, CommaSeparated, OptionalText, Query, Text, read_keys
 from core.http.permissions import SeeOrAdminister
-from core.http.rest import dump_json, json_object
+from core.http.rest import dump_json
 from metrics import read as metrics
 from operation.api import config, telemetry
 from operation.api.health import Health
@@ -84,8 +85,7 @@ def _cut(items: list[Any], request: HttpRequest) -> list[Any]:
 
 
 def _natural(request: HttpRequest, name: str) -> int:
-    text = request.GET.get(name, "")
-    return int(text) if text.isascii() and text.isdecimal() else 0
+    return next(iter(read_keys([request.GET.get(name, "")])), 0)
 
 
 def _listed(name: str) -> Callable[[Any, HttpRequest], Any]:
@@ -130,12 +130,23 @@ def version(view: View, shape: Callable[[Any, HttpRequest], Any] = lambda x, _: 
 # -- what it asks for that we have nowhere -------------------------------------------------------
 
 
+class ExperimentsQuery(Query):
+    project = OptionalText(default="")
+    name = OptionalText(default="")
+    status = OptionalText(default="")
+
+
+class SeriesQuery(Query):
+    metrics = CommaSeparated(default=list)
+
+
 class Experiments(RunView):
     @extend_schema(exclude=True)
     def get(self, request: Request) -> Response:
+        asked = ExperimentsQuery.read(request)
         runs = self.runs().active()
         for name, field in (("project", "project__name"), ("name", "name"), ("status", "status")):
-            if wanted := request.query_params.get(name):
+            if wanted := asked[name]:
                 runs = runs.filter(**{field: wanted})
         rows = runs.order_by("-created_time", "-run_id").values_list(*serializers.LISTED)
         found = [
@@ -150,7 +161,7 @@ class Series(RunView):
     @extend_schema(exclude=True)
     def get(self, request: Request, run_id: str) -> Response:
         run = self.run(run_id)
-        wanted = [name for name in request.query_params.get("metrics", "").split(",") if name]
+        wanted = SeriesQuery.read(request)["metrics"]
         table = metrics.by_step(run.pk).whole()
         series: dict[str, Any] = {}
         if table is not None:
@@ -190,18 +201,26 @@ def export(request: HttpRequest) -> Any:
     return ExportOne.as_view()(request)
 
 
+_WHICH = "run_id is required, and format must be json or csv"
+
+
+class ExportRequest(Body):
+    run_id = Text(error_messages=dict.fromkeys(("required", "null", "invalid", "blank"), _WHICH))
+    format = Choice(
+        ["json", "csv"], default="json", error_messages={"invalid_choice": _WHICH, "null": _WHICH}
+    )
+
+
 class ExportOne(RunView):
     @extend_schema(exclude=True)
     def post(self, request: Request) -> Any:
-        body = json_object(request)
-        run_id, kind = body.get("run_id"), body.get("format", "json")
-        if not isinstance(run_id, str) or kind not in ("json", "csv"):
-            raise InvalidInput("run_id is required, and format must be json or csv", ["body"])
+        asked = ExportRequest.read(request)
+        run_id = asked["run_id"]
         run = self.run(run_id)
-        if kind == "csv":
-            asked = request._request
-            asked.method = "GET"
-            return exports.ExportRun.as_view()(asked, run_id=run_id, kind="csv")
+        if asked["format"] == "csv":
+            plain = request._request
+            plain.method = "GET"
+            return exports.ExportRun.as_view()(plain, run_id=run_id, kind="csv")
         table = metrics.by_step(run.pk).whole()
         rows = orjson.loads(b"[%b]" % table.json_rows()) if table is not None else []
         return Response(
@@ -213,16 +232,26 @@ class ExportOne(RunView):
         )
 
 
+class RootRequest(Body):
+    """The storage folder under one of the names that it had."""
+
+    user_root = Text(required=False)
+    user_root_dir = Text(required=False)
+    path = Text(required=False)
+
+    def validate(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if len(asked) != 1 or len(self.initial_data) != 1:
+            raise InvalidInput("only user_root can be changed through the API", ["body"])
+        return asked
+
+
 class Configuration(config.Config):
     permission_classes = [SeeOrAdminister]
 
     @extend_schema(exclude=True)
     def put(self, request: Request) -> Response:
-        body = json_object(request)
-        asked = next((body[k] for k in ("user_root", "user_root_dir", "path") if k in body), None)
-        if asked is None or len(body) != 1:
-            raise InvalidInput("only user_root can be changed through the API", ["body"])
-        return config.change_root(asked, by=request.user)
+        (path,) = RootRequest.read(request).values()
+        return config.change_root(path, by=request.user)
 
 
 urlpatterns = [

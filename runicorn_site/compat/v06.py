@@ -14,12 +14,13 @@ from django.conf import settings
 from django.template.defaultfilters import filesizeformat
 from django.urls import path as route
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from artifacts.models import Blob, Version
+from core.http.fields import Flag, OptionalText, Query
 from core.http.permissions import MaySee
 from runs.api.v1 import serializers
 from runs.api.v1.views import RunView
@@ -28,8 +29,13 @@ from runs.models import Run
 COUNTED = (Run.Status.RUNNING, Run.Status.FINISHED, Run.Status.FAILED)
 
 
-def _is_set(request: Request, name: str) -> bool:
-    return request.query_params.get(name, "").lower() in ("1", "true", "yes", "on")
+class PathsQuery(Query):
+    include_stats = Flag(default=False)
+
+
+class PathRunsQuery(Query):
+    path = OptionalText(default="", help_text="`project` or `project/experiment`.")
+    exact = Flag(default=False, help_text="Only runs at the path, not below it.")
 
 
 class PathView(RunView):
@@ -56,14 +62,14 @@ def _tree(paths: list[str]) -> dict[str, Any]:
 class Paths(PathView):
     @extend_schema(
         operation_id="list_paths",
-        parameters=[OpenApiParameter("include_stats", bool)],
+        parameters=[PathsQuery],
         responses=OpenApiTypes.OBJECT,
     )
     def get(self, request: Request) -> Response:
         """Every `project/experiment`, as a list and as a tree; how many runs each has, if asked."""
         paths = self.paths()
         answer: dict[str, Any] = {"paths": paths, "tree": _tree(paths)}
-        if _is_set(request, "include_stats"):
+        if PathsQuery.read(request)["include_stats"]:
             answer["stats"] = self._stats()
         return Response(answer)
 
@@ -91,16 +97,13 @@ class PathTree(PathView):
 class PathRuns(PathView):
     @extend_schema(
         operation_id="list_runs_by_path",
-        parameters=[
-            OpenApiParameter("path", str, description="`project` or `project/experiment`."),
-            OpenApiParameter("exact", bool, description="Only runs at the path, not below it."),
-        ],
+        parameters=[PathRunsQuery],
         responses=serializers.RunListItem(many=True),
     )
     def get(self, request: Request) -> Response:
         """The runs at a path and below it, as in the list of runs, with their `path`."""
-        wanted = request.query_params.get("path", "").strip("/")
-        is_exact = _is_set(request, "exact")
+        asked = PathRunsQuery.read(request)
+        wanted, is_exact = asked["path"].strip("/"), asked["exact"]
         runs = self.runs().active().in_listing_order().values_list(*serializers.LISTED)
         found = []
         for run in serializers.listed(runs):

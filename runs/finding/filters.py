@@ -7,11 +7,11 @@ from typing import Any
 from django import forms
 from django_filters import rest_framework as filters
 
+from core.http.fields import read_flag, read_number
+
 from ..models import Run
 from ..querysets import RunQuerySet
 from . import search
-
-_TRUE, _FALSE = {"true", "1", "yes", "on", "t", "y"}, {"false", "0", "no", "off", "f", "n"}
 
 
 def tag_list(text: str) -> list[str]:
@@ -20,14 +20,10 @@ def tag_list(text: str) -> list[str]:
 
 class FlagField(forms.Field):
     def to_python(self, value: Any) -> bool | None:
-        word = str(value).strip().lower()
-        if value in self.empty_values or word not in _TRUE | _FALSE:
-            if value is None:
-                return None
-            raise forms.ValidationError(
-                "Input should be a valid boolean, unable to interpret input"
-            )
-        return word in _TRUE
+        try:
+            return None if value is None else read_flag(str(value))
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None
 
 
 class ExactField(forms.CharField):
@@ -35,10 +31,12 @@ class ExactField(forms.CharField):
         super().__init__(strip=False, **options)
 
 
-class NumberField(forms.FloatField):
-    default_error_messages = {
-        "invalid": "Input should be a valid number, unable to parse string as a number"
-    }
+class NumberField(forms.Field):
+    def to_python(self, value: Any) -> float | None:
+        try:
+            return None if value in self.empty_values else read_number(value)
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None
 
 
 class FlagFilter(filters.Filter):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.files.uploadedfile import UploadedFile
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -21,8 +20,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core.http.exceptions import InvalidInput, TooLarge
+from core.http.fields import Choice, CommaSeparated, Flag, Form, OptionalText, Query
 from runicorn import archive, export
 from runs import archives
+from runs.querysets import RunQuerySet
 
 from ..tables import streamed
 from .views import RunView
@@ -38,9 +39,10 @@ SUFFIXES = {
 """What ``/export/{run_id}/…`` serves beside the report, and how the file is called."""
 
 
-SPREADSHEET = OpenApiParameter(
-    "spreadsheet", bool, description="CSV in which no text is a formula, marked as UTF-8."
-)
+class SpreadsheetQuery(Query):
+    spreadsheet = Flag(
+        default=False, help_text="CSV in which no text is a formula, marked as UTF-8."
+    )
 
 
 class NotInstalled(APIException):
@@ -75,10 +77,6 @@ class ExportView(RunView):
         return download(self.request, _pieces_of(file), name, export.FORMATS[format][1])
 
 
-def _is_set(request: Request, name: str) -> bool:
-    return request.query_params.get(name, "").lower() in ("1", "true", "yes", "on")
-
-
 def _pieces_of(file: Any) -> Iterator[bytes]:
     with file:
         while data := file.read(export.READ_BYTES):
@@ -91,7 +89,7 @@ class ExportRun(ExportView):
         operation_id="export_run",
         parameters=[
             OpenApiParameter("kind", str, OpenApiParameter.PATH, enum=sorted(SUFFIXES)),
-            SPREADSHEET,
+            SpreadsheetQuery,
         ],
         responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
     )
@@ -103,7 +101,7 @@ class ExportRun(ExportView):
         name = f"{run_id}_{SUFFIXES[kind]}"
         if kind != "csv":
             return self.answer(run_dir, kind, name)
-        spreadsheet = _is_set(request, "spreadsheet")
+        spreadsheet = SpreadsheetQuery.read(request)["spreadsheet"]
         parts = export.csv_text(export.Record(run_dir), spreadsheet=spreadsheet)
         first = next(parts, None)
         if first is None:
@@ -116,67 +114,74 @@ class ExportRun(ExportView):
         )
 
 
+class ReportQuery(Query):
+    format = Choice(
+        ["markdown", "html"],
+        default="markdown",
+        error_messages={"invalid_choice": "Format must be markdown or html"},
+    )
+
+
 @extend_schema(tags=["export"])
 class ExportReport(ExportView):
     @extend_schema(
         operation_id="export_report",
-        parameters=[OpenApiParameter("format", str, enum=["markdown", "html"])],
+        parameters=[ReportQuery],
         responses={(200, "text/html"): OpenApiTypes.STR, (200, "text/markdown"): OpenApiTypes.STR},
     )
     def get(self, request: Request, run_id: str) -> StreamingHttpResponse:
         """A report of the run, for reading. As PDF: ``/export/{run_id}/pdf``."""
-        format = request.query_params.get("format", "markdown")
-        if format not in ("markdown", "html"):
-            raise InvalidInput("Format must be markdown or html", ["query", "format"])
+        format = ReportQuery.read(request)["format"]
         return self.answer(self.record(run_id), format, f"{run_id}_report.{format}")
+
+
+class ExportQuery(SpreadsheetQuery):
+    format = Choice(
+        [ARCHIVE, *export.FORMATS],
+        default=ARCHIVE,
+        error_messages={"invalid_choice": "Unsupported format: {input}"},
+    )
+    run_ids = CommaSeparated(default=list, help_text="Comma-separated.")
+    project = OptionalText(default="")
+    name = OptionalText(default="", help_text="An experiment of the project.")
+    artifacts = Flag(default=False, help_text="Put artifacts into the archive.")
 
 
 @extend_schema(tags=["export"])
 class ExportMany(ExportView):
     @extend_schema(
         operation_id="export_runs",
-        parameters=[
-            OpenApiParameter("format", str, enum=[ARCHIVE, *export.FORMATS]),
-            OpenApiParameter("run_ids", str, description="Comma-separated."),
-            OpenApiParameter("project", str),
-            OpenApiParameter("name", str, description="An experiment of the project."),
-            OpenApiParameter("artifacts", bool, description="Put artifacts into the archive."),
-            SPREADSHEET,
-        ],
+        parameters=[ExportQuery],
         responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
     )
     def get(self, request: Request) -> StreamingHttpResponse:
         """Many runs: an archive that can be imported elsewhere, or a zip of files."""
-        query = request.query_params
-        format = query.get("format", ARCHIVE)
-        if format not in (ARCHIVE, *export.FORMATS):
-            raise InvalidInput(f"Unsupported format: {format}", ["query", "format"])
+        asked = ExportQuery.read(request)
+        format = asked["format"]
         if not export.is_available(format):
             raise NotInstalled
-        runs = self._chosen(query).in_listing_order()
+        runs = self._chosen(asked).in_listing_order()
         directories = list(runs.directories())
         if not directories:
             raise NotFound("No runs found to export")
         root = settings.RUNICORN_STORAGE_ROOT
         if format == ARCHIVE:
-            artifacts = _is_set(request, "artifacts")
-            parts = archive.export_runs(root, directories, artifacts=artifacts)
+            parts = archive.export_runs(root, directories, artifacts=asked["artifacts"])
             return download(request, parts, archive.default_name(), "application/gzip")
         return download(
             request,
             export.zip_runs(
                 [root / directory for directory in directories],
                 format,
-                spreadsheet=_is_set(request, "spreadsheet"),
+                spreadsheet=asked["spreadsheet"],
             ),
             f"runicorn_export_{int(time.time())}.zip",
             "application/zip",
         )
 
-    def _chosen(self, query: Any) -> Any:
+    def _chosen(self, asked: dict[str, Any]) -> RunQuerySet:
         runs = self.runs().active()
-        ids = [run_id.strip() for run_id in query.get("run_ids", "").split(",") if run_id.strip()]
-        project, name = (query.get(k, "").replace("\x00", "") for k in ("project", "name"))
+        ids, project, name = asked["run_ids"], asked["project"], asked["name"]
         if not ids and not project:
             raise InvalidInput("Say which: run_ids or project", ["query", "run_ids"])
         if ids:
@@ -190,10 +195,17 @@ class ExportMany(ExportView):
 # -- import ------------------------------------------------------------------------------------
 
 
-class ImportRequest(fields.Serializer):
-    file = fields.FileField(help_text="zip, tar.gz or tar, as exported.")
-    dry_run = fields.BooleanField(default=False, help_text="Only say what would come in.")
-    replace = fields.BooleanField(default=False, help_text="Replace runs that differ.")
+NO_FILE = "Send the archive as the field 'file' of a multipart form."
+
+
+class ImportRequest(Form):
+    file = fields.FileField(
+        allow_empty_file=True,
+        help_text="zip, tar.gz or tar, as exported.",
+        error_messages={"invalid": NO_FILE},
+    )
+    dry_run = Flag(default=False, help_text="Only say what would come in.")
+    replace = Flag(default=False, help_text="Replace runs that differ.")
 
 
 class Refused(fields.Serializer):
@@ -224,11 +236,11 @@ class ImportArchive(RunView):
     @extend_schema(operation_id="import_archive", request=ImportRequest, responses=Imported)
     def post(self, request: Request) -> Response:
         """Bring in the runs of an archive. Runs that are there already stay as they are."""
-        file = _upload(request)
-        dry_run, replace = (_flag(request, name) for name in ("dry_run", "replace"))
+        asked = _sent(request)
+        dry_run = asked["dry_run"]
         try:
             report = archives.import_archive(
-                file, by=request.user, dry_run=dry_run, replace=replace
+                asked["file"].file, by=request.user, dry_run=dry_run, replace=asked["replace"]
             )
         except archive.ArchiveTooLarge as error:
             raise TooLarge(f"Archive too large: {error}") from error
@@ -258,24 +270,11 @@ def _told(report: archive.Report, dry_run: bool) -> dict[str, Any]:
     }
 
 
-def _upload(request: Request) -> Any:
+def _sent(request: Request) -> dict[str, Any]:
     largest = settings.RUNICORN_IMPORT_MAX_BYTES
     if int(request.META.get("CONTENT_LENGTH") or 0) > largest:
         raise TooLarge(f"Archive too large: at most {largest:,} bytes are taken")
     try:
-        upload = request.FILES.get("file")
+        return ImportRequest.read(request)
     except ParseError as error:
-        raise InvalidInput(
-            "Send the archive as the field 'file' of a multipart form.", ["body", "file"]
-        ) from error
-    if not isinstance(upload, UploadedFile):
-        raise InvalidInput(
-            "Send the archive as the field 'file' of a multipart form.",
-            ["body", "file"],
-            "Field required",
-        )
-    return upload.file
-
-
-def _flag(request: Request, name: str) -> bool:
-    return str(request.POST.get(name, "")).lower() in ("1", "true", "yes", "on")
+        raise InvalidInput(NO_FILE, ["body", "file"]) from error
