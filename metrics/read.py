@@ -16,7 +16,15 @@ from .blocks import EVERYTHING, Range, event_log, events_between, read_events, s
 from .columns import NO_STEP
 from .curves import Curve, curve, curves, number_keys
 from .models import EventLog
-from .statistics import Spread, Statistics, count_values, last_values, spread, statistics
+from .statistics import (
+    Spread,
+    Statistics,
+    best_values,
+    count_values,
+    last_values,
+    spread,
+    statistics,
+)
 from .tables import Table, Tables, by_step, by_time, sampled_by_step
 
 __all__ = [
@@ -29,6 +37,7 @@ __all__ = [
     "Statistics",
     "Table",
     "Tables",
+    "best_values",
     "by_step",
     "by_time",
     "count_values",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,24 @@ def last_values(key: str, runs: Any) -> list[tuple[int, float]]:
         (run, math.nan if value is None else value)
         for run, value in series.values_list("run_id", "last_value")
     ]
+
+
+def best_values(wanted: Mapping[int, tuple[str, str]]) -> dict[int, tuple[float, int | None]]:
+    """Return value and step of the best finite number so far, by run.
+
+    *wanted* names the metric of each run, and whether ``max`` or ``min`` is better.
+    """
+    series = Series.objects.filter(
+        run__in=list(wanted), key__in={key for key, _ in wanted.values()}, finite_count__gt=0
+    )
+    fields = ("run_id", "key", "min_value", "min_step", "max_value", "max_step")
+    best = {}
+    for run_pk, key, *extremes in series.values_list(*fields):
+        name, mode = wanted[run_pk]
+        if key == name:
+            value, step = extremes[2:] if mode == "max" else extremes[:2]
+            best[run_pk] = (value, step)
+    return best
 
 
 def count_values(runs: Any) -> int:

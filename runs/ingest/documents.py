@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
+from metrics.read import best_values
 from metrics.rows import insert
 from runicorn import layout
 
@@ -42,6 +43,31 @@ def save_projects(runs: Iterable[Run]) -> None:
         known |= Project.objects.in_bulk(missing, field_name="name")
     for run in named:
         run.project = known[run.project.name] if run.project else None
+
+
+def save_best(runs: Iterable[Run]) -> None:
+    """Bring the best value of unfinished runs up to date with what they logged.
+
+    Their summary names the metric, and tells its value only when they finish.
+    """
+    by_pk = {
+        run.pk: run
+        for run in runs
+        if run.best_metric_name
+        and run.best_metric_mode in ("max", "min")
+        and (run.status != Run.Status.FINISHED or run.best_metric_value is None)
+    }
+    if not by_pk:
+        return
+    wanted = {pk: (run.best_metric_name or "", run.best_metric_mode) for pk, run in by_pk.items()}
+    better = []
+    for pk, (value, step) in best_values(wanted).items():
+        run = by_pk[pk]
+        best = run.best_metric_value
+        if best is None or (value > best if run.best_metric_mode == "max" else value < best):
+            run.best_metric_value, run.best_metric_step = value, step
+            better.append(run)
+    Run.objects.bulk_update(better, ["best_metric_value", "best_metric_step"])
 
 
 def _describe_meta(run: Run, meta: dict[str, Any]) -> None:

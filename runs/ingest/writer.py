@@ -137,6 +137,9 @@ class Change:
             metrics.clear(run.pk)
             run.images.all().delete()
             run.event_count = run.unreadable_lines = 0
+            run.best_metric_value = None
+            if summary := self.known(layout.SUMMARY):
+                documents.describe(run, layout.SUMMARY, bytes(summary.content or b""))
         elif stream == layout.LOGS:
             run.log_chunks.all().delete()
             run.log_bytes = 0
@@ -196,6 +199,7 @@ def write(changes: Sequence[Change]) -> None:
         if write_rows := documents.document_writers.get(name):
             write_rows(of_runs)
     _write_batches([batch for change in changes for batch in change._batches])
+    documents.save_best(runs)
     insert(IndexedFile, _FILE, new_files)
 
 

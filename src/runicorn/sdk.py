@@ -426,12 +426,19 @@ class Run:
     def set_primary_metric(self, metric_name: str, mode: str = "max") -> None:
         """Keep the best value of this metric, from now on; ``finish`` writes it to the summary.
 
-        *mode*: ``max`` or ``min`` is better. Raises ValueError for another mode.
+        Its name is written at once, so that a viewer shows the best value while the run lives, and
+        when it was killed. *mode*: ``max`` or ``min`` is better. Raises ValueError for another.
         """
         if mode not in ("max", "min"):
             raise ValueError(f"Mode must be 'max' or 'min', got '{mode}'")
         self._metric, self._mode = metric_name, mode
         self._best = self._best_in(self._previous)
+        named = {"best_metric_name": metric_name, "best_metric_mode": mode}
+        summary = layout.read_json(self.run_dir / layout.SUMMARY)
+        if any(summary.get(key) != value for key, value in named.items()):
+            # A value that is there is another metric's.
+            nothing = {"best_metric_value": None, "best_metric_step": None}
+            self._merge(layout.SUMMARY, named | nothing)
 
     def _continue_best(self) -> None:
         name, mode = (self._previous.get(f"best_metric_{key}") for key in ("name", "mode"))

@@ -200,7 +200,12 @@ def test_the_best_value_of_the_primary_metric(start, mode, values, best, step):
     run.set_primary_metric("acc", mode)
     for value in values:
         run.log(acc=value)
-    assert not (run.run_dir / "summary.json").exists()
+    assert document(run.run_dir, "summary.json") == {
+        "best_metric_value": None,
+        "best_metric_name": "acc",
+        "best_metric_step": None,
+        "best_metric_mode": mode,
+    }
     run.finish()
     assert document(run.run_dir, "summary.json") == {
         "best_metric_value": best,
