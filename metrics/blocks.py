@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .columns import NESTED, NO_STEP, Column, Floats, Integers, chain, unpack, verify
+from .columns import NESTED, NO_STEP, Column, Floats, Integers, chain, unpack, unpack_events, verify
 from .models import EventBlock, EventLog, Series, SeriesBlock
 
 BLOCK_SIZE = 4096
@@ -76,7 +76,7 @@ def events_between(log: EventLog, steps: Range) -> tuple[int, int, int | None, i
 
     For a run whose steps ascend; events at one step are never torn apart.
     """
-    blocks = EventBlock.objects.filter(run=log.run_id, low_step__isnull=False)
+    blocks = EventBlock.objects.filter(run=log.run_id, low_step__isnull=False).defer("times")
     if steps == EVERYTHING:
         lowest = blocks.order_by("first").values_list("low_step", flat=True).first()
         return 0, log.count, lowest, log.last_step
@@ -101,7 +101,7 @@ def events_between(log: EventLog, steps: Range) -> tuple[int, int, int | None, i
 
 def _placed(block: EventBlock) -> tuple[Integers, Integers]:
     """The events of the block that have a step, and their steps."""
-    verify(f"metrics.EventBlock {block.pk}", block.checksum, block.steps, block.times)
+    verify(f"metrics.EventBlock {block.pk}", block.steps_checksum, block.steps)
     steps = np.frombuffer(block.steps, "<i8")
     at = np.flatnonzero(steps != NO_STEP)
     return at + block.first, steps[at]
@@ -111,7 +111,7 @@ def count_rows(log: EventLog, first: int, end: int) -> int:
     """Return how many steps the events from *first* to *end* have, of a run whose steps ascend."""
     if (first, end) == (0, log.count):
         return log.row_count
-    blocks = EventBlock.objects.filter(run=log.run_id, low_step__isnull=False)
+    blocks = EventBlock.objects.filter(run=log.run_id, low_step__isnull=False).defer("times")
     head = blocks.filter(first__lte=first).order_by("first").last()
     low = _row(head, first, "left") if head else None
     if low is None:
@@ -137,38 +137,36 @@ def in_64_bits(steps: Range) -> Range:
     return low, high
 
 
-def read_steps(run_pk: int, first: int, end: int) -> Integers:
+def read_steps(run_pk: int, first: int = 0, end: int | None = None) -> Integers:
     """Return the steps of the events from *first*, where a block begins, to *end* or beyond."""
-    return steps_of({run_pk}, first, end).get(run_pk, np.empty(0, np.int64))
+    steps = steps_of({run_pk}, first, end)
+    return steps.get(run_pk, np.empty(0, np.int64))
 
 
-def steps_of(runs: Collection[int], first: int, end: int) -> dict[int, Integers]:
+def steps_of(runs: Collection[int], first: int, end: int | None) -> dict[int, Integers]:
     """Return the same of many runs, by run."""
-    blocks = EventBlock.objects.filter(run__in=runs, first__gte=first, first__lt=end)
-    parts: dict[Any, list[Integers]] = {}
-    for pk, run, expected, *packed in blocks.order_by("run", "first").values_list(
-        "pk", "run", "checksum", "steps", "times"
-    ):
-        verify(f"metrics.EventBlock {pk}", expected, *packed)
-        parts.setdefault(run, []).append(np.frombuffer(packed[0], "<i8"))
-    return {run: np.concatenate(steps) for run, steps in parts.items()}
+    return _read_events(runs, "steps", first, end)
 
 
-def read_events(run_pk: int, first: int = 0, end: int | None = None) -> tuple[Integers, Floats]:
-    """Return step and time of the run's events from *first*, where a block begins."""
-    blocks = EventBlock.objects.filter(run=run_pk, first__gte=first).order_by("first")
+def read_times(run_pk: int, first: int = 0, end: int | None = None) -> Floats:
+    """Return the times of the events from *first*, where a block begins, to *end* or beyond."""
+    return _read_events({run_pk}, "times", first, end).get(run_pk, np.empty(0))
+
+
+def _read_events(runs: Collection[int], name: str, first: int, end: int | None) -> dict[int, Any]:
+    """Return one column of the runs' event blocks, by run. The other is not even read."""
+    blocks = EventBlock.objects.filter(run__in=runs, first__gte=first)
     if end is not None:
         blocks = blocks.filter(first__lt=end)
-    steps, times = [], []
-    for pk, expected, *packed in blocks.values_list("pk", "checksum", "steps", "times").iterator(
-        FETCH_SIZE
-    ):
-        verify(f"metrics.EventBlock {pk}", expected, *packed)
-        steps.append(np.frombuffer(packed[0], "<i8"))
-        times.append(np.frombuffer(packed[1], "<f8"))
-    if not steps:
-        return np.empty(0, np.int64), np.empty(0)
-    return np.concatenate(steps), np.concatenate(times)
+    parts: dict[Any, list[Any]] = {}
+    rows = blocks.order_by("run", "first").values_list("pk", "run", f"{name}_checksum", name)
+    for pk, run, expected, packed in rows.iterator(FETCH_SIZE):
+        verify(f"metrics.EventBlock {pk}", expected, packed)
+        parts.setdefault(run, []).append(np.frombuffer(packed, _EVENT_TYPES[name]))
+    return {run: np.concatenate(columns) for run, columns in parts.items()}
+
+
+_EVENT_TYPES = {"steps": "<i8", "times": "<f8"}
 
 
 def read_columns(series: Sequence[Series], first: int, end: int) -> dict[int, Column]:
@@ -189,8 +187,8 @@ def read_numbers(
 ) -> Iterator[tuple[int, Integers, Floats]]:
     """Yield (series, events, values) of every number that *series* logged as events in a range.
 
-    NaN where NaN was logged; one series is in memory at a time. Most series have a plain number
-    for every event: their blocks are then one array as they lie in the database.
+    NaN where NaN was logged; one series is in memory at a time. Most series have nothing but plain
+    numbers: their blocks are then one array as they lie in the database.
     """
     blocks = SeriesBlock.objects.filter(
         series__in=series, first__gte=first // BLOCK_SIZE * BLOCK_SIZE, first__lt=end
@@ -199,27 +197,17 @@ def read_numbers(
     rows = blocks.order_by("series", "first").values_list(*fields).iterator(FETCH_SIZE)
     for series_pk, rows_of_series in groupby(rows, key=itemgetter(0)):
         packed_blocks = list(rows_of_series)
-        starts = [row[3] for row in packed_blocks]
-        lengths = [len(row[5]) // 8 for row in packed_blocks]
-        is_plain = not any(row[4] or row[6] for row in packed_blocks) and all(
-            start + length == following
-            for start, length, following in zip(starts, lengths, starts[1:], strict=False)
-        )
-        if is_plain:
+        if any(kinds for *_, kinds, _ in packed_blocks):
+            column = chain(
+                [unpack(f"metrics.SeriesBlock {pk}", *rest) for _, pk, *rest in packed_blocks]
+            ).only_numbers()
+            events, values = column.events, column.values
+        else:
             for _, pk, expected, _, *packed in packed_blocks:
                 verify(f"metrics.SeriesBlock {pk}", expected, *packed)
-            low, high = max(first, starts[0]), min(end, starts[-1] + lengths[-1])
+            parts = [unpack_events(row[3], row[4], row[5]) for row in packed_blocks]
+            events = parts[0] if len(parts) == 1 else np.concatenate(parts)
             values = np.frombuffer(b"".join([row[5] for row in packed_blocks]), "<f8")
-            if low < high:
-                yield (
-                    series_pk,
-                    np.arange(low, high),
-                    values[low - starts[0] : high - starts[0]],
-                )
-            continue
-        column = chain(
-            [unpack(f"metrics.SeriesBlock {pk}", *rest) for _, pk, *rest in packed_blocks]
-        )
-        numbers = column.between(first, end).only_numbers()
-        if len(numbers):
-            yield series_pk, numbers.events, numbers.values
+        low, high = np.searchsorted(events, (first, end))
+        if low < high:
+            yield series_pk, events[low:high], values[low:high]

@@ -281,16 +281,19 @@ def unpack(
     """The column of a ``SeriesBlock``; CorruptBlock, naming *block*, if it was damaged."""
     verify(block, expected, positions, values, kinds, extras)
     numbers = np.frombuffer(values, "<f8")
-    if positions:
-        events = np.frombuffer(positions, "<u2").astype(np.int64) + first
-    else:
-        events = np.arange(first, first + len(numbers), dtype=np.int64)
     return Column(
-        events,
+        unpack_events(first, positions, values),
         numbers,
         np.frombuffer(kinds, np.uint8) if kinds else np.zeros(len(numbers), np.uint8),
         json.loads(bytes(extras)) if extras else [],
     )
+
+
+def unpack_events(first: int, positions: bytes, values: bytes) -> Integers:
+    """Return the events of a ``SeriesBlock``."""
+    if positions:
+        return np.frombuffer(positions, "<u2").astype(np.int64) + first
+    return np.arange(first, first + len(values) // 8, dtype=np.int64)
 
 
 def checksum(*columns: bytes | memoryview) -> int:

@@ -15,8 +15,9 @@ from .blocks import (
     events_between,
     in_64_bits,
     read_columns,
-    read_events,
     read_numbers,
+    read_steps,
+    read_times,
     steps_of,
 )
 from .columns import NO_STEP, Floats, Integers
@@ -52,7 +53,7 @@ def curve(run_pk: int, key: str, points: int = 300) -> tuple[list[float], list[f
 
 
 def _curve_over_time(run_pk: int, key: str, points: int) -> tuple[Floats, Floats]:
-    _, times = read_events(run_pk)
+    times = read_times(run_pk)
     series = Series.objects.filter(run=run_pk, key=key)
     column = next(iter(read_columns(list(series), 0, len(times)).values())).only_numbers()
     is_timed = np.isfinite(times[column.events])
@@ -166,7 +167,7 @@ def points_of(
 
 def _merged_curve(part: Part, steps: Range, points: int | None) -> Curve:
     """Read all of a series, and put it in order: for steps that go back."""
-    at, _ = read_events(part.run_id)
+    at = read_steps(part.run_id)
     series = Series.objects.filter(pk=part.pk)
     column = read_columns(list(series), 0, len(at))[part.pk].only_numbers()
     at, values = at[column.events], column.values

@@ -56,11 +56,12 @@ class EventBlock(models.Model):
     first = models.BigIntegerField(help_text="Number of the first event.")
     count = models.IntegerField()
     first_row = models.BigIntegerField(help_text="Row of the first event with a step.")
-    steps = models.BinaryField(help_text="int64, little endian; the smallest: no step.")
-    times = models.BinaryField(help_text="float64, little endian, Unix seconds; NaN: no time.")
     low_step = models.BigIntegerField(null=True)
     high_step = models.BigIntegerField(null=True)
-    checksum = models.BigIntegerField(help_text="CRC-32 of the columns.")
+    steps_checksum = models.BigIntegerField(help_text="CRC-32.")
+    times_checksum = models.BigIntegerField(help_text="CRC-32.")
+    steps = models.BinaryField(help_text="int64, little endian; the smallest: no step.")
+    times = models.BinaryField(help_text="float64, little endian, Unix seconds; NaN: no time.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["run", "first"], name="metrics_events_once")]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .blocks import EVERYTHING, Range, event_log, events_between, read_events, shown_series
+from .blocks import EVERYTHING, Range, event_log, events_between, read_steps, shown_series
 from .columns import NO_STEP
 from .curves import Curve, curve, curves, number_keys
 from .models import EventLog
@@ -70,7 +70,7 @@ def overview(run_pk: int) -> Overview:
     if log is not None and log.is_ascending:
         _, _, low, high = events_between(log, EVERYTHING)
         return Overview(log.row_count, low, high, keys)
-    steps, _ = read_events(run_pk)
+    steps = read_steps(run_pk)
     steps = np.unique(steps[steps != NO_STEP])
     if not len(steps):
         return Overview(0, None, None, keys)

@@ -23,9 +23,9 @@ from .blocks import (
     events_between,
     in_64_bits,
     read_columns,
-    read_events,
     read_numbers,
     read_steps,
+    read_times,
     series_columns,
     shown_series,
 )
@@ -195,15 +195,16 @@ def rows_of(index: Any) -> tuple[Integers, Any]:
 
     *index* says where each event lies, and ascends.
     """
-    if (index[1:] > index[:-1]).all() and not (len(index) and index[0] == NO_STEP):
+    if index.min(initial=0) == NO_STEP:
+        placed = np.flatnonzero(index != NO_STEP)
+        rows = np.full(len(index), -1, np.int64)
+        rows[placed], labels = rows_of(index[placed])
+        return rows, labels
+    is_new = np.ones(len(index), np.bool_)
+    np.not_equal(index[1:], index[:-1], out=is_new[1:])
+    if is_new.all():
         return np.arange(len(index)), index
-    placed = np.flatnonzero(index != NO_STEP)
-    labels = index[placed]
-    is_new = np.ones(len(labels), np.bool_)
-    np.not_equal(labels[1:], labels[:-1], out=is_new[1:])
-    rows = np.full(len(index), -1, np.int64)
-    rows[placed] = np.cumsum(is_new) - 1
-    return rows, labels[is_new]
+    return np.cumsum(is_new) - 1, index[is_new]
 
 
 @dataclass
@@ -359,10 +360,12 @@ def _downsample(series: list[Series], first: int, end: int, points: int) -> Tabl
             values[pk] = numbers
             continue
         row = rows[events - first]
-        is_placed = row >= 0
-        if not is_placed.all():
-            row, numbers = row[is_placed], numbers[is_placed]
-        values[pk][row] = numbers
+        if row.min() < 0:
+            row, numbers = row[row >= 0], numbers[row >= 0]
+        if len(numbers) == len(index) and (row[1:] > row[:-1]).all():
+            values[pk] = numbers
+        else:
+            values[pk][row] = numbers
     finite = [numbers for numbers in values.values() if np.isfinite(numbers).any()]
     kept = downsample_rows(finite, len(index), points)
     kinds = np.zeros(len(kept), np.uint8)
@@ -451,10 +454,10 @@ def _steps_at(run_pk: int, wanted_blocks: Q, steps: Integers) -> dict[int, Integ
 
     def read(condition: Q) -> None:
         blocks = EventBlock.objects.filter(condition, run=run_pk).exclude(first__in=list(by_first))
-        fields = ("pk", "checksum", "first", "low_step", "high_step", "steps", "times")
-        for pk, expected, first, low, high, *packed in blocks.values_list(*fields):
-            verify(f"metrics.EventBlock {pk}", expected, *packed)
-            by_first[first] = np.frombuffer(packed[0], "<i8")
+        fields = ("pk", "steps_checksum", "first", "low_step", "high_step", "steps")
+        for pk, expected, first, low, high, packed in blocks.values_list(*fields):
+            verify(f"metrics.EventBlock {pk}", expected, packed)
+            by_first[first] = np.frombuffer(packed, "<i8")
             ends.update(step for step in (low, high) if step is not None)
 
     read(wanted_blocks)
@@ -469,7 +472,7 @@ def _merged_by_step(
     run_pk: int, series: list[Series], steps: Range, after: int, numbers: bool
 ) -> Tables:
     """Read all of a run whose steps go back, and put it in order."""
-    at, _ = read_events(run_pk)
+    at = read_steps(run_pk)
     has_steps = bool((at != NO_STEP).any())
     is_shown = at != NO_STEP
     is_shown[:after] = False
@@ -505,7 +508,7 @@ def by_time(run_pk: int) -> Tables:
         rows = _Rows(run_pk, 0, log.count, "time", partial(_seconds, run_pk, ends[0]), by_key)
         names, last = ["time", *by_key], ends[1] - ends[0]
         return Tables(names, rows.batches(), log.count, last, streams=rows.streams())
-    steps, times = read_events(run_pk)
+    steps, times = read_steps(run_pk), read_times(run_pk)
     is_timed = np.isfinite(times)
     parts = read_columns(series, 0, len(steps))
     columns = {s.key: parts.get(s.pk) for s in series}
@@ -521,7 +524,7 @@ def _ascending_times(log: EventLog) -> tuple[float, float] | None:
     """Return first and last time of a run in which no two are the same and none goes back."""
     first = last = -math.inf
     for start in range(0, log.count, BATCH_SIZE):
-        _, times = read_events(log.run_id, start, min(start + BATCH_SIZE, log.count))
+        times = read_times(log.run_id, start, min(start + BATCH_SIZE, log.count))
         times = times[: log.count - start]
         if not (len(times) and np.isfinite(times).all() and times[0] > last):
             return None
@@ -532,7 +535,7 @@ def _ascending_times(log: EventLog) -> tuple[float, float] | None:
 
 
 def _seconds(run_pk: int, origin: float, start: int, stop: int) -> Floats:
-    return read_events(run_pk, start, stop)[1] - origin
+    return read_times(run_pk, start, stop) - origin
 
 
 def _merge(

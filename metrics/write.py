@@ -292,8 +292,8 @@ _EVENT_LOG = (
     *("row_count", "last_step", "covered_events"),
 )
 _EVENT_BLOCK = (
-    *("run", "first", "first_row", "count", "steps", "times"),
-    *("low_step", "high_step", "checksum"),
+    *("run", "first", "first_row", "count", "low_step", "high_step"),
+    *("steps_checksum", "times_checksum", "steps", "times"),
 )
 _SERIES_BLOCK = ("series", "first", "positions", "values", "kinds", "extras", "checksum")
 
@@ -389,11 +389,13 @@ def _take_events(ends: Iterable[tuple[int, int]]) -> dict[int, list[_Taken]]:
     if conditions:
         blocks = EventBlock.objects.filter(reduce(or_, conditions))
         pks = []
-        for pk, run_pk, expected, row, low_step, *packed in blocks.order_by("first").values_list(
-            "pk", "run_id", "checksum", "first_row", "low_step", "steps", "times"
-        ):
-            verify(f"metrics.EventBlock {pk}", expected, *packed)
-            taken.setdefault(run_pk, []).append((row, low_step, packed[0], packed[1]))
+        fields = ("steps_checksum", "times_checksum", "first_row", "low_step", "steps", "times")
+        for pk, run_pk, *expected, row, low_step, steps, times in blocks.order_by(
+            "first"
+        ).values_list("pk", "run_id", *fields):
+            verify(f"metrics.EventBlock {pk}", expected[0], steps)
+            verify(f"metrics.EventBlock {pk}", expected[1], times)
+            taken.setdefault(run_pk, []).append((row, low_step, steps, times))
             pks.append(pk)
         EventBlock.objects.filter(pk__in=pks).delete()
     return taken
@@ -450,7 +452,8 @@ def _event_blocks(
         if len(placed):
             low_step, high_step = int(placed.min()), int(placed.max())
             row += last_step is not None and int(placed[0]) != last_step
-        yield run_pk, low, row, high - low, *packed, low_step, high_step, checksum(*packed)
+        checksums = map(checksum, packed)
+        yield run_pk, low, row, high - low, low_step, high_step, *checksums, *packed
         if len(placed):
             row += int(np.count_nonzero(placed[1:] != placed[:-1]))
             last_step = int(placed[-1])
