@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -75,15 +76,48 @@ def foreign_migrations(alias: str = INDEX) -> list[str]:
     return sorted(f"{app}.{name}" for app, name in recorded if (app, name) not in ours)
 
 
-def set_aside(alias: str, why: str) -> str:
-    """Rename the file of an SQLite database; return its new name."""
+def set_aside(alias: str, why: str, *, successor: Path | None = None) -> str:
+    """Rename the file of an SQLite database; return its new name.
+
+    A *successor* takes its place in the same step: who opens the file finds the one or the other.
+    """
     connections[alias].close()
     path = file_of(alias)
     aside = path.with_name(f"{path.name}.{why}-{int(time.time())}")
-    path.rename(aside)
     for suffix in ("-wal", "-shm"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
+    if successor is None:
+        path.rename(aside)
+    else:
+        aside.hardlink_to(path)
+        successor.replace(path)
     return aside.name
+
+
+@contextmanager
+def prepared(alias: str, file: Path) -> Iterator[str]:
+    """Bring the schema of *file* up to date, which is to be the database *alias*."""
+    coming = f"next_{alias}"
+    connections.settings[coming] = {**connections.settings[alias], "NAME": file}
+    try:
+        prepare(coming)
+        yield coming
+    finally:
+        connections[coming].close()
+        del connections[coming]
+        del connections.settings[coming]
+
+
+def replace_index() -> str:
+    """Set the index aside and put an empty one in its place; return the name of the old one."""
+    new = file_of(INDEX).with_name(f"{file_of(INDEX).name}.new")
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{new}{suffix}").unlink(missing_ok=True)
+    with prepared(INDEX, new) as coming, connections[coming].cursor() as cursor:
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    for suffix in ("-wal", "-shm"):
+        Path(f"{new}{suffix}").unlink(missing_ok=True)
+    return set_aside(INDEX, "damaged", successor=new)
 
 
 def rebuild_index() -> None:

@@ -25,17 +25,15 @@ from django.dispatch import receiver
 
 from core.access import record
 from core.databases import INDEX, SERVER
+from core.http import conditional
 from runicorn import config, layout
 from runs.ingest import progress
 from runs.ingest.indexer import Indexer
 from runs.logs import live
 
-from . import databases
+from . import databases, index_health
 
 logger = logging.getLogger("runicorn.storage")
-
-_NEXT = "next_"
-"""Before the aliases under which the databases of the coming root are prepared."""
 
 _lock = threading.Lock()
 _indexer: Indexer | None = None
@@ -57,8 +55,9 @@ def _note(connection: BaseDatabaseWrapper, **_: Any) -> None:
 
 def start_indexer(report: Callable[[progress.Progress], None] | None = None) -> None:
     global _indexer
-    _indexer = Indexer(settings.RUNICORN_STORAGE_ROOT, report=report)
-    _indexer.start()
+    indexer = Indexer(settings.RUNICORN_STORAGE_ROOT, report=report, on_error=index_health.notice)
+    indexer.start()
+    _indexer = indexer
 
 
 def stop_indexer(*, patiently: bool = False) -> None:
@@ -101,13 +100,32 @@ def use_root(path: Path, *, by: Any) -> None:
             connections.settings[alias]["NAME"] = file
             connections[alias].close()
         settings.RUNICORN_STORAGE_ROOT = path
-        with _open_lock:
-            # The others finish their requests on the old file and are closed then.
-            for connection in _open:
-                connection.close_at = 0
+        _leave_files()
         progress.current = progress.Progress()
         start_indexer()
     record(by, "storage.move", path)
+
+
+def renew_index() -> str:
+    """Set the index aside and fill a new one; return the name that the old one has now."""
+    with _lock:
+        report = _indexer.report if _indexer else None
+        stop_indexer(patiently=True)
+        live.end_all()
+        name = databases.replace_index()
+        connections.close_all()
+        _leave_files()
+        progress.current = progress.Progress()
+        start_indexer(report)
+    return name
+
+
+def _leave_files() -> None:
+    """Let the other threads finish their requests on the old files; then they open the new ones."""
+    conditional.forget()
+    with _open_lock:
+        for connection in _open:
+            connection.close_at = 0
 
 
 def _check_writable(path: Path) -> None:
@@ -122,15 +140,10 @@ def _check_writable(path: Path) -> None:
 def _prepare_next(files: dict[str, Path]) -> None:
     """Open and migrate the coming root's databases, so that no request meets one without tables."""
     for alias, file in files.items():
-        coming = f"{_NEXT}{alias}"
-        connections.settings[coming] = {**connections.settings[alias], "NAME": file}
         try:
-            databases.prepare(coming)
+            with databases.prepared(alias, file):
+                pass
         except (DatabaseError, sqlite3.DatabaseError) as error:
             raise CannotMove(f"its index cannot be opened: {error}") from error
         except databases.ServerDatabaseDamaged as error:
             raise CannotMove(str(error)) from error
-        finally:
-            connections[coming].close()
-            del connections[coming]
-            del connections.settings[coming]

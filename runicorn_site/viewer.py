@@ -42,7 +42,7 @@ def _serve(host: str, port: int, *, signals: bool = True) -> int:
     from django.db import connections
 
     from core.http import threads
-    from operation import databases, storage_root
+    from operation import databases, index_health, storage_root
 
     try:
         listening = _listen(host, port)
@@ -61,6 +61,7 @@ def _serve(host: str, port: int, *, signals: bool = True) -> int:
     print(f"Runicorn {settings.VERSION}: http://{shown}:{listening.getsockname()[1]}")
     print(f"Storage: {settings.RUNICORN_STORAGE_ROOT}", flush=True)
     storage_root.start_indexer(report=_Terminal())
+    index_health.check_if_unclean()
     try:
         Server(
             application,
@@ -74,6 +75,7 @@ def _serve(host: str, port: int, *, signals: bool = True) -> int:
     finally:
         storage_root.stop_indexer()
         threads.close()
+        index_health.note_end()
     return 0
 
 

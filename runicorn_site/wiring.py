@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from django.apps import apps
 from django.contrib.auth.signals import user_login_failed
+from django.db import DatabaseError
 from django.db.models.signals import post_migrate
 from rest_framework.exceptions import APIException
 
@@ -15,6 +16,7 @@ from artifacts import elsewhere, usage
 from artifacts.watch import ArtifactIndexer
 from core.http import doors, errors, rate_limits
 from metrics.exceptions import CorruptBlock
+from operation import index_health
 from remote.compat import on_demand
 from remote.sync import ledger, registry
 from runs.api.v1.door import V1
@@ -27,6 +29,7 @@ from web.door import PAGES
 def connect() -> None:
     doors.register(PAGES, V1, V2)
     errors.translations[CorruptBlock] = _damaged
+    errors.translations[DatabaseError] = index_health.answer
     user_login_failed.connect(rate_limits.count_failed_sign_in)
 
     # Indexes that Django's models cannot describe.

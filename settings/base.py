@@ -62,6 +62,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "core.http.origin_policy.content_security_policy",
+    "core.http.errors.TranslateErrors",
     "runicorn_site.compat.v05.for_version_0_5",
 ]
 

@@ -33,6 +33,7 @@ from core.http.fields import read_keys
 from core.http.permissions import needs
 from core.paginator import NearbyPaginator
 from metrics.models import Series
+from operation import index_health
 from runicorn import layout
 from runs import actions
 from runs.ingest import progress
@@ -127,6 +128,7 @@ def _listing(request: HttpRequest) -> dict[str, Any]:
         "storage_root": settings.RUNICORN_STORAGE_ROOT,
         "storage_literal": json.dumps(str(settings.RUNICORN_STORAGE_ROOT), ensure_ascii=False),
         "progress": progress.snapshot(),
+        "index": index_health.describe(),
     }
 
 

@@ -93,6 +93,16 @@ def known(question: Any, ask: Callable[[], int]) -> int:
     return answer
 
 
+def forget() -> None:
+    """Forget all that is known: the database of the index is another file now."""
+    global _watching
+    with _lock:
+        if _watching is not None:
+            _watching.close()
+        _watching = None
+        _counts.clear()
+
+
 def hit_rate() -> float:
     """Which part of the questions since the process began was answered without asking."""
     return _asked[True] / max(1, sum(_asked.values()))

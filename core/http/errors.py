@@ -24,10 +24,10 @@ from .fields import SENTENCE
 _MESSAGES = {"required": "Field required", "not_a_list": "Input should be a valid list"}
 """What v0.4 says where Django REST framework has words of its own, by its error code."""
 
-translations: dict[type[Exception], Callable[[Any], APIException]] = {
+translations: dict[type[Exception], Callable[[Any], APIException | None]] = {
     RequestDataTooBig: lambda error: TooLarge()
 }
-"""The answer to exceptions that views let through. Apps' own are added in ``wiring``."""
+"""What views let through, and its answer; None: it is a bug. Apps add theirs in ``wiring``."""
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -36,8 +36,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         # v0.4 mounts its web pages behind the API: what no route serves is a page not found.
         method = context["request"].method
         error = NotFound(NOT_FOUND) if method in ("GET", "HEAD") else _method_not_allowed(context)
-    elif translate := translations.get(type(error)):
-        error = translate(error)
+    else:
+        error = translated(error) or error
     response = drf_exception_handler(error, context)
     if response is not None:
         if isinstance(error, InvalidInput):
@@ -51,6 +51,12 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
                 "errors": [entry for _, entry in errors],
             }
     return response
+
+
+def translated(error: Exception) -> APIException | None:
+    """Return what an exception of our own or of a library is answered as."""
+    translate = translations.get(type(error))
+    return translate(error) if translate else None
 
 
 def _method_not_allowed(context: dict[str, Any]) -> MethodNotAllowed:
@@ -90,6 +96,25 @@ def no_head(get_response: Any) -> Any:
         return get_response(request)
 
     return middleware
+
+
+class TranslateErrors:
+    """Middleware: the same for views that are none of REST framework's, pages and admin."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        answer = translated(error)
+        if answer is None:
+            return None
+        response = door_of(request).refuse(request, answer.status_code, str(answer.detail), error)
+        if wait := getattr(answer, "wait", None):
+            response["Retry-After"] = str(wait)
+        return response
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -12,6 +12,8 @@ from rest_framework.views import APIView
 from core.http.permissions import Public
 from runs.ingest import progress
 
+from .. import index_health
+
 
 class CacheSerializer(serializers.Serializer):
     enabled = serializers.BooleanField()
@@ -33,6 +35,14 @@ class IngestSerializer(serializers.Serializer):
     error = serializers.CharField(allow_blank=True)
 
 
+class IndexSerializer(serializers.Serializer):
+    state = serializers.ChoiceField(["ok", "checking", "rebuilt"])
+    set_aside = serializers.CharField(
+        allow_blank=True, help_text="The file of a damaged index that was replaced since the start."
+    )
+    reason = serializers.CharField(allow_blank=True)
+
+
 class HealthSerializer(serializers.Serializer):
     status = serializers.CharField()
     version = serializers.CharField()
@@ -40,6 +50,7 @@ class HealthSerializer(serializers.Serializer):
     storage = serializers.CharField()
     cache = CacheSerializer()
     ingest = IngestSerializer()
+    index = IndexSerializer()
 
 
 # v0.4 parsed files on request and cached the result; here every answer comes from the index.
@@ -71,5 +82,6 @@ class Health(APIView):
                 "storage": str(settings.RUNICORN_STORAGE_ROOT),
                 "cache": NO_CACHE,
                 "ingest": progress.snapshot(),
+                "index": index_health.describe(),
             }
         )

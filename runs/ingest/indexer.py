@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from django.conf import settings
-from django.db import OperationalError, close_old_connections, transaction
+from django.db import DatabaseError, OperationalError, close_old_connections, transaction
 
 from core import memory
 from runicorn import layout
@@ -71,10 +71,17 @@ companions: list[Callable[[], Companion]] = []
 class Indexer(threading.Thread):
     """Index runs until ``stop()``."""
 
-    def __init__(self, root: Path, report: Callable[[progress.Progress], None] | None = None):
+    def __init__(
+        self,
+        root: Path,
+        report: Callable[[progress.Progress], None] | None = None,
+        on_error: Callable[[Exception], object] | None = None,
+    ) -> None:
+        """*on_error* is told what stopped all indexing for a moment."""
         super().__init__(name="indexer", daemon=True)
         self.root = root
         self.report = report
+        self.on_error = on_error
         self._pending: dict[str, None] = {}
         self._fingerprints: dict[str, FolderFingerprint] = {}
         self._recent: dict[str, float] = {}
@@ -154,6 +161,8 @@ class Indexer(threading.Thread):
                 # A full disk, a database that is away: say so and go on when it is back.
                 logger.exception("Indexing failed; trying again")
                 progress.current.error = str(error)
+                if self.on_error is not None:
+                    self.on_error(error)
                 close_old_connections()
                 self._stopping.wait(2)
 
@@ -259,7 +268,9 @@ class Indexer(threading.Thread):
                     again = index_many(directories)
             except OperationalError:
                 raise  # the database's trouble, not a run's
-            except Exception:
+            except Exception as error:
+                if _is_of_database(error):
+                    raise
                 logger.debug("Indexing one by one", exc_info=True)
             else:
                 self._notify_followers(directories)
@@ -274,6 +285,8 @@ class Indexer(threading.Thread):
         except OperationalError:
             raise
         except Exception as error:
+            if _is_of_database(error):
+                raise
             reason = f"{type(error).__name__}: {error}"
             if self._failures.get(directory) != reason:
                 self._failures[directory] = reason
@@ -301,6 +314,11 @@ class Indexer(threading.Thread):
         except Exception:
             logger.exception("Progress could not be shown")
             self.report = None
+
+
+def _is_of_database(error: Exception) -> bool:
+    """Whether the database itself is in trouble, a damaged file for instance."""
+    return type(error) is DatabaseError
 
 
 class FolderFingerprint(NamedTuple):

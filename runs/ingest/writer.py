@@ -116,9 +116,9 @@ class Change:
 
     def look_again(self, name: str) -> None:
         """Leave what is known of the file as it is; the next look reads it."""
-        if name in self._known:
-            self._known[name].fingerprint = ""
-            self._changed[name] = self._known[name]
+        file = self._known.setdefault(name, IndexedFile(name=name))
+        file.fingerprint = ""
+        self._changed[name] = file
 
     def remove(self, name: str) -> None:
         """Take the news that a file of the run is gone."""

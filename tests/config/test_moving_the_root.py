@@ -71,7 +71,7 @@ def test_runs_index_and_watching_follow_to_the_new_root(server, tmp_path):
 
 @pytest.mark.slow
 def test_artifacts_and_v2_follow(server, tmp_path):
-    recorded = v04.unpack_storage(tmp_path / "one")
+    recorded = v04.unpack_storage(_folder(tmp_path / "recorded"))  # beside the others, not in one
 
     def versions() -> int:
         return len(_get(server, "/artifacts/digits-classifier/versions"))

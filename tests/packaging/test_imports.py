@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 FLOORS = ("metrics", "core", "runs", "artifacts", "remote", "operation", "web", "runicorn_site")
 """An app imports only what stands before it, when it is loaded or later."""
 
-NEIGHBOURS = {"core": {"metrics"}, "web": {"operation"}}
+NEIGHBOURS = {"core": {"metrics"}}
 """Apps on one floor, which do not know each other."""
 
 PRIVATE = {"api", "views", "serializers", "admin", "urls"}

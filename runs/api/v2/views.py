@@ -19,6 +19,7 @@ from rest_framework.response import Response
 
 from core.access import Right
 from core.http import conditional
+from core.http.errors import translated
 from metrics import read as metrics
 from metrics.read import EVERYTHING
 from runicorn import layout
@@ -65,7 +66,7 @@ class V2View(RunView):
         return run
 
     def handle_exception(self, exc: Exception) -> Response:
-        if isinstance(exc, DatabaseError):
+        if isinstance(exc, DatabaseError) and translated(exc) is None:
             actions.logger.exception("A query failed")
             return Response({"detail": f"Database query failed: {exc}"}, status=500)
         return super().handle_exception(exc)

@@ -1,0 +1,156 @@
+"""An index that is damaged: noticed, set aside, and made again while the server goes on.
+
+SQLite checks little by itself: a page of noise is found when somebody reads it. So the whole index
+is checked after a process that did not end in order, behind the first answers, and an error that
+says *damaged* is taken at its word wherever it shows. The index is renamed then, and a new one
+filled from the run folders, the newest first; readers see what it holds so far. PostgreSQL looks
+after itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sqlite3
+import threading
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from django.conf import settings
+from django.db import DatabaseError, connections
+from rest_framework.exceptions import APIException
+
+from core.databases import INDEX
+from runicorn import layout
+
+from . import databases
+
+logger = logging.getLogger("runicorn.index")
+
+RETRY_SECONDS = 5
+
+
+@dataclass
+class State:
+    state: str = "ok"
+    """``ok``, ``checking`` or ``rebuilt``: a damaged index was set aside since the start."""
+
+    set_aside: str = ""
+    reason: str = ""
+
+
+current = State()
+_renewing = threading.Lock()
+
+
+class IndexDamaged(APIException):
+    status_code = 503
+    default_detail = (
+        "The index was damaged and is made again from the run folders: ask again in a moment."
+    )
+    wait = RETRY_SECONDS  # becomes Retry-After
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Whether SQLite says with *error*, or what caused it, that its file is damaged."""
+    while error is not None:
+        if isinstance(error, sqlite3.DatabaseError):
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        error = error.__cause__
+    return False
+
+
+def notice(error: BaseException) -> bool:
+    """Have the index made again if *error* says that it is damaged; return whether it does."""
+    if not is_damage(error) or connections[INDEX].vendor != "sqlite":
+        return False
+    threading.Thread(target=_renew, args=[str(error)], name="renew-index").start()
+    return True
+
+
+def answer(error: DatabaseError) -> APIException | None:
+    """Return what a request is answered that met *error*; None for other errors than damage."""
+    return IndexDamaged() if notice(error) else None
+
+
+def check() -> None:
+    """Check every page of the index, and have it made again if one is damaged."""
+    current.state = "checking"
+    try:
+        with closing(sqlite3.connect(databases.file_of(INDEX))) as connection:
+            problem = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        problem = str(error) if is_damage(error) else "ok"
+    if problem != "ok":
+        _renew(problem)
+    elif current.state == "checking":
+        current.state = "ok"
+
+
+def check_if_unclean() -> None:
+    """Check behind the first answers if a process before this one did not end in order."""
+    if _note_start():
+        logger.info("The server did not end in order the last time: checking the index.")
+        threading.Thread(target=check, name="check-index", daemon=True).start()
+
+
+def _renew(reason: str) -> None:
+    from . import storage_root
+
+    if not _renewing.acquire(blocking=False):
+        return  # another thread has noticed it, too
+    try:
+        file = databases.file_of(INDEX)
+        name = storage_root.renew_index()
+        current.state, current.set_aside, current.reason = "rebuilt", name, reason
+        logger.error(
+            "The index %s was damaged (%s). It is now %s, and is made again from the run folders.",
+            *(file, reason, name),
+        )
+    except Exception:
+        logger.exception("The damaged index could not be made again")
+    finally:
+        _renewing.release()
+
+
+# -- whether the last process ended in order -----------------------------------------------------
+
+
+def _marker(pid: int) -> Path:
+    folder = settings.RUNICORN_STORAGE_ROOT / layout.SERVER_DIR / "running"
+    return folder / f"{socket.gethostname()}-{pid}"
+
+
+def _note_start() -> bool:
+    """Mark this process as running; return whether another one left its mark behind."""
+    mine = _marker(os.getpid())
+    mine.parent.mkdir(parents=True, exist_ok=True)
+    left = [path for path in mine.parent.iterdir() if _is_left(path)]
+    for path in left:
+        path.unlink(missing_ok=True)
+    mine.touch()
+    return bool(left)
+
+
+def _is_left(path: Path) -> bool:
+    host, _, pid = path.name.rpartition("-")
+    if host != socket.gethostname() or not pid.isdecimal():
+        return False  # of another machine, which may be at work
+    try:
+        return psutil.Process(int(pid)).create_time() > path.stat().st_mtime + 1
+    except (psutil.Error, OSError):
+        return True
+
+
+def note_end() -> None:
+    _marker(os.getpid()).unlink(missing_ok=True)
+
+
+def describe() -> dict[str, Any]:
+    """Return the state for ``/api/health`` and the pages."""
+    return {"state": current.state, "set_aside": current.set_aside, "reason": current.reason}
