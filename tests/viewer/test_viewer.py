@@ -105,6 +105,7 @@ def test_it_says_how_far_it_is_and_ends_cleanly_when_told(root):
             "found": 3,
             "indexed": 3,
             "failed": 0,
+            "failures": {},
             "error": "",
         }
         output = server.log.read_text()
