@@ -43,10 +43,14 @@ def listen() -> None:
     sys.exit = ours
     # Those who imported it by name, too: ``from sys import exit``.
     for module in list(sys.modules.values()):
-        names = vars(module) if getattr(module, "__name__", "") == "__main__" else ("exit",)
-        for name in list(names):
-            if getattr(module, "__dict__", {}).get(name) is leave:
-                setattr(module, name, ours)
+        try:
+            attributes = vars(module)
+            names = list(attributes) if attributes.get("__name__") == "__main__" else ["exit"]
+            for name in names:
+                if attributes.get(name) is leave:
+                    setattr(module, name, ours)
+        except Exception:  # what is no module, or one that lets nobody change it
+            pass
 
 
 def _listen_to_the_interpreter() -> None:

@@ -18,7 +18,10 @@ def start(look: Callable[[], None], interval_s: float) -> None:
         _thread = threading.Thread(
             target=_run, args=(look, interval_s), name="runicorn-keeper", daemon=True
         )
-        _thread.start()
+        try:
+            _thread.start()
+        except RuntimeError:  # as many threads as this process may have: it does without
+            _thread = None
 
 
 def after_fork() -> None:

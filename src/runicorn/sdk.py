@@ -227,7 +227,16 @@ class Run:
             self._config.update(settings)
         self._is_in_bin = False
         self._look_into_bin()
+        self._environment: threading.Thread | None = None
+        self._sampler: _sampling.Sampler | None = None
         self._console = None
+        try:
+            if capture_env and self._claim.is_recorder:
+                self._environment = self._capture_environment()
+            if self._claim.is_recorder and interval:
+                self._sampler = _sampling.Sampler(self._log_sample, interval)
+        except RuntimeError as error:  # as many threads as this process may have
+            logger.warning("Run %s records neither environment nor system: %s", self.id, error)
         if capture_console:
             from ._console import ConsoleCapture
 
@@ -235,12 +244,6 @@ class Run:
                 lambda line: self._logs.append(text_line(line)),
                 self._logs.path if capture_console == "fd" else None,
             )
-        self._environment = None
-        if capture_env and self._claim.is_recorder:
-            self._environment = self._capture_environment()
-        self._sampler: _sampling.Sampler | None = None
-        if self._claim.is_recorder and interval:
-            self._sampler = _sampling.Sampler(self._log_sample, interval)
 
     # -- logging -------------------------------------------------------------------------------
 

@@ -218,6 +218,21 @@ def test_the_status_is_written_as_soon_as_the_disk_takes_it(start, monkeypatch, 
     assert document(run.run_dir, "summary.json") == {"b": 1}
 
 
+def test_a_process_that_may_start_no_thread_logs_as_well(start, monkeypatch, caplog):
+    from runicorn import _keeper
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(_keeper, "_thread", None)
+    monkeypatch.setattr(_keeper.threading.Thread, "start", refuse)
+    run = start(capture_env=True)
+    run.log(x=1)
+    run.finish()
+    assert "neither environment nor system" in caplog.text
+    assert document(run.run_dir, "status.json")["status"] == "finished"
+
+
 # -- descriptors -------------------------------------------------------------------------------
 
 
