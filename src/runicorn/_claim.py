@@ -229,7 +229,9 @@ def _is_owned(run_dir: Path, meta: dict[str, Any], status: dict[str, Any]) -> bo
 
 
 def last_step(events: Path) -> int:
-    """The ``global_step`` of the last metrics event; 0 if there is none. Reads from the end."""
+    """The ``global_step`` of the last metrics event, 0 if there is none, read from the end.
+
+    One that counting cannot go on from (``layout.LARGEST_STEP``) is passed over."""
     try:
         with open(events, "rb") as file:
             end = file.seek(0, os.SEEK_END)
@@ -252,4 +254,4 @@ def _step(line: bytes) -> int | None:
     event = layout.parse_json(line) if b'"global_step"' in line else None
     data = event.get("data") if event else None
     step = data.get("global_step") if isinstance(data, dict) else None
-    return step if isinstance(step, int) else None
+    return step if isinstance(step, int) and abs(step) <= layout.LARGEST_STEP else None

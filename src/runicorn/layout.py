@@ -54,6 +54,9 @@ DOCUMENTS = (
 )
 """The small files of a run that are replaced as a whole."""
 
+LARGEST_STEP = 2**63 - 2
+"""The largest step that counting goes on from: the next fits 64 bits, too, as every index needs."""
+
 STREAMS = (EVENTS, LOGS, SYSTEM)
 """The files of a run that only grow.
 

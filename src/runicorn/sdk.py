@@ -303,7 +303,12 @@ class Run:
         except (TypeError, ValueError, OverflowError):
             logger.warning("Step %r is no number: counting on instead.", step)
             return next(self._steps)
-        self._count_from(step)
+        if abs(step) <= layout.LARGEST_STEP:
+            self._count_from(step)
+        else:
+            logger.warning(
+                "A step beyond 64 bits is kept, but counting goes on from the one before."
+            )
         return step  # type: ignore[no-any-return]
 
     def log_text(self, text: str) -> None:

@@ -227,6 +227,21 @@ def test_naming_the_primary_metric_again_forgets_the_best(start):
         run.set_primary_metric("acc", "best")
 
 
+@pytest.mark.parametrize("step", [2**63 - 1, 2**63, -(2**70), 10**400])
+def test_a_step_beyond_64_bits_is_kept_and_does_not_carry_the_count_away(start, step, caplog):
+    run = start()
+    run.log(acc=1)
+    run.log({"acc": 2}, step=step)
+    assert "beyond 64 bits" in caplog.text
+    run.log(acc=3)
+    run.log({"acc": 4}, step=step)
+    run.finish()
+    again = start(run_id=run.id)
+    again.log(acc=5)
+    again.finish()
+    assert steps(run.run_dir) == [1, step, 2, step, 3]
+
+
 def test_config_is_recorded_at_init_and_later(start, tmp_path):
     import argparse
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import math
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -153,6 +155,29 @@ def test_the_best_value_is_known_before_the_run_has_finished(api, root, mode, be
     run.write("status.json", {"status": "finished"})
     root.scan()
     assert best_of(api)[1] == 0.7  # what the run itself says
+
+
+TRAINING = """
+import runicorn as rn, sys, time
+run = rn.init(project="p", name="e", storage=sys.argv[1], capture_env=False)
+run.set_primary_metric("acc", "max")
+for value in (0.5, 0.9, 0.7):
+    run.log(acc=value)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_the_best_value_is_known_while_the_run_lives_and_after_kill_9(api, root):
+    command = [sys.executable, "-c", TRAINING, str(root.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as training:
+        assert training.stdout is not None and training.stdout.readline() == "ready\n"
+        root.scan()
+        assert best_of(api) == ("acc", 0.9)
+        training.kill()
+    root.scan()
+    assert best_of(api) == ("acc", 0.9)
+    assert len(matching(api, "metrics.acc.best = 0.9")) == 1
 
 
 def test_a_date_that_no_calendar_holds_is_that_of_the_folder(api, root):
