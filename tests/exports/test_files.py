@@ -62,13 +62,36 @@ def test_tables_and_reports_are_those_of_v04(recorded, tmp_path, monkeypatch):
     assert compared > 20
 
 
+BEGINNINGS = {
+    "csv": b"",
+    "excel": b"PK",
+    "parquet": b"PAR1",
+    "tensorboard": b"",
+    "markdown": b"# ",
+    "html": b"<!",
+    "pdf": b"%PDF-",
+}
+
+
 def test_every_format_takes_every_recorded_run(recorded, tmp_path):
     from runicorn import layout
 
-    for directory, _ in layout.iter_run_dirs(recorded):
-        if "steps-20k" not in directory:
-            for kind in export.FORMATS:
-                export.write(recorded / directory, kind, tmp_path / "made")
+    assert BEGINNINGS.keys() == export.FORMATS.keys()
+    runs = [directory for directory, _ in layout.iter_run_dirs(recorded)]
+    assert len(runs) >= 25
+    for directory in runs:
+        if "steps-20k" in directory:
+            continue
+        events = recorded / directory / "events.jsonl"
+        has_metrics = events.exists() and b'"type": "metrics"' in events.read_bytes()
+        for kind, beginning in BEGINNINGS.items():
+            export.write(recorded / directory, kind, tmp_path / "made")
+            made = (tmp_path / "made").read_bytes()
+            assert made.startswith(beginning), (directory, kind)
+            if has_metrics or kind not in ("csv", "tensorboard"):
+                assert made.strip(), (directory, kind)
+            if kind in ("markdown", "html"):
+                assert directory.rpartition("/")[2].encode() in made, (directory, kind)
 
 
 def test_excel_keeps_numbers_as_numbers_and_formulas_as_text(tmp_path):

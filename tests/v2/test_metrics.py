@@ -84,9 +84,13 @@ def test_a_range_of_steps_is_read_by_itself(api, long_run):
 
 
 def test_reading_one_series_opens_no_other(api, long_run):
-    SeriesBlock.objects.filter(series__key="acc").update(values=b"damaged")
+    others = SeriesBlock.objects.filter(series__key="acc")
+    others.update(values=b"damaged")  # whoever opens one of these replaces it
     api.get(f"/v2/experiments/{long_run.id}/metrics/fast?metric_names=loss")
     api.post("/v2/metrics/query", {"run_ids": [long_run.id], "metrics": ["loss"]})
+    assert others.count() == others.filter(values=b"damaged").count() > 0
+    api.get(f"/v2/experiments/{long_run.id}/metrics/fast?metric_names=acc")
+    assert not others.filter(values=b"damaged").exists()
 
 
 @pytest.mark.parametrize("route", ["metrics", "metrics_step"])

@@ -52,10 +52,26 @@ def add(commands: Commands) -> None:
     add_no_server(parser, "limits are set on the machine of the server, which follows at once")
 
 
-def run(args: argparse.Namespace) -> int:
-    from .. import config
+CHANGING = ("set", "remove", "settings", "reset")
 
-    return ACTIONS[args.action](args, config.get_rate_limit_config())
+
+def run(args: argparse.Namespace) -> int:
+    from .. import config, layout
+
+    action = ACTIONS[args.action]
+    if args.action not in CHANGING:
+        return action(args, config.get_rate_limit_config())
+    path = config.rate_limits_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with layout.locked(path):  # another command may be changing it, too
+            if args.action != "reset":
+                layout.load_json(path)  # what cannot be read is not written over
+            return action(args, config.get_rate_limit_config())
+    except layout.DamagedDocument as error:
+        return fail(f"Error: {error} Correct it, or begin anew with --action reset.")
+    except (OSError, TimeoutError) as error:
+        return fail(f"Error: {path} cannot be written: {error}")
 
 
 def _show(args: argparse.Namespace, config: dict[str, Any]) -> int:
