@@ -1,21 +1,31 @@
 # Everything a fresh checkout needs: python3.11 or newer (with venv), git and make.
 #   make viewer               install, then serve ./.runicorn at http://127.0.0.1:23300
 #   make viewer ARGS="--storage ~/experiments --port 8000"
-#   make test                 install, then run the whole test suite
-#   make test ARGS="-m 'not slow' tests/site"
+#   make test                 install, then run the tests that need no server and little time
+#   make test ARGS="tests/site"
+#   make test-all             all of them, as CI does: PostgreSQL, Redis, nginx, sshd and Chromium
+#   make test-heavy           what is run once before something is called done
 
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 ARGS ?=
 
-.PHONY: viewer test check format lock clean
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadscope
+
+.PHONY: viewer test test-all test-heavy check format lock clean
 
 viewer: $(VENV)/viewer.installed
 	$(BIN)/runicorn viewer $(ARGS)
 
 test: $(VENV)/test.installed
-	$(BIN)/python -m pytest --numprocesses auto --dist loadscope $(ARGS)
+	$(PYTEST) -m "not slow and not servers and not heavy" $(ARGS)
+
+test-all: $(VENV)/test.installed
+	$(PYTEST) $(ARGS)
+
+test-heavy: $(VENV)/test.installed
+	$(PYTEST) -m heavy $(ARGS)
 
 check: $(VENV)/test.installed
 	$(BIN)/ruff check .
