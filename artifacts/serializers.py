@@ -1,4 +1,4 @@
-"""JSON shapes of the Artifacts endpoints (``contract/artifacts.md``)."""
+"""JSON shapes of the Artifacts endpoints."""
 
 from __future__ import annotations
 

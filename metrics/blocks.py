@@ -25,7 +25,7 @@ STEP_KEY = "global_step"
 """Kept with the event, not as a series of its own."""
 
 NOT_SHOWN = {"step", "epoch"}
-"""Keys that no V1 table shows, as in v0.4 (``contract/metrics.md`` §1)."""
+"""Keys that no V1 table shows, as in v0.4."""
 
 NOT_NUMBERS = {"step", "time"}
 """Keys that no V2 table shows."""

@@ -172,7 +172,8 @@ _COPIES = (
 def check_process(run: Run) -> bool:
     """Mark *run* as failed if it says that it runs here and its process is gone.
 
-    Returns whether it was changed. Rule: ``contract/storage-layout.md`` §4.3.
+    Returns whether it was changed. A process that has the id by now, but began later than the run
+    was last written to, is another one.
     """
     path = run.path
     if run.status != Run.Status.RUNNING or not run.pid:

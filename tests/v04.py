@@ -127,7 +127,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def experiments(root: Path, query: dict[str, str]) -> dict[str, Any] | None:
-    """The list of ``contract/v2.md`` §1, of every run on disk (register 17, 31, 50); None: 400."""
+    """Return the documented V2 list of every run on disk; None where the request is a 400."""
     orders = {"created_at", "updated_at", "best_metric_value", "status", "project", "name", "id"}
     order = query.get("order_by", "created_at")
     if order not in orders:
@@ -221,7 +221,7 @@ def _lets_through(run: dict[str, Any], query: dict[str, str]) -> bool:
 
 
 def fast(path: Path, query: dict[str, str]) -> dict[str, Any]:
-    """All rows of ``contract/v2.md`` §3, whatever ``downsample`` says."""
+    """Return all rows of the documented fast table, whatever ``downsample`` says."""
     rows: dict[int, dict[str, Any]] = {}
     names: set[str] = set()
     for _, data in read_events(path):
@@ -249,7 +249,7 @@ def fast(path: Path, query: dict[str, str]) -> dict[str, Any]:
 
 
 def detail(run: Path) -> dict[str, Any]:
-    """``contract/v2.md`` §2."""
+    """Return the documented detail of a run in V2."""
     table = fast(run / "events.jsonl", {})
     steps = [row["global_step"] for row in table["rows"]]
     return {

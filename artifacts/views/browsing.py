@@ -1,4 +1,4 @@
-"""Looking at artifacts (``contract/artifacts.md``): lists, versions, files, lineage."""
+"""Looking at artifacts: lists, versions, files, lineage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The life of a model (``contract/artifacts.md`` §8 to §12): training, stages, evaluations."""
+"""The life of a model: training, stages, evaluations."""
 
 from __future__ import annotations
 

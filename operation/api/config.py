@@ -1,4 +1,4 @@
-"""Configuration and preferences over HTTP (``contract/config.md``)."""
+"""Configuration and preferences over HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this machine is doing (``contract/other-endpoints.md`` §8, §9)."""
+"""What this machine is doing."""
 
 from __future__ import annotations
 

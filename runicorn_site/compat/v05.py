@@ -1,4 +1,4 @@
-"""The API as the published client of version 0.5 asks for it (``contract/python-client.md`` §1).
+"""The API as the published client of version 0.5 asks for it.
 
 That client calls routes that no server had, and insists on a health of ``healthy`` where every
 server says ``ok``. Nothing in its requests tells it from another script, except what its user puts

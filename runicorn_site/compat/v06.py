@@ -1,4 +1,4 @@
-"""Routes that the clients of 0.6 and 0.7 call (``contract/other-endpoints.md`` §9).
+"""Routes that the clients of 0.6 and 0.7 call.
 
 Their *path* of a run is ours of project and experiment, ``vision/resnet``.
 """

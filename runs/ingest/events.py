@@ -178,7 +178,7 @@ def _exact(line: bytes) -> dict[str, Any]:
 def _step(values: dict[str, Any]) -> int | None:
     """``global_step`` if the key is there, else ``step``; None if it is no integer of 64 bits.
 
-    Text and fractions are converted as v0.4 does (``contract/metrics.md`` §1).
+    Text and fractions are converted as v0.4 does.
     """
     raw = values["global_step"] if "global_step" in values else values.get("step")
     try:

@@ -1,4 +1,4 @@
-"""The live log of a run: backlog, then every new line (``contract/metrics.md`` §5)."""
+"""The live log of a run: backlog, then every new line."""
 
 from __future__ import annotations
 

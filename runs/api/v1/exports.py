@@ -1,4 +1,4 @@
-"""Exports and imports over HTTP (``contract/other-endpoints.md`` §5, §7)."""
+"""Exports and imports over HTTP."""
 
 from __future__ import annotations
 

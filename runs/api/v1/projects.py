@@ -1,4 +1,4 @@
-"""Projects, experiments and what a run ran on (``contract/other-endpoints.md`` §3, §4, §6)."""
+"""Projects, experiments and what a run ran on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON shapes of the Runs and Metrics endpoints (``contract/runs.md``, ``contract/metrics.md``)."""
+"""JSON shapes of the Runs and Metrics endpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs, their metrics, and the recycle bin (``contract/runs.md``, ``contract/metrics.md``)."""
+"""Runs, their metrics, and the recycle bin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers about all runs (``contract/v2.md`` §5 and §6): counted when asked, never guessed."""
+"""Numbers about all runs: counted when asked, never guessed."""
 
 from __future__ import annotations
 

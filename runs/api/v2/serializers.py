@@ -1,4 +1,4 @@
-"""JSON shapes of the V2 API (``contract/v2.md``), and what its query strings may say."""
+"""JSON shapes of the V2 API, and what its query strings may say."""
 
 from __future__ import annotations
 
