@@ -7,15 +7,15 @@ import os
 import re
 import stat
 import tarfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
 
-from asgiref.sync import sync_to_async
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.utils.http import parse_etags
+from django.http import HttpRequest, HttpResponse
 
+from core.http.conditional import known_tag
+from core.http.streams import Stream
 from runicorn.artifacts.blobs import open_regular
 from runicorn.artifacts.names import inside
 from runicorn.tar import Member, tar_stream
@@ -28,24 +28,14 @@ BLOCK = 256 * 2**10
 _RANGE = re.compile(r"bytes=([0-9]{0,100})-([0-9]{0,100})")
 
 
-class Pieces(StreamingHttpResponse):
-    """Reads piece after piece in threads; Django would first read all of a plain iterator."""
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        pieces = iter(self)
-        following = sync_to_async(lambda: next(pieces, b""), thread_sensitive=False)
-        while piece := await following():
-            yield piece
-
-
-def file(request: HttpRequest, path: Path, etag: str) -> HttpResponse | StreamingHttpResponse:
+def file(request: HttpRequest, path: Path, etag: str) -> HttpResponse | Stream:
     """The file, or the part of it that the ``Range`` header asks for.
 
     A whole file goes out as zstd to whoever takes that, if that makes it smaller. *etag*: the
     content's digest; the content of a version never changes.
     """
     quoted = f'"{etag}"'
-    if known := _known(request, quoted, f'"{etag}-zstd"'):
+    if known := known_tag(request, quoted, f'"{etag}-zstd"'):
         return HttpResponse(status=304, headers={"ETag": known})
     descriptor, info = open_regular(path)
     opened = os.fdopen(descriptor, "rb")
@@ -68,8 +58,9 @@ def file(request: HttpRequest, path: Path, etag: str) -> HttpResponse | Streamin
     if not asked and encodings.is_asked(request) and encodings.is_worth_it(opened.read(BLOCK)):
         opened.seek(0)
         headers |= {"ETag": f'"{etag}-zstd"', "Content-Encoding": "zstd"}
-        return Pieces(
+        return Stream(
             encodings.compressed(_read(opened, size)),
+            reads_database=False,
             content_type="application/octet-stream",
             headers=headers,
         )
@@ -78,21 +69,13 @@ def file(request: HttpRequest, path: Path, etag: str) -> HttpResponse | Streamin
     is_part = bool(asked) and (start, end) != (0, size)
     if is_part:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    return Pieces(
+    return Stream(
         _read(opened, end - start),
+        reads_database=False,
         status=206 if is_part else 200,
         content_type="application/octet-stream",
         headers=headers,
     )
-
-
-def _known(request: HttpRequest, *etags: str) -> str | None:
-    """That of *etags* which the client says it has: ``If-None-Match`` compares weakly."""
-    theirs = parse_etags(request.headers.get("If-None-Match", ""))
-    if theirs == ["*"]:
-        return etags[0]
-    plain = {etag.removeprefix("W/") for etag in theirs}
-    return next((etag for etag in etags if etag in plain), None)
 
 
 def parse_range(text: str, size: int) -> tuple[int, int] | None:
@@ -120,7 +103,7 @@ def _read(opened: BinaryIO, count: int) -> Iterator[bytes]:
             yield block
 
 
-def archive(request: HttpRequest, version: Version) -> Pieces:
+def archive(request: HttpRequest, version: Version) -> Stream:
     """All files of the version as one tar, written while it is sent; as zstd if that is asked.
 
     Raises FilesMissing before anything is sent if it would not be whole.
@@ -141,7 +124,7 @@ def archive(request: HttpRequest, version: Version) -> Pieces:
     elif encodings.is_asked(request):
         headers["Content-Encoding"] = "zstd"
         pieces = encodings.compressed(pieces)
-    return Pieces(pieces, content_type=content_type, headers=headers)
+    return Stream(pieces, reads_database=False, content_type=content_type, headers=headers)
 
 
 def _entries(version: Version) -> Iterator[tuple[File, Path | None]]:

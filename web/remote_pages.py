@@ -20,6 +20,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from core.access import Right, may
 from core.http.client_address import client_address
+from core.http.conditional import html_response
 from core.http.permissions import needs
 from remote import actions
 from remote.exceptions import HostKeyUnconfirmed, RemoteError
@@ -29,7 +30,7 @@ from remote.sync import registry
 from remote.viewer import viewers
 from runicorn import config, credentials
 
-from .run_pages import if_changed, page
+from .run_pages import page
 
 QUESTION_SECONDS = 300
 MOST_QUESTIONS = 100
@@ -89,7 +90,7 @@ def remote(request: HttpRequest) -> HttpResponseBase:
 @page
 def remote_fragment(request: HttpRequest) -> HttpResponseBase:
     html = render(request, "pages/remote_fragment.html", _what_runs()).content.decode()
-    return if_changed(request, html, lambda: html)
+    return html_response(request, html, lambda: html)
 
 
 def _show(request: HttpRequest, form: LoginForm, status: int = 200) -> HttpResponse:

@@ -7,28 +7,26 @@ the answer is 304 as long as nothing changed.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
 from django.conf import settings
 from django.contrib import messages
 from django.db.models import OuterRef, Subquery
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.http import FileResponse, Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.template.defaultfilters import filesizeformat
 from django.templatetags.static import static
 from django.urls import reverse
-from django.utils.cache import get_conditional_response
-from django.utils.http import quote_etag, url_has_allowed_host_and_scheme
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_POST, require_safe
 
 from core.access import Right
+from core.http.conditional import html_response
 from core.http.fields import read_keys
 from core.http.permissions import needs
 from core.paginator import NearbyPaginator
@@ -56,15 +54,6 @@ IMAGE_TYPES = {
 FILE_POLICY = "default-src 'none'; sandbox"
 
 page = cache_control(private=True, no_cache=True)
-
-
-def if_changed(request: HttpRequest, state: str, build: Callable[[], str]) -> HttpResponseBase:
-    """The fragment, or 304 if the client has the one of this *state*."""
-    etag = quote_etag(hashlib.sha256(f"{settings.VERSION} {state}".encode()).hexdigest()[:32])
-    unchanged = get_conditional_response(request, etag=etag)
-    if unchanged is not None:
-        return unchanged
-    return HttpResponse(build(), headers={"ETag": etag})
 
 
 def _runs(request: HttpRequest) -> RunQuerySet:
@@ -98,7 +87,7 @@ def run_list(request: HttpRequest) -> HttpResponseBase:
 @page
 def run_list_fragment(request: HttpRequest) -> HttpResponseBase:
     html = render(request, "pages/runs_fragment.html", _listing(request)).content.decode()
-    return if_changed(request, html, lambda: html)
+    return html_response(request, html, lambda: html)
 
 
 def _listing(request: HttpRequest) -> dict[str, Any]:
@@ -157,7 +146,7 @@ def run_page(request: HttpRequest, run_id: str) -> HttpResponseBase:
 def run_fragment(request: HttpRequest, run_id: str) -> HttpResponseBase:
     run = _find(request, run_id)
     context = {"run": run, "all_charts": "charts" in request.GET}
-    return if_changed(
+    return html_response(
         request,
         f"{_state(run)} {get_language()} {context['all_charts']}",
         lambda: render(request, "pages/run_fragment.html", context).content.decode(),

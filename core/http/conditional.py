@@ -14,12 +14,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.http.response import HttpResponseBase
-from django.utils.cache import get_conditional_response
+from django.utils.http import parse_etags
 
 from .rest import dump_json
 
@@ -35,49 +36,68 @@ _asked = {True: 0, False: 0}
 """How often an answer was known, and how often not."""
 
 
-def answer(
+def known_tag(request: HttpRequest, *tags: str) -> str | None:
+    """Return that of *tags* which the client says it has (weak comparison, RFC 9110)."""
+    theirs = parse_etags(request.headers.get("If-None-Match", ""))
+    if "*" in theirs:
+        return tags[0]
+    opaque = {tag.removeprefix("W/") for tag in theirs}
+    return next((tag for tag in tags if tag.removeprefix("W/") in opaque), None)
+
+
+def response_unless_known(
+    request: HttpRequest, tag: str, make: Callable[[], HttpResponseBase]
+) -> HttpResponseBase:
+    """Return what *make* returns under *tag*; 304 if the client has that already."""
+    is_known = known_tag(request, tag) is not None
+    response = HttpResponseNotModified() if is_known else make()
+    response["ETag"] = tag
+    response["Cache-Control"] = "no-cache"
+    return response
+
+
+def json_response(
     request: HttpRequest,
     make: Callable[[], Any],
-    also: Callable[[], dict[str, Any]] | None = None,
+    extra: Callable[[], dict[str, Any]] | None = None,
     dump: Callable[[Any], bytes] = dump_json,
 ) -> HttpResponseBase:
-    """The JSON of what *make* returns, under an ETag; 304 if the client has it already.
+    """Return the JSON of what *make* returns under an ETag; 304 if the client has it already.
 
-    *also* adds members that differ each time, such as how long it took: the tag is not of them.
+    *extra* adds members that differ each time, such as how long it took: the tag is not of them.
     *dump* makes the JSON.
     """
+
+    def write(data: Any, content: bytes | None = None) -> HttpResponse:
+        if extra is not None or content is None:
+            content = dump({**data, **extra()} if extra else data)
+        return HttpResponse(content, content_type="application/json")
+
     version = _index_version()
-    tag = version and _tag(request, version.encode())
-    data: Any = None
-    content = None
-    if tag is None:
-        data = make()
-        content = dump(data)
-        tag = _tag(request, content)
-    known = get_conditional_response(request, etag=tag)
-    if known is None:
-        if version is not None:
-            data = make()
-        if also is not None:
-            data = {**data, **also()}
-        if also is not None or content is None:
-            content = dump(data)
-        known = HttpResponse(content, content_type="application/json")
-    known["ETag"] = tag
-    known["Cache-Control"] = "no-cache"
-    return known
+    if version is not None:
+        tag = _tag(request, version.encode())
+        return response_unless_known(request, tag, lambda: write(make()))
+    data = make()
+    content = dump(data)
+    return response_unless_known(request, _tag(request, content), lambda: write(data, content))
+
+
+def html_response(request: HttpRequest, state: str, build: Callable[[], str]) -> HttpResponseBase:
+    """Return the HTML that *build* makes of *state*; 304 if the client has that of this state."""
+    digest = hashlib.sha256(f"{settings.VERSION} {state}".encode()).hexdigest()[:32]
+    return response_unless_known(request, f'"{digest}"', lambda: HttpResponse(build()))
 
 
 def count(rows: QuerySet) -> int:
     """How many *rows* there are; not counted again for each page while nothing changes."""
     try:
-        return known(rows.query.sql_with_params(), rows.count)
+        return memoize(rows.query.sql_with_params(), rows.count)
     except EmptyResultSet:
         return 0
 
 
-def known(question: Any, ask: Callable[[], int]) -> int:
-    """What *ask* returns; it is not called again for the same question while nothing changes."""
+def memoize(question: Any, ask: Callable[[], int]) -> int:
+    """Return what *ask* returns; ask not again for the same question while nothing changes."""
     version = _index_version()
     if version is None:
         return ask()

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from metrics import read as metrics
+from runicorn._drained import Drained
 
 from .tables import PARQUET
 
@@ -71,45 +72,9 @@ def points(series: Iterator[tuple[str, str, Any, Any]], form: str) -> Iterator[b
     yield from write(LONG, batches(), form)
 
 
-class _Drained:
-    """A file that is only written to; what was written is taken away piece by piece."""
-
-    closed = False
-
-    def __init__(self) -> None:
-        self.pieces: list[bytes] = []
-        self.position = 0
-
-    def write(self, data: Any) -> int:
-        self.pieces.append(bytes(data))
-        self.position += len(data)
-        return len(data)
-
-    def tell(self) -> int:
-        return self.position
-
-    def flush(self) -> None: ...
-
-    def close(self) -> None: ...
-
-    def writable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return False
-
-    def seekable(self) -> bool:
-        return False
-
-    def take(self) -> bytes:
-        data = b"".join(self.pieces)
-        self.pieces.clear()
-        return data
-
-
 def write(schema: pa.Schema, batches: Iterator[pa.RecordBatch], form: str) -> Iterator[bytes]:
     """*batches* in the bytes of *form*; holds one of them at a time."""
-    sink = _Drained()
+    sink = Drained()
     file = pa.PythonFile(sink, mode="w")
     if form == PARQUET:
         writer: Any = pq.ParquetWriter(file, schema)

@@ -6,22 +6,19 @@ import hashlib
 import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import orjson
-from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpRequest, HttpResponse, HttpResponseNotModified, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.utils.http import parse_etags
 
-from core.http.compression import gzipped, wants_gzip
+from core.http import conditional
 from core.http.rest import dump_json
+from core.http.streams import streamed
 from metrics import read as metrics
 
 from ..models import Run
@@ -39,59 +36,111 @@ PARQUET = "application/vnd.apache.parquet"
 COLUMNS = "application/vnd.runicorn.columns+json"
 """``{"columns": […], "data": [[…], …]}``: one list of cells a column."""
 
-Members = Callable[[metrics.Tables, str], dict[str, Any]]
-"""What a table's JSON says beside its rows, by the table and the cursor behind it."""
 
+class TableResponse:
+    """What a client asks for of a run's numbers, and the answer to it.
 
-def table_answer(
-    request: HttpRequest,
-    run: Run,
-    read: Callable[[Any], metrics.Tables],
-    members: Members = lambda tables, cursor: {},
-    state: Callable[[], Any] | None = None,
-) -> HttpResponseBase:
-    """The table that *read* makes of *state*: how much there is to read, by default an
-    event log.
-
-    As JSON, JSON by columns, Arrow or Parquet, by the request's ``Accept``. It carries the
-    ``cursor`` of the state, and an ETag that changes with it. A damaged block is reported and
-    mended, in the middle of a long answer too.
+    Heirs say what they ``read`` of which state, and what their JSON says beside the rows. The
+    answer is JSON, JSON by columns, Arrow or Parquet, by the request's ``Accept``. It carries the
+    ``cursor`` of the state, and an ETag that changes with it. A damaged block is reported and made
+    again, in the middle of a long answer too.
     """
-    form = _form(request)
-    state = state or partial(metrics.event_log, run.pk)
-    known = state()
-    cursor = known.cursor if known else "0.0"
-    tag = _tag(request, cursor, form)
-    answer: HttpResponseBase
-    if _is_known(request, tag):
-        answer = HttpResponseNotModified()
-    else:
 
-        def more(shown: metrics.Tables) -> dict[str, Any]:
-            return members(shown, cursor)
+    def __init__(self, request: HttpRequest, run: Run) -> None:
+        self.request = request
+        self.run = run
+        self.form = _form(request)
+        self.state = self.find_state()
+        self.cursor: str = self.state.cursor if self.state else "0.0"
+        self.tag = _tag(request, self.cursor, self.form)
+        self._is_state_new = True
+        self._unread: metrics.Tables | None = None
 
-        kept = kept_answers.get((str(settings.RUNICORN_STORAGE_ROOT), tag))
-        if kept is None:
-            fresh = [known]
+    # -- what heirs say
 
-            def table() -> metrics.Tables:
-                return read(fresh.pop() if fresh else _up_to(known, state()))
+    def find_state(self) -> Any:
+        """Return how much there is to read, with a ``cursor``."""
+        return metrics.event_log(self.run.pk)
 
-            tables = repaired(table)
-            unread = [tables]
+    def table(self, state: Any) -> metrics.Tables:
+        """Return the table of *state*; damaged blocks come up while it is made or gone through."""
+        raise NotImplementedError
 
-            def again() -> metrics.Tables:
-                """The table; made a second time, when what it would read of was mended."""
-                return unread.pop() if unread else table()
+    def members(self, shown: metrics.Tables) -> dict[str, Any]:
+        """Return what the JSON says beside the rows."""
+        return {}
 
-            answer = _answer(request, form, tables, again, more, tag)
+    # -- the answer
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What a short answer is kept by."""
+        return str(settings.RUNICORN_STORAGE_ROOT), self.tag
+
+    def response(self) -> HttpResponseBase:
+        """Return the answer; 304 if the client has it already."""
+        response = conditional.response_unless_known(self.request, self.tag, self._make)
+        response["Vary"] = "Accept"
+        response["X-Cursor"] = self.cursor
+        return response
+
+    def _make(self) -> HttpResponseBase:
+        if kept := kept_answers.get(self.key):
+            return self._whole(*kept)
+        tables = self._unread = repaired(self.read)
+        if self.form not in (JSON, COLUMNS):
+            response = self.stream(tables)
+        elif tables.rows * len(tables.columns) <= WHOLE_CELLS:
+            return self.json(tables)
         else:
-            answer = _whole(form, *kept, more)
-    answer["ETag"] = tag
-    answer["Cache-Control"] = "no-cache"
-    answer["Vary"] = "Accept"
-    answer["X-Cursor"] = cursor
-    return answer
+            chunks = itertools.chain(self._body(), (self._end(tables) for _ in "1"))
+            response = streamed(self.request, chunks, content_type=self.form)
+        return _counted(response, tables)
+
+    def read(self) -> metrics.Tables:
+        """Return the table; made anew when what it would have read of was made again meanwhile."""
+        if self._unread is not None:
+            tables, self._unread = self._unread, None
+            return tables
+        state = self.state if self._is_state_new else self._state_up_to_first()
+        self._is_state_new = False
+        return self.table(state)
+
+    def _state_up_to_first(self) -> Any:
+        """The state now, which another reading may have replaced, up to the same event."""
+        state = self.find_state()
+        if isinstance(state, metrics.EventLog) and isinstance(self.state, metrics.EventLog):
+            state.count = min(state.count, self.state.count)
+        return state
+
+    def json(self, tables: metrics.Tables) -> HttpResponseBase:
+        """Return a short answer, with its length, and keep it for the next one who asks."""
+        # The batches come first: making them may change what is known of the rows.
+        content = b"".join(self._body())
+        shown = replace(tables, batches=iter(()))
+        if tables.rows <= KEPT_ROWS:
+            kept_answers.keep(self.key, (content, shown))
+        return self._whole(content, shown)
+
+    def stream(self, tables: metrics.Tables) -> HttpResponseBase:
+        """Return the table as Arrow or Parquet, made while it is sent."""
+        from . import arrow
+
+        whole = replace(tables, batches=mended(lambda: self.read().batches))
+        return streamed(self.request, arrow.table(whole, self.form), content_type=self.form)
+
+    def _body(self) -> Iterator[bytes]:
+        """The JSON up to what ``_end`` says."""
+        parts = _rows if self.form == JSON else _columns
+        return mended(lambda: parts(self.read()))
+
+    def _end(self, shown: metrics.Tables) -> bytes:
+        members = self.members(shown)
+        return b"]%b" % (b"," + dump_json(members)[1:] if members else b"}")
+
+    def _whole(self, content: bytes, shown: metrics.Tables) -> HttpResponseBase:
+        body = content + self._end(shown)
+        return _counted(HttpResponse(body, content_type=self.form), shown)
 
 
 @dataclass(frozen=True)
@@ -101,62 +150,18 @@ class Reached:
     cursor: str
 
 
-def _up_to(known: Any, now: Any) -> Any:
-    """An event log, which another reading may have replaced by now, up to the same event."""
-    if isinstance(now, metrics.EventLog) and isinstance(known, metrics.EventLog):
-        now.count = min(now.count, known.count)
-    return now
-
-
-def _answer(
-    request: HttpRequest,
-    form: str,
-    tables: metrics.Tables,
-    again: Callable[[], metrics.Tables],
-    more: Callable[[metrics.Tables], dict[str, Any]],
-    tag: str,
-) -> HttpResponseBase:
-    if form in (JSON, COLUMNS):
-        parts = _rows if form == JSON else _columns
-        body = mended(lambda: parts(again()))
-        if tables.rows * len(tables.columns) <= WHOLE_CELLS:
-            # The batches come first: making them may change what is known of the rows.
-            content = b"".join(body)
-            shown = replace(tables, batches=iter(()))
-            if tables.rows <= KEPT_ROWS:
-                kept_answers.keep((str(settings.RUNICORN_STORAGE_ROOT), tag), (content, shown))
-            return _whole(form, content, shown, more)
-        chunks = itertools.chain(body, (_ending(more(tables)) for _ in "1"))
-        answer: HttpResponseBase = streamed(request, chunks, content_type=form)
-    else:
-        from . import arrow
-
-        whole = replace(tables, batches=mended(lambda: again().batches))
-        answer = streamed(request, arrow.table(whole, form), content_type=form)
-    return _counted(answer, tables)
-
-
-def _whole(
-    form: str,
-    content: bytes,
-    shown: metrics.Tables,
-    more: Callable[[metrics.Tables], dict[str, Any]],
-) -> HttpResponseBase:
-    return _counted(HttpResponse(content + _ending(more(shown)), content_type=form), shown)
-
-
-def _counted(answer: HttpResponseBase, tables: metrics.Tables) -> HttpResponseBase:
-    answer["X-Total-Count"] = str(tables.total)
-    answer["X-Row-Count"] = str(tables.rows)
+def _counted(response: HttpResponseBase, tables: metrics.Tables) -> HttpResponseBase:
+    response["X-Total-Count"] = str(tables.total)
+    response["X-Row-Count"] = str(tables.rows)
     if tables.last is not None:
-        answer["X-Last-Step"] = str(tables.last)
+        response["X-Last-Step"] = str(tables.last)
     if tables.unplaced:
-        answer["X-Unplaced-Count"] = str(tables.unplaced)
-    return answer
+        response["X-Unplaced-Count"] = str(tables.unplaced)
+    return response
 
 
 def _rows(tables: metrics.Tables) -> Iterator[bytes]:
-    """The table as JSON up to what `_ending` says."""
+    """The table as JSON up to the end of its rows."""
     yield b'{"columns":%b,"rows":[' % dump_json(tables.columns)
     is_first = True
     for batch in tables.batches:
@@ -177,10 +182,6 @@ def _columns(tables: metrics.Tables) -> Iterator[bytes]:
         yield b"]"
 
 
-def _ending(members: dict[str, Any]) -> bytes:
-    return b"]%b" % (b"," + dump_json(members)[1:] if members else b"}")
-
-
 def _form(request: HttpRequest) -> str:
     """The first media type of ``Accept`` that we write; JSON, as in v0.4, for any other."""
     for wanted in request.headers.get("Accept", "").split(","):
@@ -193,12 +194,6 @@ def _form(request: HttpRequest) -> str:
 def _tag(request: HttpRequest, cursor: str, form: str) -> str:
     asked = f"{request.get_full_path()} {form}".encode()
     return f'W/"{cursor}-{hashlib.sha256(asked).hexdigest()[:16]}"'
-
-
-def _is_known(request: HttpRequest, tag: str) -> bool:
-    """Whether the client has the answer with this tag (weak comparison, RFC 9110)."""
-    tags = parse_etags(request.headers.get("If-None-Match", ""))
-    return "*" in tags or tag.removeprefix("W/") in (each.removeprefix("W/") for each in tags)
 
 
 class KeptAnswers:
@@ -246,30 +241,3 @@ def _as_list(value: Any) -> Any:
     if isinstance(value, np.ndarray):  # one that is not contiguous
         return np.ascontiguousarray(value)
     raise TypeError(value)
-
-
-def streamed(
-    request: HttpRequest, chunks: Iterator[bytes], *, content_type: str
-) -> StreamingHttpResponse:
-    """An answer in pieces, made while they are sent, whichever way the server asks for them.
-
-    The first piece is made at once: what goes wrong at the start is still an ordinary error.
-    """
-    chunks = itertools.chain([next(chunks, b"")], chunks)
-    is_compressed = wants_gzip(request, content_type)
-    if is_compressed:
-        chunks = gzipped(chunks)
-    # What REST framework wraps is an ASGIRequest where there is an event loop to keep free.
-    is_async = isinstance(getattr(request, "_request", request), ASGIRequest)
-    answer = StreamingHttpResponse(
-        _off_the_loop(chunks) if is_async else chunks, content_type=content_type
-    )
-    if is_compressed:
-        answer["Content-Encoding"] = "gzip"
-    return answer
-
-
-async def _off_the_loop(chunks: Iterator[bytes]) -> Any:
-    following = sync_to_async(lambda: next(chunks, None), thread_sensitive=True)
-    while (chunk := await following()) is not None:
-        yield chunk

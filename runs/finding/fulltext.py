@@ -158,7 +158,7 @@ def _count(query: str, using: str) -> int:
             cursor.execute(f"SELECT count(*) FROM {_TABLE} WHERE {_TABLE} MATCH %s", [query])
             return cursor.fetchone()[0]
 
-    return conditional.known(("text", query), ask)
+    return conditional.memoize(("text", query), ask)
 
 
 def prepare(*, using: str, **_: Any) -> None:

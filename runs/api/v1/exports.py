@@ -21,11 +21,11 @@ from rest_framework.response import Response
 
 from core.http.exceptions import InvalidInput, TooLarge
 from core.http.fields import Choice, CommaSeparated, Flag, Form, OptionalText, Query
+from core.http.streams import streamed
 from runicorn import archive, export
 from runs import archives
 from runs.querysets import RunQuerySet
 
-from ..tables import streamed
 from .views import RunView
 
 ARCHIVE = "archive"

@@ -22,7 +22,7 @@ from runs.ingest import folder_source
 from runs.models import Run
 from runs.querysets import RunQuerySet
 
-from ..tables import Reached, table_answer
+from ..tables import Reached, TableResponse
 from . import serializers
 
 
@@ -51,7 +51,7 @@ class RunList(RunView):
         runs = self.runs().active()
         actions.check_vanished(runs.running())
         rows = runs.in_listing_order().values_list(*serializers.LISTED)
-        return conditional.answer(request, lambda: serializers.listed(rows))
+        return conditional.json_response(request, lambda: serializers.listed(rows))
 
 
 @extend_schema(tags=["runs"])
@@ -181,37 +181,51 @@ class EmptyRecycleBin(RunView):
         )
 
 
-class MetricsView(RunView):
-    """Shared by the tables: what the query string may ask for, and in which form it goes out."""
+class MetricsResponse(TableResponse):
+    """A table as V1 sends it: downsampled, or from a cursor on, if that is asked."""
 
-    def table(
-        self, request: Request, run_id: str, read: Callable[[Run, Any, str | None], metrics.Tables]
-    ) -> HttpResponseBase:
-        asked = serializers.MetricsQuery.read(request)
-        points, since = asked.get("downsample"), asked.get("since")
-        run = self.run(run_id)
+    def __init__(self, request: Request, run: Run) -> None:
+        self.asked = serializers.MetricsQuery.read(request)
+        self.since: str | None = self.asked.get("since")
+        super().__init__(request, run)
 
-        def tables(known: Any) -> metrics.Tables:
-            found = read(run, known, since)
-            return found.downsample(points) if points else found
+    def table(self, state: Any) -> metrics.Tables:
+        tables = self.rows(state)
+        points = self.asked.get("downsample")
+        return tables.downsample(points) if points else tables
 
-        def members(shown: metrics.Tables, cursor: str) -> dict[str, Any]:
-            more: dict[str, Any] = {}
-            if points:
-                more |= {"total": shown.total, "sampled": shown.rows}
-            if since:
-                more["cursor"] = cursor
-            return more
+    def rows(self, state: Any) -> metrics.Tables:
+        raise NotImplementedError
 
-        return table_answer(request, run, tables, members, lambda: self.state(run))
+    def members(self, shown: metrics.Tables) -> dict[str, Any]:
+        sampled = {"total": shown.total, "sampled": shown.rows}
+        return (sampled if "downsample" in self.asked else {}) | (
+            {"cursor": self.cursor} if self.since else {}
+        )
 
-    def state(self, run: Run) -> Any:
-        """How much there is to read, with a ``cursor``; the second argument of *read*."""
-        return metrics.event_log(run.pk)
+
+class ByTime(MetricsResponse):
+    def rows(self, state: Any) -> metrics.Tables:
+        return metrics.by_time(self.run.pk)
+
+
+class ByStep(MetricsResponse):
+    def rows(self, state: metrics.EventLog | None) -> metrics.Tables:
+        after = metrics.events_after(state, self.since) if self.since else 0
+        return metrics.by_step(self.run.pk, log=state, after=after)
+
+
+class Samples(MetricsResponse):
+    def find_state(self) -> Reached:
+        return Reached(system.cursor(self.run))
+
+    def rows(self, state: Reached) -> metrics.Tables:
+        after = system.bytes_before(self.run, self.since) if self.since else 0
+        return system.table(self.run, after)
 
 
 @extend_schema(tags=["metrics"])
-class Metrics(MetricsView):
+class Metrics(RunView):
     @extend_schema(
         operation_id="get_metrics",
         parameters=[serializers.DownsampleQuery],
@@ -219,11 +233,11 @@ class Metrics(MetricsView):
     )
     def get(self, request: Request, run_id: str) -> HttpResponseBase:
         """What the run logged, one row a moment, in seconds since its first event."""
-        return self.table(request, run_id, lambda run, *_: metrics.by_time(run.pk))
+        return ByTime(request, self.run(run_id)).response()
 
 
 @extend_schema(tags=["metrics"])
-class MetricsByStep(MetricsView):
+class MetricsByStep(RunView):
     @extend_schema(
         operation_id="get_metrics_by_step",
         parameters=[serializers.MetricsQuery],
@@ -231,16 +245,11 @@ class MetricsByStep(MetricsView):
     )
     def get(self, request: Request, run_id: str) -> HttpResponseBase:
         """What the run logged, one row a step; of repeated values at a step the last counts."""
-
-        def read(run: Run, known: metrics.EventLog | None, since: str | None) -> metrics.Tables:
-            after = metrics.events_after(known, since) if since else 0
-            return metrics.by_step(run.pk, log=known, after=after)
-
-        return self.table(request, run_id, read)
+        return ByStep(request, self.run(run_id)).response()
 
 
 @extend_schema(tags=["metrics"])
-class SystemMetrics(MetricsView):
+class SystemMetrics(RunView):
     @extend_schema(
         operation_id="get_system_metrics",
         parameters=[serializers.MetricsQuery],
@@ -252,14 +261,7 @@ class SystemMetrics(MetricsView):
         Processors, memory, disks, network and GPUs, in per cent, MiB, MiB/s, °C and watts, as the
         names of the columns say. Empty for a run that was not sampled.
         """
-
-        def read(run: Run, _: Reached, since: str | None) -> metrics.Tables:
-            return system.table(run, system.bytes_before(run, since) if since else 0)
-
-        return self.table(request, run_id, read)
-
-    def state(self, run: Run) -> Any:
-        return Reached(system.cursor(run))
+        return Samples(request, self.run(run_id)).response()
 
 
 @extend_schema(tags=["metrics"])

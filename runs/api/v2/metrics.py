@@ -15,6 +15,7 @@ from rest_framework.request import Request
 
 from core.http import conditional
 from core.http.permissions import MaySee
+from core.http.streams import streamed
 from metrics import read as metrics
 from metrics.read import EVERYTHING
 from runs.finding.filters import RunFilter
@@ -22,7 +23,7 @@ from runs.models import Run
 from runs.querysets import RunQuerySet
 from runs.repair import repaired
 
-from ..tables import ARROW, PARQUET, dump_numbers, numbers_answer, streamed
+from ..tables import ARROW, PARQUET, dump_numbers, numbers_answer
 from . import serializers
 from .views import V2View
 
@@ -109,7 +110,7 @@ class Statistics(ManyRunsView):
                 "max": found.high,
             }
 
-        return conditional.answer(
+        return conditional.json_response(
             request, make, lambda: {"query_time_ms": self.took()}, dump_numbers
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -21,7 +22,6 @@ from core.access import Right
 from core.http import conditional
 from core.http.errors import translated
 from metrics import read as metrics
-from metrics.read import EVERYTHING
 from runicorn import layout
 from runs import actions
 from runs.finding.filters import RunFilter
@@ -31,7 +31,7 @@ from runs.models import Run, TaggedRun
 from runs.querysets import RunQuerySet
 from runs.repair import repaired
 
-from ..tables import table_answer
+from ..tables import TableResponse
 from ..v1.views import RunView
 from . import serializers
 
@@ -93,7 +93,7 @@ class ExperimentList(V2View, generics.GenericAPIView):
             request.query_params,
             lambda runs: cast(RunQuerySet, self.filter_queryset(runs)),
         )
-        return conditional.answer(
+        return conditional.json_response(
             request, lambda: self.page(listing, asked), lambda: {"query_time_ms": self.took()}
         )
 
@@ -141,6 +141,43 @@ def _count_files(folder: Path) -> int:
     return sum(len(folders) + len(files) for _, folders, files in os.walk(folder))
 
 
+class FastResponse(TableResponse):
+    """The numbers of chosen metrics and steps, as many rows as asked for."""
+
+    def __init__(self, request: Request, run: Run, took: Callable[[], float]) -> None:
+        asked = serializers.FastQuery.read(request)
+        self.names: list[str] | None = asked["metric_names"]
+        self.steps: metrics.Range | None = asked["step_range"]
+        self.points: int | None = asked.get("downsample")
+        self.since: str | None = asked.get("since")
+        self.took = took
+        super().__init__(request, run)
+
+    def table(self, state: metrics.EventLog | None) -> metrics.Tables:
+        after = metrics.events_after(state, self.since) if self.since else 0
+        chosen: dict[str, Any] = {"keys": self.names, "steps": self.steps or metrics.EVERYTHING}
+        chosen |= {"after": after, "log": state}
+        if self.points is None:
+            tables = metrics.by_step(self.run.pk, numbers=True, **chosen)
+        else:
+            tables = metrics.sampled_by_step(self.run.pk, self.points, **chosen)
+        if self.names is not None and tables.columns:
+            tables.columns = [tables.columns[0], *self.names]
+        return tables
+
+    def members(self, shown: metrics.Tables) -> dict[str, Any]:
+        return {
+            "query_time_ms": self.took(),
+            "total_points": shown.rows,
+            "applied_filters": {
+                "metrics": self.names,
+                "step_range": list(self.steps) if self.steps else None,
+                "downsampled": shown.rows < shown.total,
+            },
+            **({"cursor": self.cursor} if self.since else {}),
+        }
+
+
 @extend_schema(tags=["v2-experiments"])
 class FastMetrics(V2View):
     @extend_schema(
@@ -150,38 +187,7 @@ class FastMetrics(V2View):
     )
     def get(self, request: Request, run_id: str) -> HttpResponseBase:
         """The run's numbers, one row a step, as many as asked for."""
-        asked = serializers.FastQuery.read(request)
-        names, steps = asked["metric_names"], asked["step_range"]
-        points, since = asked.get("downsample"), asked.get("since")
-        run = self.experiment(run_id)
-
-        def read(known: metrics.EventLog | None) -> metrics.Tables:
-            after = metrics.events_after(known, since) if since else 0
-            chosen: dict[str, Any] = {"keys": names, "steps": steps or EVERYTHING}
-            chosen |= {"after": after, "log": known}
-            if points is None:
-                tables = metrics.by_step(run.pk, numbers=True, **chosen)
-            else:
-                tables = metrics.sampled_by_step(run.pk, points, **chosen)
-            if names is not None and tables.columns:
-                tables.columns = [tables.columns[0], *names]
-            return tables
-
-        return table_answer(
-            request,
-            run,
-            read,
-            lambda shown, cursor: {
-                "query_time_ms": self.took(),
-                "total_points": shown.rows,
-                "applied_filters": {
-                    "metrics": names,
-                    "step_range": list(steps) if steps else None,
-                    "downsampled": shown.rows < shown.total,
-                },
-                **({"cursor": cursor} if since else {}),
-            },
-        )
+        return FastResponse(request, self.experiment(run_id), self.took).response()
 
 
 @extend_schema(tags=["v2-experiments"])

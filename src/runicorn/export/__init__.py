@@ -9,14 +9,14 @@ Excel, PDF and Parquet need ``pip install 'runicorn[export]'``; the rest needs n
 
 from __future__ import annotations
 
-import io
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
+from .._drained import Drained
 from ._record import Record
 from ._report import Report, html, markdown, write_pdf
 from ._tables import csv_text, write_excel, write_parquet
@@ -148,7 +148,7 @@ def zip_runs(
     TensorBoard's files come in a folder for each run, as it wants them. One run at a time is held
     in a temporary file.
     """
-    sink = _Sink()
+    sink = Drained()
     with (
         tempfile.TemporaryDirectory(prefix="runicorn-export-") as folder,
         zipfile.ZipFile(cast(IO[bytes], sink), "w", zipfile.ZIP_DEFLATED) as archive,
@@ -171,18 +171,3 @@ def _member(run_dir: Path, format: str) -> str:
     if format == "tensorboard":
         file = f"{run_dir.name}/events.out.tfevents.0.runicorn"
     return "/".join([*parts, file])
-
-
-class _Sink(io.RawIOBase):
-    """The stream that ``zipfile`` writes to; it cannot be sought in."""
-
-    def __init__(self) -> None:
-        self._written = bytearray()
-
-    def write(self, data: Any) -> int:
-        self._written += data
-        return len(data)
-
-    def take(self) -> bytes:
-        data, self._written = bytes(self._written), bytearray()
-        return data
