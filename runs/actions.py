@@ -4,30 +4,27 @@ REST, admin, pages and the command line call these; nothing else changes a run's
 the acting user (None: the machine's owner in the embedded default). Whether *by* may is the
 caller's question, answered with ``visible_to``.
 
-A directory-backed run is changed in its folder first, and the index then takes that in: what
-another viewer does to the same folder takes the same way.
+A run is changed in its folder first, by ``runicorn.run_store`` as the command line does, and the
+index then follows: what another viewer does to the same folder goes the same way.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import socket
 import time
-import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
 from django.conf import settings
+from django.db import transaction
 
 from core import access
-from runicorn import layout, processes
+from runicorn import layout, processes, run_store
+from runicorn.run_store import Annotations, RunConflict, RunNotFound, RunStore
 
-from . import tags
 from .ingest import folder_source
 from .models import Run
 
@@ -41,123 +38,170 @@ Outcome = dict[str, str | None]
 class Purged:
     count: int = 0
     bytes: int = 0
+    refusals: Outcome = field(default_factory=dict)
+
+
+def store() -> RunStore:
+    """The runs of the storage folder, where every change is made."""
+    return RunStore(settings.RUNICORN_STORAGE_ROOT)
 
 
 def soft_delete_runs(runs: Iterable[Run], *, by: Any, reason: str = "user_deleted") -> Outcome:
     """Move *runs* to the recycle bin. Their folders stay, marked with ``.deleted``."""
-    outcome: Outcome = {}
-    for run in runs:
-        if run.is_deleted:
-            outcome[run.run_id] = "already deleted"
-            continue
-        now = time.time()
-        try:
-            layout.write_deleted_marker(run.path, reason=reason, at=now)
-        except FileNotFoundError:
-            outcome[run.run_id] = "run not found"
-            continue
-        except OSError as error:
-            logger.error("Could not mark %s as deleted: %s", run.path, error)
-            outcome[run.run_id] = ""
-            continue
+
+    def delete(run: Run) -> None:
+        store().delete(run.directory, by=access.name_of(by) or None, reason=reason)
         folder_source.refresh(run)
-        Run.objects.filter(pk=run.pk).update(deleted_by=access.name_of(by))
-        outcome[run.run_id] = None
-    return outcome
+
+    return _each(runs, delete, "already deleted", lambda run: not run.is_deleted)
 
 
 def restore_runs(runs: Iterable[Run], *, by: Any) -> Outcome:
     """Bring *runs* back from the recycle bin, with the status they have."""
+
+    def restore(run: Run) -> None:
+        _relocate([run], lambda: {run.directory: store().restore(run.directory)})
+
+    return _each(runs, restore, "run not deleted", lambda run: run.is_deleted)
+
+
+def _each(
+    runs: Iterable[Run], act: Callable[[Run], object], otherwise: str, fits: Callable[[Run], bool]
+) -> Outcome:
+    """Do *act* to each of *runs* that *fits*; of the others the outcome is *otherwise*."""
     outcome: Outcome = {}
     for run in runs:
-        if not run.is_deleted:
-            outcome[run.run_id] = "run not deleted"
-            continue
         try:
-            layout.remove_deleted_marker(run.path)
-        except OSError as error:
-            logger.error("Could not restore %s: %s", run.path, error)
+            outcome[run.run_id] = None if fits(run) else otherwise
+            if outcome[run.run_id] is None:
+                act(run)
+        except RunNotFound:
+            outcome[run.run_id] = "run not found"
+        except RunConflict as error:
+            outcome[run.run_id] = str(error)
+        except (OSError, TimeoutError) as error:
+            logger.error("%s could not be changed: %s", run.path, error)
             outcome[run.run_id] = ""
-            continue
-        folder_source.refresh(run)
-        Run.objects.filter(pk=run.pk).update(deleted_by="")
-        outcome[run.run_id] = None
     return outcome
 
 
 def purge_runs(runs: Iterable[Run], *, by: Any) -> Purged:
     """Remove *runs* from the recycle bin, folders and all. Runs that are not in it are passed over.
 
-    A folder is first moved aside as a whole, so that a crash leaves a run either there or gone.
+    So are those that still run, and those whose folder holds other runs: ``refusals`` says why.
     """
     purged = Purged()
-    for run in runs:
-        if not run.is_deleted:
-            continue
-        size = size_of_runs([run])
-        if not _remove_folder(run.path):
-            continue
-        run.delete()
-        purged.count += 1
-        purged.bytes += size
-        logger.info("Run %s was purged by %s", run.run_id, by or "the owner")
+    for start in range(0, len(deleted := [run for run in runs if run.is_deleted]), PURGED_AT_ONCE):
+        some = deleted[start : start + PURGED_AT_ONCE]
+        freed, refusals = store().purge(run.directory for run in some)
+        purged.bytes += freed
+        for run in some:
+            reason = refusals.get(run.directory)
+            if reason is not None and layout.is_run_dir(run.path):
+                purged.refusals[run.run_id] = reason
+                logger.warning("Run %s was not purged: %s", run.run_id, reason)
+                continue
+            run.delete()
+            purged.count += 1
+            logger.info("Run %s was purged by %s", run.run_id, access.name_of(by) or "the owner")
     return purged
+
+
+PURGED_AT_ONCE = 100
+
+
+def remove_runs(runs: Iterable[Run], *, force: bool, by: Any) -> set[str]:
+    """Remove *runs* for good, past the recycle bin; return the ids of those that are gone.
+
+    Without *force* pinned ones stay. One that cannot be removed does not stay in the recycle bin.
+    """
+    runs = [run for run in runs if force or not run.pinned]
+    fresh = [run.pk for run in runs if not run.is_deleted]
+    soft_delete_runs((run for run in runs if not run.is_deleted), by=by, reason="deleted")
+    keys = [run.pk for run in runs]
+    purge_runs(list(Run.objects.deleted().filter(pk__in=keys)), by=by)
+    restore_runs(list(Run.objects.deleted().filter(pk__in=fresh)), by=by)
+    left = set(Run.objects.filter(pk__in=keys).values_list("pk", flat=True))
+    return {run.run_id for run in runs if run.pk not in left}
 
 
 def size_of_runs(runs: Iterable[Run]) -> int:
     """Bytes on disk that purging *runs* frees."""
-    return sum(_size(run.path) for run in runs)
+    return sum(run_store.size_of(run.path) for run in runs)
 
 
-def set_tags(run: Run, keys: list[str], *, by: Any) -> None:
-    """Give *run* exactly these tags."""
-    wanted = list(dict.fromkeys(key.strip()[:255] for key in keys if key.strip()))
-    tags.write(run, {"tags": wanted})
-    tags.apply(run)
+def set_tags(run: Run, keys: Iterable[str], *, by: Any, append: bool = False) -> None:
+    """Give *run* exactly these tags, or with *append* these beside those it has."""
+    tags = [key.strip()[:255] for key in keys if key.strip()]
+    _annotate(run, lambda: store().tag(run.directory, tags, append=append, **_SHARED))
 
 
 def set_notes(run: Run, notes: str, *, by: Any) -> None:
     """Replace the free text that people keep about *run*."""
-    tags.write(run, {"description": notes or None})
-    tags.apply(run)
+    _annotate(run, lambda: store().set_notes(run.directory, notes, **_SHARED))
 
 
-def empty_trash() -> None:
-    """Finish removals that a crash has interrupted."""
-    shutil.rmtree(_trash(), ignore_errors=True)
+def annotate(run: Run, changes: Mapping[str, Any], *, by: Any) -> None:
+    """Change several of ``display_name``, ``pinned``, ``archived``, ``notes`` and ``tags``."""
+
+    def change(annotations: Annotations) -> None:
+        for name, value in changes.items():
+            setattr(annotations, name, value)
+
+    _annotate(run, lambda: store().annotate(run.directory, change, **_SHARED))
 
 
-def _trash() -> Path:
-    return settings.RUNICORN_STORAGE_ROOT / layout.SERVER_DIR / "trash"
+_SHARED = {"experiments_file": True}
+"""The documented place of tags is 0.4's file: it is written behind, and made if there is none."""
 
 
-def _remove_folder(path: Path) -> bool:
-    """Remove a run's folder, never what a link in it points to. Returns whether it is gone."""
-    aside = _trash() / uuid.uuid4().hex
+def _annotate(run: Run, change: Callable[[], object]) -> None:
     try:
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        path.rename(aside)
-        path = aside
-    except FileNotFoundError:
-        return True
-    except OSError:
-        pass  # another file system: remove it where it lies
-    try:
-        shutil.rmtree(path)
-    except OSError as error:
-        logger.error("Could not remove all of %s: %s", path, error)
-    return path is aside or not path.exists()
+        change()
+    except RunNotFound:
+        logger.warning("%s is gone, and was not annotated.", run.directory)
+    folder_source.refresh(run)
 
 
-def _size(path: Path) -> int:
-    total = 0
-    for folder, _, names in os.walk(path):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(folder, name)).st_size
-            except OSError:
-                pass
-    return total
+def move_run(run: Run, project: str, name: str, *, by: Any) -> None:
+    """Give *run* to another project and experiment. Raises what ``RunStore.move`` does."""
+    directory = run.directory
+    _relocate([run], lambda: {directory: store().move(directory, project, name)})
+
+
+def rename_experiment(project: str, name: str, new_name: str, *, by: Any) -> int:
+    """Rename an experiment; the number of its runs. Raises what the store does."""
+    runs = Run.objects.filter(project__name=project, name=name)
+    return _relocate(runs, lambda: store().rename_experiment(project, name, new_name))
+
+
+def rename_project(project: str, new_project: str, *, by: Any) -> int:
+    """Rename a project; the number of its runs. Raises what the store does."""
+    runs = Run.objects.filter(project__name=project)
+    return _relocate(runs, lambda: store().rename_project(project, new_project))
+
+
+def _relocate(runs: Iterable[Run], move: Callable[[], dict[str, str]]) -> int:
+    """Carry out *move*, which says by old folder the new one, with the rows of *runs*.
+
+    In one transaction: a run keeps its row, whatever the indexer sees meanwhile.
+    """
+    with transaction.atomic():
+        keys = [run.pk for run in runs]
+        list(Run.objects.select_for_update().filter(pk__in=keys).values_list("pk"))
+        moved = move()
+        for old, new in moved.items():
+            if old != new:
+                Run.objects.filter(directory=new).delete()
+                Run.objects.filter(directory=old).update(directory=new)
+    for run in Run.objects.filter(directory__in=moved.values()):
+        folder_source.place_anew(run)
+    return len(moved)
+
+
+def finish_interrupted() -> None:
+    """Finish moves and removals that a crash has interrupted."""
+    store().finish_interrupted()
 
 
 # -- vanished processes ------------------------------------------------------------------------

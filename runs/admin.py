@@ -285,23 +285,20 @@ class RunListAdmin(LongListAdmin):
         return render(request, "admin/runs/run/confirm.html", context)
 
     def _make(self, request: HttpRequest, runs: list[Run], change: Change) -> None:
-        failures: dict[str, str]
         result = change.act(runs, request.user)
         if isinstance(result, actions.Purged):
-            done, failures = result.count, {}
-            if result.count < len(runs):
-                failures[""] = _("Some folders could not be removed; see the server's log.")
+            done, outcome = result.count, result.refusals
         else:
-            failures = {run_id: error for run_id, error in result.items() if error is not None}
-            done = len(result) - len(failures)
+            done, outcome = list(result.values()).count(None), result
         if done:
             text = change.done(done) % done
             if isinstance(result, actions.Purged):
                 text += " " + _("%s freed.") % filesizeformat(result.bytes)
             self.message_user(request, text, messages.SUCCESS)
-        for run_id, error in list(failures.items())[:5]:
+        failures = [(run_id, error) for run_id, error in outcome.items() if error is not None]
+        for run_id, error in failures[:5]:
             error = error or _("its folder could not be written")
-            self.message_user(request, f"{run_id}: {error}" if run_id else error, messages.ERROR)
+            self.message_user(request, f"{run_id}: {error}", messages.ERROR)
 
 
 class RecycleBinAdmin(RunListAdmin):

@@ -89,6 +89,12 @@ class Run(models.Model):
     unreadable_lines = models.BigIntegerField(_("unreadable lines"), default=0)
 
     notes = models.TextField(_("notes"), default="", blank=True)
+    display_name = models.CharField(_("display name"), max_length=255, default="", blank=True)
+    pinned = models.BooleanField(_("pinned"), default=False)
+    archived = models.BooleanField(_("archived"), default=False)
+    annotated_at = models.FloatField(
+        default=0, help_text="When a person noted something last, in Unix seconds; 0: never."
+    )
     search_text = models.TextField(default="", help_text="What a search looks through.")
 
     deleted_at = models.DateTimeField(_("deleted"), null=True)
@@ -167,6 +173,11 @@ class Run(models.Model):
     @property
     def is_deleted(self) -> bool:
         return self.deleted_at is not None
+
+    @property
+    def is_at_home(self) -> bool:
+        """Whether its files say that it lies where it does; a copy elsewhere does not."""
+        return layout.is_at_home(self.directory or "", self.document(layout.META))
 
     @property
     def duration_seconds(self) -> float | None:
@@ -258,7 +269,7 @@ class Image(models.Model):
 
 
 class Tag(models.Model):
-    """A label on a run; kept in the storage root's ``.experiments_metadata.json`` as well."""
+    """A label on a run, as its ``annotations.json`` has it; in the order of the keys."""
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="tags")
     key = models.CharField(_("tag"), max_length=255)

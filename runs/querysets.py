@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from django.db import connection, models
+from django.db.models.functions import Coalesce
 
 from core.access import AccessQuerySet
 
@@ -201,11 +204,56 @@ class RunQuerySet(AccessQuerySet["Run"]):
     def newest_first(self) -> Self:
         return self.order_by(models.F("created_at").desc(nulls_last=True), "-id")
 
-    def by_id(self, run_id: str) -> Run | None:
-        """The run of that id. Where two folders share it, the first in listing order wins."""
-        if "\x00" in run_id:  # PostgreSQL refuses to look for it
-            return None
-        return self.filter(run_id=run_id).in_listing_order().first()
+    def noted_containing(self, text: str) -> Self:
+        """With *text* in experiment, project, notes, display name or a tag, in either case."""
+        text = text.replace("\x00", "")
+        if not text:
+            return self
+        tags = _related(self.model, "tags").objects
+        places = ("name", "project__name", "notes", "display_name")
+        asked = models.Q(pk__in=tags.filter(contains("key", text)).values("run"))
+        for place in places:
+            asked |= contains(place, text)
+        return self.filter(asked)
+
+    def with_changed(self) -> Self:
+        """Add ``changed``: when a person or the run itself changed something last."""
+        noted = models.Case(models.When(annotated_at__gt=0, then="annotated_at"))
+        return self.annotate(changed=Coalesce(noted, "created_time"))
+
+    def last_changed_first(self) -> Self:
+        return self.with_changed().order_by(models.F("changed").desc(nulls_last=True), "-pk")
+
+    def unchanged(self, days: float) -> Self:
+        """Ended, neither pinned nor archived, and nothing was changed for so long."""
+        before = time.time() - days * 24 * 3600
+        at = datetime.fromtimestamp(max(before, 0), UTC)
+        # A run that people noted something about is as old as that, any other as its end.
+        old = (
+            models.Q(annotated_at__gt=0, annotated_at__lt=before)
+            | models.Q(annotated_at=0, ended_at__lt=at)
+            | models.Q(annotated_at=0, ended_at=None, created_time__lt=before)
+            | models.Q(annotated_at=0, ended_at=None, created_time=None)
+        )
+        kept = models.Q(pinned=True) | models.Q(archived=True) | models.Q(status="running")
+        return self.filter(old).exclude(kept)
+
+    def by_id(self, run_id: str, directory: str | None = None) -> Run | None:
+        """The run of that id. Of several copies the one whose files agree with where it lies, else
+        the oldest; or the one in *directory*."""
+        copies = self.copies(run_id, directory)
+        if len(copies) < 2:
+            return copies[0] if copies else None
+        return min(copies, key=lambda run: (not run.is_at_home, run.directory_mtime, run.directory))
+
+    def copies(self, run_id: str, directory: str | None = None) -> list[Run]:
+        """The runs of that id: more than one if a run's folder was copied."""
+        runs = self.filter(run_id=run_id)
+        if directory is not None:
+            runs = runs.filter(directory=directory.strip("/"))
+        if "\x00" in run_id + (directory or ""):  # PostgreSQL refuses to look for it
+            return []
+        return list(runs)
 
 
 class TaggedRunQuerySet(AccessQuerySet["TaggedRun"]):

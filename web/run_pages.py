@@ -8,12 +8,13 @@ the answer is 304 as long as nothing changed.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
 from django.conf import settings
 from django.contrib import messages
-from django.db.models import OuterRef, Subquery
+from django.db.models import Count, OuterRef, Subquery
 from django.http import FileResponse, Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.template.defaultfilters import filesizeformat
@@ -104,6 +105,7 @@ def _listing(request: HttpRequest) -> dict[str, Any]:
     runs = runs.annotate(first_series=_first_series()).prefetch_related("tags").newest_first()
     listed = NearbyPaginator(runs, PER_PAGE, current=number).get_page(number)
     series = Series.objects.in_bulk([run.first_series for run in listed if run.first_series])
+    _name_copies(listed)
     for run in listed:
         run.shown_series = series.get(run.first_series)
     query = request.GET.copy()
@@ -119,6 +121,15 @@ def _listing(request: HttpRequest) -> dict[str, Any]:
         "progress": progress.snapshot(),
         "index": index_health.describe(),
     }
+
+
+def _name_copies(listed: Iterable[Run]) -> None:
+    """Give each run whose id another folder has, too, the folder that its links name."""
+    ids = Run.objects.filter(run_id__in=[run.run_id for run in listed]).values("run_id")
+    copied = ids.annotate(count=Count("pk")).filter(count__gt=1).order_by()
+    run_ids = set(copied.values_list("run_id", flat=True))
+    for run in listed:
+        run.copy = run.directory if run.run_id in run_ids else None  # type: ignore[attr-defined]
 
 
 def _first_series() -> Subquery:
@@ -155,7 +166,8 @@ def run_fragment(request: HttpRequest, run_id: str) -> HttpResponseBase:
 
 def _find(request: HttpRequest, run_id: str) -> Run:
     """The run of that id; one in the recycle bin if there is no other."""
-    run = _runs(request).active().by_id(run_id) or _runs(request).deleted().by_id(run_id)
+    runs, directory = _runs(request), request.GET.get("dir")
+    run = runs.active().by_id(run_id, directory) or runs.deleted().by_id(run_id, directory)
     if run is None:
         raise Http404
     return run
@@ -206,8 +218,10 @@ def run_image(request: HttpRequest, image_id: int) -> HttpResponseBase:
 def recycle_bin(request: HttpRequest) -> HttpResponseBase:
     number = request.GET.get("page", "1")
     runs = _runs(request).deleted().select_related("project")
-    listed = NearbyPaginator(runs.order_by("-deleted_at", "-pk"), PER_PAGE, current=number)
-    return render(request, "pages/recycle_bin.html", {"listed": listed.get_page(number)})
+    pages = NearbyPaginator(runs.order_by("-deleted_at", "-pk"), PER_PAGE, current=number)
+    listed = pages.get_page(number)
+    _name_copies(listed)
+    return render(request, "pages/recycle_bin.html", {"listed": listed})
 
 
 @needs(Right.CHANGE)
@@ -259,8 +273,7 @@ def purge(request: HttpRequest) -> HttpResponseBase:
     text = ngettext("%d run deleted for good.", "%d runs deleted for good.", purged.count)
     freed = _("%s freed.") % filesizeformat(purged.bytes)
     messages.success(request, f"{text % purged.count} {freed}")
-    if purged.count < len(runs):
-        messages.error(request, _("Some folders could not be removed; see the server's log."))
+    _tell_failures(request, purged.refusals)
     return redirect("recycle-bin")
 
 

@@ -21,3 +21,9 @@ class InvalidInput(APIException):
 class TooLarge(APIException):
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_detail = "The request body is too large."
+
+
+class Conflict(APIException):
+    """409: *detail* says what stands in the way."""
+
+    status_code = status.HTTP_409_CONFLICT

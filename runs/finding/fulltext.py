@@ -67,9 +67,12 @@ _POSTGRESQL = (
 
 
 def text_of(run: Run) -> str:
-    """What *run* is found by: id, experiment, project and notes, each ended by a line break."""
+    """What *run* is found by: its id, names, project and notes, each ended by a line break."""
     project = run.project.name if run.project else ""
-    return fold("".join(f"{text}\n" for text in (run.run_id, run.name or "", project, run.notes)))
+    texts = [run.run_id, run.name or "", project, run.notes]
+    if run.display_name:
+        texts.append(run.display_name)
+    return fold("".join(f"{text}\n" for text in texts))
 
 
 def fold(text: str) -> str:

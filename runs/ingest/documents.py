@@ -25,8 +25,9 @@ def describe(run: Run, name: str, content: bytes | None) -> None:
 
     The caller saves *run* and keeps the content. Rows of its content: ``document_writers``.
     """
-    if name == layout.DELETED and content is None:
+    if name == layout.DELETED and content is None and not layout.is_recycled(run.directory):
         run.deleted_at, run.delete_reason, run.original_status = None, "", ""
+        run.deleted_by = ""
     elif describe_by := _DESCRIBE.get(name):
         describe_by(run, (layout.parse_json(content) if content else None) or {})
 
@@ -71,17 +72,19 @@ def save_best(runs: Iterable[Run]) -> None:
 
 
 def _describe_meta(run: Run, meta: dict[str, Any]) -> None:
-    project, name, _ = layout.split_run_dir(run.directory or "") or (None, None, "")
-    project = text(meta.get("project")) or project
-    if project is None:
-        run.project = None
-    elif run.project is None or run.project.name != project:
-        run.project = Project(name=project)  # ``save_projects`` finds its row
-    run.name = text(meta.get("name")) or name
+    _place(run, *layout.place_of_run(run.directory or "", meta))
     run.pid = _integer(meta.get("pid"))
     run.hostname = text(meta.get("hostname")) or ""
     created = _number(meta.get("created_at"))
     run.date(run.directory_mtime if created is None or moment(created) is None else created)
+
+
+def _place(run: Run, project: str | None, name: str | None) -> None:
+    project, run.name = text(project), text(name)
+    if project is None:
+        run.project = None
+    elif run.project is None or run.project.name != project:
+        run.project = Project(name=project)  # ``save_projects`` finds its row
 
 
 def _describe_status(run: Run, status: dict[str, Any]) -> None:
@@ -105,6 +108,9 @@ def _describe_deleted(run: Run, marker: dict[str, Any]) -> None:
     run.deleted_at = moment(marker.get("deleted_at")) or moment(run.directory_mtime)
     run.delete_reason = text(marker.get("reason")) or "unknown"
     run.original_status = text(marker.get("original_status")) or "unknown"
+    run.deleted_by = text(marker.get("deleted_by")) or ""
+    if layout.is_recycled(run.directory) and isinstance(marker.get("original_path"), str):
+        _place(run, *layout.place_of_run(run.directory, {}, marker))
 
 
 def _describe_created(run: Run, record: dict[str, Any]) -> None:
@@ -159,7 +165,12 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 def text(value: object, limit: int = 255) -> str | None:
     """Text that every database can store, cut to *limit* characters; None for anything else."""
-    return _UNSTORABLE.sub("�", value)[:limit] if isinstance(value, str) else None
+    return storable(value, limit) if isinstance(value, str) else None
+
+
+def storable(value: str, limit: int | None = 255) -> str:
+    """*value* as every database can store it, cut to *limit* characters."""
+    return _UNSTORABLE.sub("�", value)[:limit]
 
 
 def _number(value: object) -> float | None:

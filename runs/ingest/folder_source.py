@@ -54,15 +54,18 @@ def _index_run(directory: str) -> bool:
     if run is None:
         return bool(index_new([directory]))
     listed = run.files.listed()
-    if listed is None:
-        run.delete()
-        return False
-    if not _changed(run, listed):
+    if listed is not None and not _changed(run, listed):
         return False
     with transaction.atomic():
-        change = writer.changes_of(Run.objects.filter(pk=run.pk)).get(run.pk)
+        # Looked at again: it may have been moved meanwhile, its folder and its row.
+        rows = Run.objects.filter(pk=run.pk, directory=directory)
+        change = writer.changes_of(rows).get(run.pk)
         if change is None:
             return True
+        listed = change.run.files.listed()
+        if listed is None:
+            change.run.delete()
+            return False
         has_more = _read(change, listed)
         writer.write([change])
     return has_more
@@ -146,6 +149,19 @@ def refresh(run: Run | None) -> Run | None:
     return Run.objects.filter(pk=run.pk).first()
 
 
+def place_anew(run: Run) -> None:
+    """Bring a run up to date whose folder was moved, and its row with it."""
+    with transaction.atomic():
+        locked = Run.objects.select_for_update().get(pk=run.pk)
+        project, name, _ = layout.split_run_dir(locked.directory) or (None, None, "")
+        locked.listing_key = listing_key(project, name)
+        locked.save(update_fields=["listing_key"])
+        # Where it belongs is told by its folder and these together: they are read again.
+        places = locked.indexed_files.filter(name__in=(layout.META, layout.DELETED))
+        places.update(fingerprint="")
+    refresh(Run.objects.get(pk=run.pk))
+
+
 def has_events(run: Run) -> bool:
     """Whether a metrics file of the run is there to be read."""
     return any(layout.stream_of(name) == layout.EVENTS for name in run.files.names())
@@ -184,6 +200,8 @@ def _new_run(directory: str, folder: os.stat_result) -> Run:
         listing_key=listing_key(project, name),
     )
     documents.describe(run, layout.META, None)
+    if layout.is_recycled(directory):
+        documents.describe(run, layout.DELETED, None)
     return run
 
 
@@ -210,6 +228,7 @@ def _read(change: Change, listed: dict[str, os.stat_result], limit: int = READ_B
         for name, info in listed.items()
         if name != "." and change.fingerprints().get(name) != fingerprint(info)
     ]
+    changed.sort(key=lambda name: name != layout.META)  # the others say more of what it says
     streams = [name for name in changed if layout.stream_of(name)]
     for name in streams:
         if _was_replaced(change, files, name, listed[name]):

@@ -23,7 +23,7 @@ from django.db import DatabaseError, OperationalError, close_old_connections, tr
 from core import memory
 from runicorn import layout
 
-from .. import actions, querysets, tags
+from .. import actions, annotation, querysets
 from ..logs import live
 from ..models import Run
 from . import folder_source, progress
@@ -121,11 +121,12 @@ class Indexer(threading.Thread):
         self._scan()
         while self._pending:
             self._index_batch()
+        annotation.follow_experiments_file()
 
     def run(self) -> None:
         progress.current.state = "scanning"
         (self.root / layout.RUNS).mkdir(parents=True, exist_ok=True)
-        actions.empty_trash()
+        actions.finish_interrupted()
         self._listener.start()
         for companion in self._companions:
             companion.start()
@@ -141,6 +142,7 @@ class Indexer(threading.Thread):
                     next_scan = time.monotonic() + max(pause, 5 * took)
                 if now >= next_live:
                     self._look_at_living()
+                    annotation.follow_experiments_file()
                     next_live = now + LIVE_SECONDS
                 self._index_batch()
                 progress.current.error = ""
@@ -381,9 +383,6 @@ class Listener:
                 ignore_permission_denied=True,
             ):
                 names = {os.path.relpath(path, self._root) for _, path in changes}
-                if layout.EXPERIMENTS_METADATA in names:
-                    with transaction.atomic():
-                        tags.apply_all()
                 if any(layout.is_project_name(name) for name in names):
                     self._projects_changed.set()
         except Exception as error:

@@ -22,7 +22,7 @@ from metrics import write as metrics
 from metrics.rows import insert
 from runicorn import layout
 
-from .. import tags
+from .. import annotation
 from ..finding import fulltext
 from ..logs import live
 from ..models import Image, IndexedFile, LogChunk, Run, SystemChunk
@@ -153,6 +153,18 @@ class Change:
                 file.offset, file.head, file.tail, file.fingerprint = 0, b"", b"", ""
                 self._changed[file.name] = file
 
+    def read_annotations(self) -> list[str] | None:
+        """Describe the run by what people keep about it; return its tags, None for no change."""
+        touched = self._changed.keys() | {file.name for file in self._gone}
+        if self.run.pk is not None and touched.isdisjoint({layout.META, layout.ANNOTATIONS}):
+            return None
+        meta = layout.parse_json(self._content(layout.META) or b"") or {}
+        return annotation.describe(self.run, self._content(layout.ANNOTATIONS), meta)
+
+    def _content(self, name: str) -> bytes | None:
+        file = self._known.get(name)
+        return bytes(file.content or b"") if file is not None else None
+
     def _read(self, file: IndexedFile, stream: str, data: bytes) -> None:
         batch = Batch(self.run, file.name, stream, file.offset)
         taken = _READ[stream](batch, data, self._is_alone(stream))
@@ -171,16 +183,17 @@ def write(changes: Sequence[Change]) -> None:
     """Write what was made out, in few statements however many runs it is of."""
     runs = [change.run for change in changes]
     documents.save_projects(runs)
+    tags_of_runs = [change.read_annotations() for change in changes]
     for run in runs:
         run.search_text = fulltext.text_of(run)
     new = [run for run in runs if run.pk is None]
     old = [run for run in runs if run.pk is not None]
     Run.objects.bulk_create(new)
-    for run in new:
-        if run.run_id in tags.records():
-            tags.apply(run)
     for run in old:
         run.save()
+    annotation.write_tags(
+        {run.pk: tags for run, tags in zip(runs, tags_of_runs, strict=True) if tags is not None}
+    )
     contents: dict[str, list[tuple[Run, bytes | None]]] = {}
     new_files: list[tuple] = []
     for change in changes:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Coroutine
 from typing import Any
+from urllib.parse import parse_qs
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -111,7 +112,8 @@ class LogConsumer(AsyncWebsocketConsumer):
     def _find_run(self) -> Run | None:
         run_id = self.scope["url_route"]["kwargs"]["run_id"]
         runs = Run.objects.visible_to(self.scope.get("user")).active()
-        run = folder_source.refresh(runs.by_id(run_id))
+        query = parse_qs(self.scope.get("query_string", b"").decode("utf-8", "replace"))
+        run = folder_source.refresh(runs.by_id(run_id, *query.get("dir", ())[:1]))
         return run if run is not None and not run.is_deleted else None
 
     async def _read_anew(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -297,7 +299,8 @@ def test_tags_and_notes_can_be_edited_and_nothing_else(client, runs, root):
     response = client.post(change_page(run), sent)
     assert response["Location"] == RUNS
     assert sorted(run.tags.values_list("key", flat=True)) == ["a", "b"]
-    assert '"a"' in (root.path / ".experiments_metadata.json").read_text()
+    annotations = json.loads((Path(run.path) / "annotations.json").read_text())
+    assert (annotations["tags"], annotations["notes"]) == (["a", "b"], "one\ntwo")
     run.refresh_from_db()
     assert (run.status, run.name, run.notes) == ("finished", "mlp", "one\ntwo")
     assert 'value="a, b"' in text(client.get(change_page(run)))

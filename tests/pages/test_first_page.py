@@ -108,7 +108,7 @@ def test_the_number_of_queries_does_not_grow_with_the_runs(
             root.run().log({"global_step": 1, "loss": 0.5})
         root.scan()
         client.get("/")
-        with django_assert_num_queries(4):  # count, runs, tags, series
+        with django_assert_num_queries(5):  # count, runs, tags, series, copies
             client.get(LIVE)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from runs import tags
 from runs.ingest.indexer import Indexer
 
 
@@ -78,7 +77,6 @@ class Root:
 def root(tmp_path, settings, db):
     settings.RUNICORN_STORAGE_ROOT = tmp_path / "root"
     settings.RUNICORN_STORAGE_ROOT.mkdir()
-    tags._cached = None
     return Root(settings.RUNICORN_STORAGE_ROOT)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import Prefetch
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers as fields
+from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -16,9 +18,11 @@ from core.http.fields import Body, Flag, Number
 from core.http.permissions import MayPurge
 from core.http.rest import json_object
 from runicorn import layout
-from runs import actions, experiments
+from runs import actions
+from runs.models import Run, Tag
 from runs.querysets import RunQuerySet
 
+from ..copies import refuse_copies
 from . import serializers
 from .views import RunView
 
@@ -110,11 +114,11 @@ class TagExperiment(RunView):
         if not isinstance(append, bool):
             raise InvalidInput("append must be true or false", ["body", "append"])
         tags = _texts(body.get("tags", []), "tags")
-        run = self.runs().active().select_related("project").by_id(run_id)
-        if run is None:
+        try:
+            run = self.run(run_id, right=Right.CHANGE)
+        except NotFound:
             return Response({"success": False})
-        kept = experiments.tags_of(run) if append else []
-        actions.set_tags(run, [*kept, *tags], by=request.user)
+        actions.set_tags(run, tags, append=append, by=request.user)
         return Response({"success": True})
 
 
@@ -150,14 +154,31 @@ class SearchExperiments(RunView):
         """Runs by what people noted about them, the latest noted first."""
         query = request.query_params
         tags = [tag.strip() for tag in query.get("tags", "").split(",") if tag.strip()]
-        found = experiments.search(
-            self.runs().active(),
-            project=query.get("project") or None,
-            tags=tags,
-            text=query.get("text", ""),
-            archived=_boolean(query.get("archived", "false"), "archived"),
-        )
+        runs = self.runs().active().tagged(*dict.fromkeys(tags))
+        if not _boolean(query.get("archived", "false"), "archived"):
+            runs = runs.filter(archived=False)
+        if project := query.get("project", "").replace("\x00", ""):
+            runs = runs.filter(project__name=project)
+        runs = runs.noted_containing(query.get("text", "")).select_related("project")
+        found = [_noted(run) for run in runs.prefetch_related(_TAGS).last_changed_first()]
         return Response({"experiments": found})
+
+
+_TAGS = Prefetch("tags", Tag.objects.order_by("pk"))
+
+
+def _noted(run: Run) -> dict[str, Any]:
+    return {
+        "id": run.run_id,
+        "project": run.project.name if run.project else None,
+        "name": run.name,
+        "tags": [tag.key for tag in run.tags.all()],
+        "description": run.notes or None,
+        "created_at": run.created_time,
+        "updated_at": run.annotated_at or run.created_time,
+        "archived": run.archived,
+        "pinned": run.pinned,
+    }
 
 
 class DeleteRequest(fields.Serializer):
@@ -187,8 +208,10 @@ class DeleteExperiments(RunView):
         if not body.get("run_ids"):
             raise InvalidInput("run_ids are required", ["body", "run_ids"])
         ids = list(dict.fromkeys(_texts(body["run_ids"], "run_ids")))
-        found = {run.run_id: run for run_id in ids if (run := self.runs().by_id(run_id))}
-        removed = experiments.delete(found.values(), force=force, by=request.user)
+        directory = request.query_params.get("dir")
+        runs = [run for run_id in ids for run in self.runs(Right.PURGE).copies(run_id, directory)]
+        refuse_copies(runs)
+        removed = actions.remove_runs(runs, force=force, by=request.user)
         return Response({"results": {run_id: run_id in removed for run_id in ids}})
 
 
@@ -212,10 +235,11 @@ class CleanupExperiments(RunView):
         Pinned and archived ones stay. Says which they are, or with `dry_run` would be.
         """
         asked = CleanupRequest.read(request)
-        old = experiments.unchanged(self.runs(Right.PURGE).active(), days=asked["days"])
+        runs = self.runs(Right.PURGE).active().unchanged(asked["days"])
+        old = list(runs.in_listing_order())
         ids = [run.run_id for run in old]
         if not asked["dry_run"]:
-            removed = experiments.delete(old, force=False, by=request.user)
+            removed = actions.remove_runs(old, force=False, by=request.user)
             ids = [run_id for run_id in ids if run_id in removed]
         return Response({"run_ids": ids})
 

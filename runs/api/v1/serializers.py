@@ -10,7 +10,6 @@ from rest_framework import serializers
 
 from core.http.fields import Body, Flag, Integer, Query, Text, TextList
 from runicorn import layout
-from runs import experiments
 from runs.models import Run
 
 from ..tables import ARROW, COLUMNS, JSON, PARQUET
@@ -78,9 +77,12 @@ class RunDetail(serializers.Serializer):
     created_at = serializers.FloatField(source="created_time", allow_null=True)
     tags = serializers.SerializerMethodField()
     notes = serializers.CharField(help_text="Free text that people keep about the run.")
+    display_name = serializers.CharField(help_text="What people call the run; may be empty.")
+    pinned = serializers.BooleanField()
+    archived = serializers.BooleanField()
 
     def get_tags(self, run: Run) -> list[str]:
-        return experiments.tags_of(run)
+        return list(run.tags.order_by("pk").values_list("key", flat=True))
 
     def get_run_dir(self, run: Run) -> str | None:
         return str(run.path)
@@ -101,6 +103,11 @@ class RunChanges(Body):
         required=False,
         help_text="All of its tags.",
     )
+    display_name = Text(required=False, allow_blank=True, max_length=255)
+    pinned = Flag(required=False)
+    archived = Flag(required=False)
+    project = Text(required=False, help_text="Move the run to this project.")
+    name = Text(required=False, help_text="Move the run to this experiment.")
 
 
 class DeletedRun(serializers.Serializer):
@@ -129,7 +136,7 @@ class RunId(Text):
     default_error_messages = {"invalid": "Invalid run_id format: {run_id}"}
 
     def to_internal_value(self, data: Any) -> str:
-        if not layout.is_run_id(data):
+        if not isinstance(data, str) or "\x00" in data:
             self.fail("invalid", run_id=data)
         return str(data)
 
@@ -192,6 +199,9 @@ class Confirmation(Body):
 
 class Emptied(serializers.Serializer):
     permanently_deleted = serializers.IntegerField()
+    refused = serializers.DictField(
+        child=serializers.CharField(), help_text="By run id why it stays in the recycle bin."
+    )
     message = serializers.CharField()
 
 

@@ -15,14 +15,14 @@ urlpatterns = [
     path("recycle-bin/empty", views.EmptyRecycleBin.as_view(), name="recycle-bin-empty"),
     path("projects", projects.Projects.as_view(), name="project-list"),
     path(
-        "projects/<str:project>/names",
-        projects.ProjectExperiments.as_view(),
-        name="project-experiments",
-    ),
-    path(
-        "projects/<str:project>/names/<str:name>/runs",
+        "projects/<path:project>/names/<path:name>/runs",
         projects.ExperimentRuns.as_view(),
         name="experiment-runs",
+    ),
+    path(
+        "projects/<path:project>/names",
+        projects.ProjectExperiments.as_view(),
+        name="project-experiments",
     ),
     path("environment/<str:run_id>", projects.Environment.as_view(), name="run-environment"),
     path("experiments/tag", projects.TagExperiment.as_view(), name="experiment-tag"),

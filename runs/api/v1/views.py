@@ -15,13 +15,17 @@ from rest_framework.views import APIView
 from core import access
 from core.access import Right
 from core.http import conditional
+from core.http.exceptions import Conflict, InvalidInput
 from core.http.permissions import MayPurge, SeeOrChange
 from metrics import read as metrics
+from runicorn import layout
+from runicorn.run_store import RunConflict, RunNotFound
 from runs import actions, system
 from runs.ingest import folder_source
 from runs.models import Run
 from runs.querysets import RunQuerySet
 
+from ..copies import refuse_copies
 from ..tables import Reached, TableResponse
 from . import serializers
 
@@ -35,9 +39,15 @@ class RunView(APIView):
         return access.rows(Run.objects.all(), self.request.user, right)
 
     def run(self, run_id: str, detail: str = "Run not found", *, right: Right = Right.SEE) -> Run:
-        """The run as its folder says now; 404 if there is none or it was deleted."""
+        """The run as its folder says now; 404 if there is none or it was deleted.
+
+        Of several copies of a run's folder ``?dir=`` names one. Only readers may leave it out.
+        """
         runs = self.runs(right).active().select_related("project")
-        run = folder_source.refresh(runs.by_id(run_id))
+        directory = self.request.query_params.get("dir")
+        if right is not Right.SEE:
+            refuse_copies(runs.copies(run_id, directory))
+        run = folder_source.refresh(runs.by_id(run_id, directory))
         if run is None or run.is_deleted:
             raise NotFound(detail)
         return run
@@ -70,18 +80,39 @@ class RunRetrieve(RunView):
         responses=serializers.RunDetail,
     )
     def patch(self, request: Request, run_id: str) -> Response:
-        """Replace the notes or the tags of a run; answers with the run as it then is."""
-        wanted = serializers.RunChanges.read(request)
+        """Change what people keep about a run, or move it to another project or experiment.
+
+        Answers with the run as it then is. A run that is running is not moved (409).
+        """
+        changes = serializers.RunChanges.read(request)
         run = self.run(run_id, right=Right.CHANGE)
-        if "notes" in wanted:
-            actions.set_notes(run, wanted["notes"], by=request.user)
-        if "tags" in wanted:
-            actions.set_tags(run, wanted["tags"], by=request.user)
-        return Response(serializers.RunDetail(self.run(run_id)).data)
+        place = {key: changes.pop(key, None) for key in ("project", "name")}
+        if changes:
+            actions.annotate(run, changes, by=request.user)
+        if any(place.values()):
+            self._move(run, place)
+        changed = folder_source.refresh(Run.objects.filter(pk=run.pk).first())
+        if changed is None:
+            raise NotFound("Run not found")
+        return Response(serializers.RunDetail(changed).data)
+
+    def _move(self, run: Run, place: dict[str, str | None]) -> None:
+        project = place["project"] or (run.project.name if run.project else "")
+        try:
+            actions.move_run(run, project, place["name"] or run.name or "", by=self.request.user)
+        except RunNotFound as error:
+            raise NotFound("Run not found") from error
+        except RunConflict as error:
+            raise Conflict(str(error)) from error
+        except ValueError as error:
+            raise InvalidInput(str(error), ["body"]) from error
 
 
 class ChangeRuns(RunView):
     """Shared by soft-delete and restore: check all ids, then change each run, then report."""
+
+    is_restored = False
+    """Whether the verb changes runs that are in the recycle bin."""
 
     def change(
         self,
@@ -91,9 +122,27 @@ class ChangeRuns(RunView):
     ) -> dict[str, dict[str, Any]]:
         """Do *action* to the runs of these ids; per id the outcome in the documented form."""
         ids = list(dict.fromkeys(submitted))
-        runs = {run.run_id: run for run in reversed(candidates.filter(run_id__in=ids))}
+        runs = {run.run_id: run for run in self._candidates(candidates.filter(run_id__in=ids))}
         outcome = action([runs[i] for i in ids if i in runs], by=self.request.user)
         return {run_id: _result(outcome.get(run_id, "run not found")) for run_id in ids}
+
+    def _candidates(self, runs: RunQuerySet) -> list[Run]:
+        """Those of *runs* that the request means. 409 if an id has several."""
+        directory = self.request.query_params.get("dir")
+        if directory is not None:
+            runs = runs.filter(directory=directory.strip("/").replace("\x00", ""))
+        # Of a run and its copy in the other state, the verb means the one that it can change.
+        fits = [run for run in runs if run.is_deleted == self.is_restored]
+        refuse_copies(fits)
+        others = {run.run_id: run for run in runs} | {run.run_id: run for run in fits}
+        return list(others.values())
+
+    def _check(self, run_ids: list[str]) -> list[str]:
+        """Whatever is listed can be changed, whatever its id looks like; no other odd id."""
+        for index, run_id in enumerate(run_ids):
+            if not layout.is_run_id(run_id) and not self.runs().copies(run_id):
+                raise InvalidInput(f"Invalid run_id format: {run_id}", ["body", "run_ids", index])
+        return run_ids
 
 
 def _result(error: str | None) -> dict[str, Any]:
@@ -112,7 +161,7 @@ class SoftDelete(ChangeRuns):
     def post(self, request: Request) -> Response:
         """Move runs to the recycle bin."""
         candidates = self.runs(Right.CHANGE).active().in_listing_order()
-        submitted = serializers.RunsToDelete.read(request)["run_ids"]
+        submitted = self._check(serializers.RunsToDelete.read(request)["run_ids"])
         results = self.change(submitted, candidates, actions.soft_delete_runs)
         done = sum(result["success"] for result in results.values())
         return Response(
@@ -140,6 +189,8 @@ class RecycleBin(RunView):
 
 @extend_schema(tags=["runs"])
 class Restore(ChangeRuns):
+    is_restored = True
+
     @extend_schema(
         operation_id="restore_runs",
         request=serializers.RunsToRestore,
@@ -148,7 +199,7 @@ class Restore(ChangeRuns):
     def post(self, request: Request) -> Response:
         """Bring runs back from the recycle bin."""
         candidates = self.runs(Right.CHANGE).in_listing_order()
-        submitted = serializers.RunsToRestore.read(request)["run_ids"]
+        submitted = self._check(serializers.RunsToRestore.read(request)["run_ids"])
         results = self.change(submitted, candidates, actions.restore_runs)
         done = sum(result["success"] for result in results.values())
         return Response(
@@ -176,6 +227,7 @@ class EmptyRecycleBin(RunView):
         return Response(
             {
                 "permanently_deleted": purged.count,
+                "refused": purged.refusals,
                 "message": f"Permanently deleted {purged.count} runs",
             }
         )

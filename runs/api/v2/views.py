@@ -31,6 +31,7 @@ from runs.models import Run, TaggedRun
 from runs.querysets import RunQuerySet
 from runs.repair import repaired
 
+from ..copies import refuse_copies
 from ..tables import TableResponse
 from ..v1.views import RunView
 from . import serializers
@@ -58,7 +59,7 @@ class V2View(RunView):
 
     def experiment(self, run_id: str) -> Run:
         """The run as its folder says now, deleted or not; 404 if there is none."""
-        run = folder_source.refresh(self.runs().by_id(run_id))
+        run = folder_source.refresh(self.runs().by_id(run_id, self.request.query_params.get("dir")))
         if run is None:
             raise NotFound(f"Experiment {run_id} not found")
         if not run.is_deleted and actions.check_process(run):
@@ -202,7 +203,9 @@ class BatchDelete(V2View):
         asked = serializers.ExperimentIds.read(request)
         ids = list(dict.fromkeys(asked["exp_ids"]))
         candidates = self.runs(Right.CHANGE).active().in_listing_order()
-        found = {run.run_id: run for run in reversed(candidates.filter(run_id__in=ids))}
+        runs = list(candidates.filter(run_id__in=ids))
+        refuse_copies(runs)
+        found = {run.run_id: run for run in runs}
         outcome = actions.soft_delete_runs(
             [found[i] for i in ids if i in found], by=request.user, reason=asked["reason"]
         )

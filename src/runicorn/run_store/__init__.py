@@ -11,10 +11,10 @@ copy of a run's folder has the same id, and is another run.
 
 from __future__ import annotations
 
-from .annotation import Annotations, merged, parse
+from .annotation import Annotations, merged, of_record, parse
 from .errors import AmbiguousRun, RunConflict, RunNotFound, RunRefused
 from .experiments_file import ExperimentsFile, experiments_file
-from .store import RunStore, StoredRun, annotations_document, annotations_of
+from .store import RunStore, StoredRun, annotations_document, annotations_of, size_of
 
 __all__ = [
     "AmbiguousRun",
@@ -29,5 +29,7 @@ __all__ = [
     "annotations_of",
     "experiments_file",
     "merged",
+    "of_record",
     "parse",
+    "size_of",
 ]

@@ -29,6 +29,8 @@ _COST_SHARE = 50
 
 Record = dict[str, Any]
 
+_NOTHING: dict[str, Any] = {}
+
 
 class ExperimentsFile:
     """The file of one storage root, for all threads of this process."""
@@ -37,6 +39,7 @@ class ExperimentsFile:
         self.path = root / layout.EXPERIMENTS_METADATA
         self._read_lock = threading.Lock()
         self._known: tuple[tuple[int, int, int], dict[str, Any]] | None = None
+        self._records: tuple[dict[str, Any], dict[str, Record]] | None = None
         self._pending_lock = threading.Lock()
         self._pending: dict[str, Record | None] = {}
         self._writer: threading.Thread | None = None
@@ -47,8 +50,12 @@ class ExperimentsFile:
         return self.path.exists()
 
     def records(self) -> dict[str, Record]:
-        """The records by run id; none if the file is damaged."""
-        return {i: record for i, record in self._contents().items() if isinstance(record, dict)}
+        """The records by run id; none if the file is damaged. The same object until it changes."""
+        contents = self._contents()
+        if self._records is None or self._records[0] is not contents:
+            records = {i: r for i, r in contents.items() if isinstance(r, dict)}
+            self._records = contents, records
+        return self._records[1]
 
     def record(self, run_id: str) -> Record | None:
         """What the file has of a run, with what is still to be written."""
@@ -64,7 +71,7 @@ class ExperimentsFile:
             fingerprint = _fingerprint(self.path)
             if fingerprint is None:
                 self._known = None
-                return {}
+                return _NOTHING
             if self._known is None or self._known[0] != fingerprint:
                 try:
                     self._known = fingerprint, layout.load_json(self.path) or {}
@@ -73,13 +80,16 @@ class ExperimentsFile:
                     if self._said_damaged != fingerprint:
                         logger.warning("%s", error)
                         self._said_damaged = fingerprint
-                    return self._known[1] if self._known else {}
+                    return self._known[1] if self._known else _NOTHING
             return self._known[1]
 
     def put(self, record: Record, *, create: bool = False) -> None:
-        """Have *record* written soon. Without a file, only if it is to be created."""
-        if create or self.exists():
+        """Have *record* written soon. Without a file, only if it is to be created: at once."""
+        exists = self.exists()
+        if exists or create:
             self._queue({record["id"]: record})
+        if create and not exists:
+            self.flush()
 
     def forget(self, run_ids: Iterable[str]) -> None:
         """Have the records of purged runs removed soon."""
