@@ -127,8 +127,13 @@ def test_an_archived_run_means_the_same_to_folder_and_server(client, site: Site)
     try:
         for archived in (False, True):
             there = {r.id for r in manager.search_experiments(archived=archived)}
-            assert {r["id"] for r in client.search_experiments(archived=archived)} == there
             assert (site.ids[1] in there) == archived
+            servers.wait_until(
+                lambda there=there, archived=archived: (
+                    {r["id"] for r in client.search_experiments(archived=archived)} == there
+                ),
+                "the server has seen what was noted",
+            )
     finally:
         manager.archive_experiment(site.ids[1], False)
 
