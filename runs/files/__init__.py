@@ -52,9 +52,12 @@ class RunFiles:
             if not stat.S_ISDIR(folder.st_mode):
                 return None
             listed = {".": folder}
-            for name, info in files.scan_inside(self.folder):
-                if layout.is_run_file(name) and stat.S_ISREG(info.st_mode):
-                    listed[name] = info
+            with os.scandir(self.folder) as entries:
+                for entry in entries:
+                    if layout.is_run_file(entry.name):
+                        info = entry.stat(follow_symlinks=False)
+                        if stat.S_ISREG(info.st_mode):
+                            listed[entry.name] = info
             return listed if not listed.keys().isdisjoint(layout.RUN_FILES) else None
         except (FileNotFoundError, NotADirectoryError):
             return None

@@ -223,10 +223,11 @@ def _read(change: Change, listed: dict[str, os.stat_result], limit: int = READ_B
             run.date(run.directory_mtime)
     for name in known.keys() - listed.keys():
         change.remove(name)
+    known = change.fingerprints()
     changed = [
         name
         for name, info in listed.items()
-        if name != "." and change.fingerprints().get(name) != fingerprint(info)
+        if name != "." and known.get(name) != fingerprint(info)
     ]
     changed.sort(key=lambda name: name != layout.META)  # the others say more of what it says
     streams = [name for name in changed if layout.stream_of(name)]

@@ -66,6 +66,8 @@ A second machine that logs to the same run is another *writer*: its lines lie in
 
 _PART = re.compile(r"(events|logs|system)(?:\.[A-Za-z0-9_-]{1,64})?\.(jsonl|txt)")
 
+_USUAL = frozenset(DOCUMENTS + STREAMS)
+
 RUN_FILES = (META, STATUS, EVENTS)
 """A folder that holds one of these is a run; any other is a folder to look into."""
 
@@ -109,7 +111,7 @@ def stream_of(name: str) -> str | None:
 
 def is_run_file(name: str) -> bool:
     """Whether the server reads files of this *name* in a run's folder."""
-    return name in DOCUMENTS or stream_of(name) is not None
+    return name in _USUAL or stream_of(name) is not None
 
 
 def new_run_id() -> str:
