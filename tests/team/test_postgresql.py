@@ -9,7 +9,7 @@ import pytest
 
 from tests import servers
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow]
+pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_v2_answers_the_same_with_postgresql() -> None:

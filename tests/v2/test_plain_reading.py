@@ -95,7 +95,7 @@ def bounds(values: Any) -> tuple[float, float] | None:
 
 @pytest.mark.usefixtures("small_blocks")
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(batches=logs(), low=st.integers(-5, 60), length=st.integers(0, 200), wanted=st.data())
 def test_any_log_reads_as_its_lines_say(root, api, batches, low, length, wanted):
