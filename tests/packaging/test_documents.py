@@ -19,9 +19,11 @@ ROOT = servers.ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+PROMISES = ["docs/durability.md", "docs/durability.zh.md"]
 TRANSLATIONS = [
     ("README.md", "README.zh.md"),
     ("docs/deployment.md", "docs/deployment.zh.md"),
+    ("docs/durability.md", "docs/durability.zh.md"),
     ("docs/logging.md", "docs/logging.zh.md"),
     ("docs/remote.md", "docs/remote.zh.md"),
 ]
@@ -106,3 +108,20 @@ def test_the_lock_holds_what_the_project_asks_for() -> None:
         if wanted.name != "runicorn":
             assert wanted.specifier.contains(pinned[wanted.name]), line
     assert "file:" not in lock
+
+
+@pytest.mark.parametrize("document", PROMISES)
+def test_every_promise_names_tests_that_exist(document: str) -> None:
+    rows = re.findall(r"^\| (.*) \| (.*) \|$", (ROOT / document).read_text(), re.MULTILINE)
+    promises = [row for row in rows if "::" in row[1]]
+    assert len(promises) > 20
+    for promise, proofs in promises:
+        named = re.findall(r"`([\w/]+\.py)::(\w+)`", proofs)
+        assert named, promise
+        for file, test in named:
+            assert f"def {test}(" in (ROOT / "tests" / file).read_text(), f"{file}::{test}"
+
+
+def test_both_languages_promise_the_same() -> None:
+    english, chinese = (re.findall(r"`[\w/]+\.py::\w+`", (ROOT / d).read_text()) for d in PROMISES)
+    assert english == chinese
