@@ -205,3 +205,20 @@ def test_calls_at_one_step_are_one_row_and_have_levels(api, root, calls):
     assert fast[-1] == {"global_step": 40_000, "epoch": 400.0} | {
         key: 40_000 + n / 10 for n, key in enumerate(KEYS[:calls])
     }
+
+
+def test_a_spike_that_is_logged_again_leaves_the_next_highest(api, root):
+    """At the end of a block: the levels have the spike, and what takes its place comes later."""
+    run = root.run()
+    rows = [{"loss": 0.5, "global_step": step, "time": 1000.0 + step} for step in range(1, 4097)]
+    rows[4090]["loss"], rows[4095]["loss"] = 7.0, 99.0
+    run.log(*rows)
+    root.scan()
+    more = [{"loss": 0.5, "global_step": step} for step in range(4096, 40_000)]
+    run.log(*more)
+    root.scan()
+    asked = {"run_ids": [run.id], "points": 20}
+    curve = api.post("/v2/metrics/query", asked)["series"][0]
+    assert SeriesLevel.objects.exists()
+    assert curve["total"] == 39_999
+    assert bounds(curve["values"]) == (0.5, 7.0)

@@ -58,3 +58,8 @@ def test_to_downsample_twice_is_to_downsample_once(values, size, times):
     if len(fine):  # the last may be taken back, and what is left is exact
         there = values[values != 0]
         assert bounds(values[fine[:-1]]) == bounds(there[:-1])
+
+
+def test_the_last_of_a_bucket_is_kept_beside_the_extremes_of_the_others():
+    values = np.array([3.0, 5.0, 1.0, 4.0, 2.0, 9.0])
+    assert bucket_points(np.arange(6), values, 8).tolist() == [0, 1, 2, 5]
