@@ -24,7 +24,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext, pgettext
 
 from core.access import Right
-from core.admin_lists import SHOWN, LongListAdmin, confirmed_keys
+from core.admin_lists import MAX_NAMED_ROWS, LongListAdmin, confirmed_keys
 from runicorn.artifacts.folders import LATEST
 from runicorn.artifacts.names import check_alias
 from runicorn.artifacts.validation import check_metadata, check_tags
@@ -441,7 +441,7 @@ class VersionAdmin(FolderAdmin):
 
     def confirmed(self, request: HttpRequest, queryset: Any, change: Change) -> HttpResponse | None:
         """Ask first; then make the *change* to exactly the versions that the question named."""
-        queryset = self.having(request, queryset, change.right)
+        queryset = self.rows_with_right(request, queryset, change.right)
         if (keys := confirmed_keys(request)) is not None:
             done = change.act(list(queryset.filter(pk__in=keys)), request.user)
             self.message_user(request, done, messages.SUCCESS)
@@ -450,7 +450,7 @@ class VersionAdmin(FolderAdmin):
         title = change.question(len(versions)) % len(versions)
         context = {
             **self.question(request, change, title, versions),
-            "versions": versions[:SHOWN],
+            "versions": versions[:MAX_NAMED_ROWS],
             "bytes": Blob.objects.only_in(versions).stored_bytes() if change.is_final else None,
         }
         return render(request, "admin/artifacts/version/confirm.html", context)

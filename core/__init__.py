@@ -1,1 +1,1 @@
-"""What every app stands on: HTTP, access, the admin's base. No models; imports no other app."""
+"""The base of every app: HTTP, access, the admin. It has no models and imports no other app."""

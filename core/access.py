@@ -1,8 +1,8 @@
-"""Who may, and who did: asked downwards, answered by whoever knows the people.
+"""Permissions and the audit log, as ports that an app with user accounts can fill.
 
-Apps ask here and import nobody above them. Three ports hold the answers of a server with a single
-owner: the owner sees and does everything, and what was done is a line in the log. An app that knows
-accounts puts its own answers in (``runicorn_site.wiring``).
+Apps ask here and import no app above them. By default the three ports answer for a server with a
+single owner: the owner sees and does everything, and each action is a line in the log. An app that
+knows user accounts replaces the answers (see ``runicorn_site.wiring``).
 """
 
 from __future__ import annotations
@@ -54,32 +54,32 @@ def answer_with(
     record: Callable[[Any, str, Any], None] = _log,
     may: Callable[[Any, Right], bool] = _owner_may,
 ) -> None:
-    """Put other answers into the ports; without arguments, those of a single owner."""
+    """Replace the answers of the ports; without arguments, restore those of a single owner."""
     global _rows, _record, _may
     _rows, _record, _may = rows, record, may
 
 
 def rows(queryset: Rows, user: Any, right: Right) -> Rows:
-    """Return those of *queryset* to which *user* has *right*."""
+    """Return the rows of *queryset* to which *user* has *right*."""
     return _rows(queryset, user, right)
 
 
 def record(actor: Any, verb: str, object: Any) -> None:
-    """Note that *actor* (None: the owner of an embedded server) did *verb* to *object*.
+    """Record that *actor* (None: the owner of an embedded server) did *verb* to *object*.
 
     Verbs are ``<kind>.<verb>``: ``run.delete``, ``version.purge``. *object* is a model or a text
-    that names what it was done to; ``str`` of it is what people read.
+    that names the target; people read its ``str``.
     """
     _record(actor, verb, object)
 
 
 def may(user: Any, right: Right) -> bool:
-    """Whether *user* has *right* at all: whether a door opens. ``rows`` says to what."""
+    """Return whether *user* has *right* to anything at all; ``rows`` says to what."""
     return _may(user, right)
 
 
 def name_of(user: Any) -> str:
-    """Return the name of *user*; empty for nobody in particular."""
+    """Return the name of *user*; empty if nobody has signed in."""
     return user.get_username() if getattr(user, "is_authenticated", False) else ""
 
 

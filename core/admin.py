@@ -1,4 +1,4 @@
-"""What the whole admin has in common."""
+"""Settings of the whole admin site."""
 
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _

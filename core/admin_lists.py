@@ -1,4 +1,4 @@
-"""What the admin's lists have in common: rows that nobody adds by hand, and questions first."""
+"""Base classes of the admin's lists: rows are not added by hand, and actions are confirmed."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from core import access
 from core.access import Right
 from core.http.fields import read_keys
 
-SHOWN = 10
-"""Rows that a confirmation names one by one."""
+MAX_NAMED_ROWS = 10
+"""The number of rows that a confirmation page names one by one."""
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """Rows come from what was logged: nobody adds one by hand.
+    """A list of rows that come from what was logged: none can be added by hand.
 
-    Whoever uses it needs Django's permission for the table and the right to the rows, which the
-    other doors ask for too.
+    Users need Django's permission for the table, and the same right to the rows that the other
+    doors require.
     """
 
     def has_right(self, request: HttpRequest, right: Right, row: Any = None) -> bool:
-        """Whether the user has *right* to *row*, or without one at all."""
+        """Return whether the user has *right* to *row*, or without a row to anything at all."""
         if row is None:
             return access.may(request.user, right)
-        return self.having(request, self.model.objects.filter(pk=row.pk), right).exists()
+        return self.rows_with_right(request, self.model.objects.filter(pk=row.pk), right).exists()
 
-    def having(self, request: HttpRequest, rows: QuerySet, right: Right) -> QuerySet:
-        """Return those of *rows* to which the user has *right*."""
+    def rows_with_right(self, request: HttpRequest, rows: QuerySet, right: Right) -> QuerySet:
+        """Return the part of *rows* to which the user has *right*."""
         return access.rows(rows, request.user, right)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -46,7 +46,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         )
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Deleting is moving to the recycle bin, which a restore takes back."""
+        """Require the right to change: deleting moves to the recycle bin and can be undone."""
         return super().has_delete_permission(request, obj) and self.has_right(
             request, Right.CHANGE, obj
         )
@@ -62,16 +62,16 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         return False
 
     def response_action(self, request: HttpRequest, queryset: QuerySet) -> HttpResponseBase | None:
-        """Django looks for whatever was sent as a key, which databases refuse to do."""
+        """Drop keys that are not integers: Django would pass them to the database, which fails."""
         keys = read_keys(request.POST.getlist(ACTION_CHECKBOX_NAME))
-        sent = request.POST.copy()
-        sent.setlist(ACTION_CHECKBOX_NAME, [str(key) for key in keys])
-        request.POST = sent
+        data = request.POST.copy()
+        data.setlist(ACTION_CHECKBOX_NAME, [str(key) for key in keys])
+        request.POST = data
         return super().response_action(request, queryset)
 
 
 class LongListAdmin(ReadOnlyAdmin):
-    """A list of as many rows as there may be, shown as the pages show them."""
+    """A list of any number of rows, in the style of the web pages."""
 
     class Media:
         css: ClassVar = {"all": ["runicorn/parts.css"]}
@@ -85,22 +85,22 @@ class LongListAdmin(ReadOnlyAdmin):
     def question(
         self, request: HttpRequest, change: Any, title: str, rows: Sequence[Any]
     ) -> dict[str, Any]:
-        """What a confirmation page shows of *rows*, and sends back as ``confirmed``."""
+        """Return the context of a page that confirms *change* to *rows*."""
         return {
             **self.admin_site.each_context(request),
             "title": title,
             "opts": self.opts,
             "media": self.media,
             "change": change,
-            "more": max(0, len(rows) - SHOWN),
+            "more": max(0, len(rows) - MAX_NAMED_ROWS),
             "confirmed": ",".join(str(row.pk) for row in rows),
         }
 
 
 def confirmed_keys(request: HttpRequest) -> list[int] | None:
-    """The rows that the question named: one that came into the list meanwhile is not among them.
+    """Return the keys of the rows that the user confirmed; None if nothing was confirmed yet.
 
-    None if nothing was asked yet.
+    Rows that joined the list after the question was asked are not among them.
     """
     if "confirmed" not in request.POST:
         return None

@@ -1,9 +1,9 @@
-"""Which database a table lies in.
+"""The two databases, and the router that assigns each table to one of them.
 
-*default* is the index: it is made from the files and may be thrown away. *server* holds what no
-file holds: users, sessions, and what operates the server. In the embedded default they are two
-SQLite files, so that a damaged index takes nothing with it; no foreign key crosses. On PostgreSQL
-both are one database, and there is no alias *server*.
+*default* is the index: it is made from the files and can be made again. *server* holds data that
+is in no file: users, sessions, and the operation of the server. In the embedded default they are
+two SQLite files, so that a damaged index takes nothing with it; no foreign key crosses between
+them. On PostgreSQL both are one database, and there is no alias *server*.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SERVER_APPS = frozenset(
 
 
 def is_server_alias(alias: str) -> bool:
-    """Whether *alias* is that of a server database; another root is prepared as ``next_server``."""
+    """Return whether *alias* is a server database (``next_server`` is that of the coming root)."""
     return alias.endswith(SERVER)
 
 

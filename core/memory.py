@@ -1,8 +1,8 @@
-"""Keep the process as large as its work, and no larger. For glibc; elsewhere nothing is done.
+"""Return unused memory to the system. For glibc; with other C libraries nothing is done.
 
-Each request has a thread of its own. By default glibc gives threads heaps of their own, and raises
-the size from which memory is returned on the spot to that of the largest array ever freed: after
-a few large answers hundreds of megabytes are free inside the heaps, and none of it outside.
+Each request has a thread of its own. By default glibc gives threads their own heaps, and raises
+the size from which freed memory is returned at once to that of the largest array ever freed: after
+a few large responses, hundreds of megabytes are free inside the heaps but not returned.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _glibc() -> Any:
 
 
 def keep_flat() -> None:
-    """Once, before threads are started."""
+    """Configure glibc's allocator; call it once, before threads are started."""
     if library := _glibc():
         library.mallopt(_ARENA_MAX, 1)
         library.mallopt(_MMAP_THRESHOLD, _RETURNED)
@@ -35,15 +35,15 @@ def keep_flat() -> None:
 
 
 def trim() -> None:
-    """Return what is free inside the heaps: after much work that will not come again soon."""
+    """Return free memory of the heaps to the system; for the end of much work."""
     if library := _glibc():
         library.malloc_trim(0)
 
 
 def freeze() -> None:
-    """What is loaded by now stays for ever: the garbage collector need not look at it again.
+    """Exempt what is loaded by now from garbage collection: it stays until the process ends.
 
-    It would do so in the middle of some request, for a tenth of a second.
+    Looking at it again would hold up some request for a tenth of a second.
     """
     gc.collect()
     gc.freeze()

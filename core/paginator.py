@@ -12,7 +12,7 @@ from core.http.fields import read_keys
 
 
 class NearbyPaginator(Paginator):
-    """Counts only as far as a reader can click: *ahead* pages beyond the *current* one.
+    """A paginator that counts only as far as a reader can click, *ahead* pages from *current*.
 
     Counting all of a few hundred thousand filtered rows costs more than showing a page of them.
     """
@@ -39,7 +39,7 @@ class NearbyPaginator(Paginator):
 
     @property
     def has_more(self) -> bool:
-        """Perhaps there are rows beyond ``count``."""
+        """Return whether there may be rows beyond ``count``."""
         return self.count == self._limit
 
     @property

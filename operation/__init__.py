@@ -1,1 +1,1 @@
-"""Operating a server: its configuration, its health, and the storage root that it serves."""
+"""The operation of a server: its configuration, its health, and its storage root."""

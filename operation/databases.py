@@ -1,7 +1,7 @@
 """Bring the databases up to date, and set aside an index that cannot be used.
 
-The index is made from the files: one that is damaged, or that another version has made, is renamed
-and made again. ``server.sqlite3`` is made from nothing: it is never set aside. A copy of it is kept
+The index is made from the files: if it is damaged, or made by another version, it is renamed and
+made again. ``server.sqlite3`` cannot be made again, so it is never set aside. A copy of it is kept
 for each of the last days.
 """
 
@@ -23,7 +23,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from core.databases import INDEX, SERVER_APPS, is_server_alias
 
 COPIES = 7
-"""How many daily copies of the server database are kept."""
+"""The number of daily copies of the server database that are kept."""
 
 
 class ServerDatabaseDamaged(RuntimeError):
@@ -66,37 +66,37 @@ def _migrate(alias: str) -> None:
 
 
 def foreign_migrations(alias: str = INDEX) -> list[str]:
-    """Return the migrations that are recorded in the index as done, and are none of ours.
+    """Return the migrations that the index records as applied and this version does not have.
 
     Such an index was made by another version, and its tables may be anything.
     """
     connection = connections[alias]
-    ours = MigrationLoader(None).disk_migrations.keys()
+    own_migrations = MigrationLoader(None).disk_migrations.keys()
     recorded = MigrationRecorder(connection).applied_migrations()
-    return sorted(f"{app}.{name}" for app, name in recorded if (app, name) not in ours)
+    return sorted(f"{app}.{name}" for app, name in recorded if (app, name) not in own_migrations)
 
 
 def set_aside(alias: str, why: str, *, successor: Path | None = None) -> str:
     """Rename the file of an SQLite database; return its new name.
 
-    A *successor* takes its place in the same step: who opens the file finds the one or the other.
+    A *successor* takes its place in the same step: the file exists at any time.
     """
     connections[alias].close()
     path = file_of(alias)
-    aside = path.with_name(f"{path.name}.{why}-{int(time.time())}")
+    renamed = path.with_name(f"{path.name}.{why}-{int(time.time())}")
     for suffix in ("-wal", "-shm"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
     if successor is None:
-        path.rename(aside)
+        path.rename(renamed)
     else:
-        aside.hardlink_to(path)
+        renamed.hardlink_to(path)
         successor.replace(path)
-    return aside.name
+    return renamed.name
 
 
 @contextmanager
 def prepared(alias: str, file: Path) -> Iterator[str]:
-    """Bring the schema of *file* up to date, which is to be the database *alias*."""
+    """Bring the schema of *file*, the coming database *alias*, up to date; yield its alias."""
     coming = f"next_{alias}"
     connections.settings[coming] = {**connections.settings[alias], "NAME": file}
     try:

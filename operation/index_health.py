@@ -1,10 +1,9 @@
-"""An index that is damaged: noticed, set aside, and made again while the server goes on.
+"""Notice a damaged index, set it aside, and make it again while the server keeps running.
 
-SQLite checks little by itself: a page of noise is found when somebody reads it. So the whole index
-is checked after a process that did not end in order, behind the first answers, and an error that
-says *damaged* is taken at its word wherever it shows. The index is renamed then, and a new one
-filled from the run folders, the newest first; readers see what it holds so far. PostgreSQL looks
-after itself.
+SQLite checks little by itself: a damaged page is noticed only when it is read. So the whole index
+is checked in the background if the last process did not end properly, and any error that reports
+damage is believed. The index is then renamed, and a new one filled from the run folders, the newest
+first; readers see the runs that it has so far. PostgreSQL looks after itself.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ class IndexDamaged(APIException):
 
 
 def is_damage(error: BaseException | None) -> bool:
-    """Whether SQLite says with *error*, or what caused it, that its file is damaged."""
+    """Return whether *error*, or a cause of it, is SQLite's report of a damaged file."""
     while error is not None:
         if isinstance(error, sqlite3.DatabaseError):
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -66,7 +65,7 @@ def is_damage(error: BaseException | None) -> bool:
 
 
 def notice(error: BaseException) -> bool:
-    """Have the index made again if *error* says that it is damaged; return whether it does."""
+    """Start to make the index again if *error* says that it is damaged; return whether it does."""
     if not is_damage(error) or connections[INDEX].vendor != "sqlite":
         return False
     threading.Thread(target=_renew, args=[str(error)], name="renew-index").start()
@@ -74,12 +73,12 @@ def notice(error: BaseException) -> bool:
 
 
 def answer(error: DatabaseError) -> APIException | None:
-    """Return what a request is answered that met *error*; None for other errors than damage."""
+    """Return the API error for a request that met *error*; None if it is not about damage."""
     return IndexDamaged() if notice(error) else None
 
 
 def check() -> None:
-    """Check every page of the index, and have it made again if one is damaged."""
+    """Check every page of the index; make it again if one is damaged."""
     current.state = "checking"
     try:
         with closing(sqlite3.connect(databases.file_of(INDEX))) as connection:
@@ -93,7 +92,7 @@ def check() -> None:
 
 
 def check_if_unclean() -> None:
-    """Check behind the first answers if a process before this one did not end in order."""
+    """Check the index in the background if an earlier process did not end properly."""
     if _note_start():
         logger.info("The server did not end in order the last time: checking the index.")
         threading.Thread(target=check, name="check-index", daemon=True).start()
@@ -103,7 +102,7 @@ def _renew(reason: str) -> None:
     from . import storage_root
 
     if not _renewing.acquire(blocking=False):
-        return  # another thread has noticed it, too
+        return  # another thread is at it
     try:
         file = databases.file_of(INDEX)
         name = storage_root.renew_index()
@@ -118,7 +117,7 @@ def _renew(reason: str) -> None:
         _renewing.release()
 
 
-# -- whether the last process ended in order -----------------------------------------------------
+# -- whether the last process ended properly -----------------------------------------------------
 
 
 def _marker(pid: int) -> Path:
@@ -127,20 +126,20 @@ def _marker(pid: int) -> Path:
 
 
 def _note_start() -> bool:
-    """Mark this process as running; return whether another one left its mark behind."""
-    mine = _marker(os.getpid())
-    mine.parent.mkdir(parents=True, exist_ok=True)
-    left = [path for path in mine.parent.iterdir() if _is_left(path)]
-    for path in left:
+    """Write a marker of this process; return whether a process that is gone left one."""
+    marker = _marker(os.getpid())
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    stale_markers = [path for path in marker.parent.iterdir() if _is_stale(path)]
+    for path in stale_markers:
         path.unlink(missing_ok=True)
-    mine.touch()
-    return bool(left)
+    marker.touch()
+    return bool(stale_markers)
 
 
-def _is_left(path: Path) -> bool:
+def _is_stale(path: Path) -> bool:
     host, _, pid = path.name.rpartition("-")
     if host != socket.gethostname() or not pid.isdecimal():
-        return False  # of another machine, which may be at work
+        return False  # of another machine, whose process may be running
     try:
         return psutil.Process(int(pid)).create_time() > path.stat().st_mtime + 1
     except (psutil.Error, OSError):
@@ -152,5 +151,5 @@ def note_end() -> None:
 
 
 def describe() -> dict[str, Any]:
-    """Return the state for ``/api/health`` and the pages."""
+    """Return the state of the index for ``/api/health`` and the pages."""
     return {"state": current.state, "set_aside": current.set_aside, "reason": current.reason}

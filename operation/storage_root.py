@@ -1,4 +1,4 @@
-"""The storage root that this process serves, and how it moves to another while running.
+"""The storage root that this process serves, which can change while it runs.
 
 Everything reads ``settings.RUNICORN_STORAGE_ROOT`` when it needs it, and every database connection
 shares one dictionary that says which file to open: pointing both elsewhere moves all readers with
@@ -40,7 +40,7 @@ _indexer: Indexer | None = None
 
 
 class CannotMove(RuntimeError):
-    """The server stays where it is; says why."""
+    """The server cannot move to another storage root; the text says why."""
 
 
 _open: WeakSet[BaseDatabaseWrapper] = WeakSet()
@@ -60,12 +60,12 @@ def start_indexer(report: Callable[[progress.Progress], None] | None = None) -> 
     _indexer = indexer
 
 
-def stop_indexer(*, patiently: bool = False) -> None:
-    """*patiently*: return only when nothing more will be indexed, however long a scan takes."""
+def stop_indexer(*, wait: bool = False) -> None:
+    """Stop the indexer; with *wait*, return only once it indexes nothing more."""
     global _indexer
     if _indexer is not None:
         _indexer.stop()
-        if patiently:
+        if wait:
             _indexer.join()
         _indexer = None
 
@@ -79,8 +79,9 @@ def prepare_databases() -> None:
 def use_root(path: Path, *, by: Any) -> None:
     """Serve the storage root *path* from now on, and after a restart.
 
-    Creates it if need be. Raises OSError for a folder that cannot be used, CannotMove where the
-    root is not this process's to choose or its index cannot be opened; nothing has changed then.
+    Creates it if it does not exist. Raises OSError for a folder that cannot be used, CannotMove if
+    this process may not choose its root or the index there cannot be opened; nothing has changed
+    then.
     """
     if not settings.RUNICORN_ROOT_CAN_MOVE:
         raise CannotMove("the environment of this server says which storage folder it serves")
@@ -94,7 +95,7 @@ def use_root(path: Path, *, by: Any) -> None:
         config.set_user_root_dir(path)
         if path == settings.RUNICORN_STORAGE_ROOT:
             return
-        stop_indexer(patiently=True)
+        stop_indexer(wait=True)
         live.end_all()
         for alias, file in files.items():
             connections.settings[alias]["NAME"] = file
@@ -107,10 +108,10 @@ def use_root(path: Path, *, by: Any) -> None:
 
 
 def renew_index() -> str:
-    """Set the index aside and fill a new one; return the name that the old one has now."""
+    """Set the index aside and fill a new one; return the new name of the old one."""
     with _lock:
         report = _indexer.report if _indexer else None
-        stop_indexer(patiently=True)
+        stop_indexer(wait=True)
         live.end_all()
         name = databases.replace_index()
         connections.close_all()
@@ -138,7 +139,7 @@ def _check_writable(path: Path) -> None:
 
 
 def _prepare_next(files: dict[str, Path]) -> None:
-    """Open and migrate the coming root's databases, so that no request meets one without tables."""
+    """Migrate the databases of the coming root, so that no request finds one without tables."""
     for alias, file in files.items():
         try:
             with databases.prepared(alias, file):

@@ -1,1 +1,1 @@
-"""Composition: addresses, the server process, checks, and how the apps are connected."""
+"""The composition of the site: URLs, the server process, checks, and the wiring of the apps."""

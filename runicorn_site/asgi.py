@@ -43,7 +43,7 @@ by_protocol = ProtocolTypeRouter(
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """The sub-path is what the settings say; daphne would believe any client's header."""
+    """Serve a request under the sub-path of the settings; daphne would believe any header."""
     sub_path = settings.FORCE_SCRIPT_NAME or ""
     is_below = scope["path"].startswith(f"{sub_path}/")
     scope = {**scope, "root_path": sub_path if is_below else ""}
@@ -54,5 +54,5 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await by_protocol(scope, receive, send)
 
 
-import_module(settings.ROOT_URLCONF)  # so no request has to, and what is missing is said now
+import_module(settings.ROOT_URLCONF)  # before the first request, so that errors show at the start
 memory.freeze()

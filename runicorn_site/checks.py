@@ -1,4 +1,4 @@
-"""Mistakes of a deployment that can be seen before the first request (``manage.py check``)."""
+"""Checks for mistakes of a deployment, before the first request (``manage.py check``)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def storage_root_is_there(
 def processes_share_what_they_must(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """A database server is chosen to be shared by processes; then the rest must be shared too."""
+    """Check that processes which share a database server share everything else, too."""
     if str(settings.DATABASES["default"]["ENGINE"]).endswith("sqlite3"):
         return []
     messages: list[CheckMessage] = []
@@ -79,7 +79,10 @@ def processes_share_what_they_must(
 def index_is_ours(
     app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """An index that another version made has other tables. SQLite's is set aside by the viewer."""
+    """Check that this version made the index: another one has other tables.
+
+    The viewer sets such an SQLite index aside by itself.
+    """
     if INDEX not in (databases or ()) or not (strangers := foreign_migrations()):
         return []
     return [

@@ -54,11 +54,11 @@ def _serve(host: str, port: int, *, signals: bool = True) -> int:
     except databases.ServerDatabaseDamaged as error:
         print(error)
         return 1
-    connections.close_all()  # this thread asks nothing more
+    connections.close_all()  # this thread makes no more queries
     from runicorn_site.asgi import application
 
-    shown = f"[{host}]" if ":" in host else host
-    print(f"Runicorn {settings.VERSION}: http://{shown}:{listening.getsockname()[1]}")
+    url_host = f"[{host}]" if ":" in host else host
+    print(f"Runicorn {settings.VERSION}: http://{url_host}:{listening.getsockname()[1]}")
     print(f"Storage: {settings.RUNICORN_STORAGE_ROOT}", flush=True)
     storage_root.start_indexer(report=_Terminal())
     index_health.check_if_unclean()
@@ -89,7 +89,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket, taken before anything else is done: a port in use is said at once."""
+    """Return a listening socket; opened first, so that a port in use is reported at once."""
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -105,11 +105,11 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class _Terminal:
-    """Shows how far indexing the existing runs has come: one line, or one every few seconds."""
+    """Show the progress of indexing the existing runs, in one line or one every few seconds."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
-        self._shown = 0.0
+        self._printed_at = 0.0
         self._done = False
 
     def __call__(self, progress) -> None:  # type: ignore[no-untyped-def]
@@ -118,11 +118,11 @@ class _Terminal:
             return
         if progress.state == "watching":
             self._done = True
-            took = now - self._started
+            duration = now - self._started
             runs = "1 run" if progress.found == 1 else f"{progress.found:,} runs"
-            self._print(f"Indexed {runs} in {took:.1f} s; watching.\n")
-        elif now - self._shown >= (0.2 if sys.stdout.isatty() else 5):
-            self._shown = now
+            self._print(f"Indexed {runs} in {duration:.1f} s; watching.\n")
+        elif now - self._printed_at >= (0.2 if sys.stdout.isatty() else 5):
+            self._printed_at = now
             end = "" if sys.stdout.isatty() else "\n"
             self._print(f"Indexing runs: {progress.indexed:,} of {progress.found:,}{end}")
 

@@ -1,7 +1,7 @@
-"""Where the apps are connected: what one of them offers, and another one fills in.
+"""Connect the apps: fill the lists and ports through which lower apps call higher ones.
 
-Apps import only what lies below them. What a lower one has to ask of a higher one it asks through
-a list or a port of its own, and all of those are filled here, once, when the apps are loaded.
+Apps import only apps below them. Where a lower app needs a higher one, it has a list or a port of
+its own. All of those are filled here, once, when the apps are loaded.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def connect() -> None:
     post_migrate.connect(fulltext.prepare, sender=runs)
     post_migrate.connect(tagged.prepare, sender=runs)
 
-    # Ingest: rows of documents that belong to other apps, and what is fetched before it is read.
+    # Ingest: documents whose rows belong to other apps, and files that are fetched before reading.
     documents.document_writers |= usage.document_writers
     indexer.companions.append(ArtifactIndexer)
     folder_source.before_reading.append(registry.bring)
 
-    # Artifacts whose contents lie on another host.
+    # Artifacts whose contents are on another host.
     elsewhere.fetchers.append(registry.bring_files)
     elsewhere.holders.append(ledger.came_from_a_host)
     elsewhere.accounts.append(on_demand.artifact_statistics)

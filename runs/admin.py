@@ -26,7 +26,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from core.access import Right
-from core.admin_lists import SHOWN, LongListAdmin, ReadOnlyAdmin, confirmed_keys
+from core.admin_lists import MAX_NAMED_ROWS, LongListAdmin, ReadOnlyAdmin, confirmed_keys
 from core.paginator import NearbyPaginator
 
 from . import actions, display
@@ -266,7 +266,7 @@ class RunListAdmin(LongListAdmin):
 
         The page sends back their keys: a run that came into the list meanwhile is not touched.
         """
-        queryset = self.having(request, queryset, change.right)
+        queryset = self.rows_with_right(request, queryset, change.right)
         if (keys := confirmed_keys(request)) is not None:
             self._make(request, queryset.of_keys(keys), change)
             return None
@@ -277,7 +277,7 @@ class RunListAdmin(LongListAdmin):
         is_measured = change.is_final or (change is SOFT_DELETE and len(runs) <= MEASURED)
         context = {
             **self.question(request, change, change.question(len(runs)) % len(runs), runs),
-            "runs": runs[:SHOWN],
+            "runs": runs[:MAX_NAMED_ROWS],
             "running": sum(run.status == Run.Status.RUNNING for run in runs),
             "bytes": actions.size_of_runs(runs) if is_measured else None,
             "in_bin": self.in_bin,
@@ -432,7 +432,7 @@ class RunAdmin(RunListAdmin):
 
     def delete_queryset(self, request: HttpRequest, queryset: RunQuerySet) -> None:
         """Deleting means the recycle bin, whoever asks; purging is asked for there."""
-        changeable = self.having(request, queryset, Right.CHANGE)
+        changeable = self.rows_with_right(request, queryset, Right.CHANGE)
         actions.soft_delete_runs(changeable, by=request.user)
 
 

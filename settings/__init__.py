@@ -1,1 +1,1 @@
-"""``local`` is the embedded default, ``team`` is driven by the environment."""
+"""Settings: ``local`` is the embedded default, ``team`` is configured by the environment."""

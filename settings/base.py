@@ -1,4 +1,4 @@
-"""What every deployment shares. ``local`` and ``team`` read as differences from it."""
+"""Settings that every deployment shares; ``local`` and ``team`` contain the differences."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "core.http.origin_policy.Cors",  # first, so that a refusal too can be read by its page
+    "core.http.origin_policy.Cors",  # first, so that pages can read refusals, too
     "core.http.rate_limits.rate_limit_headers",
     "core.http.compression.compression",
     "django.middleware.security.SecurityMiddleware",
@@ -116,7 +116,7 @@ handshake of a further one is answered 429.""",
     "POSTPROCESSING_HOOKS": ["core.http.schema.add_error_responses"],
 }
 
-# -- Who may come in ---------------------------------------------------------------------------
+# -- Access -----------------------------------------------------------------------------------
 
 RUNICORN_LOCAL_USER = False
 """Whether a request from this machine acts as a superuser without logging in."""
@@ -125,10 +125,10 @@ RUNICORN_TRUSTED_PROXIES = env_list("RUNICORN_TRUSTED_PROXIES")
 """Addresses or networks (``10.0.0.0/8``) whose ``X-Forwarded-For`` is believed."""
 
 RUNICORN_RATE_LIMIT_STORAGE_URI = env_str("RUNICORN_RATE_LIMIT_STORAGE_URI", "bounded-memory://")
-"""Where requests are counted; ``redis://…`` when there is more than one server process."""
+"""The store of request counts; ``redis://…`` if there is more than one server process."""
 
 CORS_ALLOWED_ORIGINS = env_list("RUNICORN_CORS_ORIGINS")
-"""Other sites whose pages may use the API; ``*`` lets in all of them."""
+"""Other sites whose pages may use the API; ``*`` allows all of them."""
 
 CORS_ALLOW_ALL_ORIGINS = "*" in CORS_ALLOWED_ORIGINS
 CORS_ALLOWED_ORIGINS = [origin for origin in CORS_ALLOWED_ORIGINS if origin != "*"]
@@ -159,16 +159,16 @@ RUNICORN_ROOT_CAN_MOVE = False
 """Whether ``POST /api/config/user_root_dir`` moves the server to another storage root."""
 
 RUNICORN_STATUS_CHECK_SECONDS = 30
-"""How often runs whose process may have vanished are looked at."""
+"""The interval at which runs are checked for processes that have vanished."""
 
 RUNICORN_WATCH_FORCE_POLLING = env_bool("RUNICORN_WATCH_FORCE_POLLING", False)
 """Poll the storage root even where the file system could announce changes."""
 
 RUNICORN_IMPORT_MAX_BYTES = env_int("RUNICORN_IMPORT_MAX_BYTES", 10 * 2**30)
-"""The largest archive that is taken."""
+"""The size of the largest archive that is accepted."""
 
 RUNICORN_IMPORT_MAX_UNPACKED_BYTES = env_int("RUNICORN_IMPORT_MAX_UNPACKED_BYTES", 100 * 2**30)
-"""The most that one archive may unpack to."""
+"""The largest size that one archive may unpack to."""
 
 LOGGING = {
     "version": 1,
@@ -178,7 +178,7 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         "runicorn": {"level": env_str("RUNICORN_LOG_LEVEL", "INFO")},
-        # Answers below 500 are the client's affair, and anybody can cause them at will.
+        # Errors below 500 are the client's, and any client can cause as many as it likes.
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
     },

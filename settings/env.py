@@ -1,4 +1,4 @@
-"""Typed readers of environment variables. A value that cannot be meant stops the start."""
+"""Typed readers of environment variables. An invalid value keeps the server from starting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 def env_str(name: str, default: str | None = None) -> str:
-    """The variable; *default* if unset or empty. Without a default it is required.
+    """Return the variable; *default* if unset or empty. Without a default it is required.
 
     ``<NAME>_FILE`` names a file to read it from instead (for secrets).
     """
@@ -25,7 +25,7 @@ def env_str(name: str, default: str | None = None) -> str:
 
 
 def env_bool(name: str, default: bool) -> bool:
-    """``1``/``true``/``yes`` or ``0``/``false``/``no``; unset or empty means *default*."""
+    """Return ``1``/``true``/``yes`` or ``0``/``false``/``no``; *default* if unset or empty."""
     raw = os.environ.get(name, "").strip().lower()
     if not raw:
         return default
@@ -45,6 +45,6 @@ def env_int(name: str, default: int) -> int:
 
 
 def env_list(name: str, default: tuple[str, ...] = ()) -> list[str]:
-    """Comma-separated."""
+    """Return the items of a comma-separated list."""
     raw = os.environ.get(name, "")
-    return [part.strip() for part in raw.split(",") if part.strip()] or list(default)
+    return [item.strip() for item in raw.split(",") if item.strip()] or list(default)

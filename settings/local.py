@@ -19,8 +19,8 @@ RUNICORN_STORAGE_ROOT = layout.storage_root()
 _server_dir = RUNICORN_STORAGE_ROOT / layout.SERVER_DIR
 
 
-def _kept_secret(path: Path) -> str:
-    """The key that signs sessions: made once, readable by its owner alone."""
+def _secret_key(path: Path) -> str:
+    """Return the key that signs sessions; create it, readable by its owner only, if missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -32,12 +32,12 @@ def _kept_secret(path: Path) -> str:
     return key
 
 
-SECRET_KEY = _kept_secret(_server_dir / "secret_key")
+SECRET_KEY = _secret_key(_server_dir / "secret_key")
 
-# Loopback names only: a page cannot make a browser send them to us under a name of its own.
+# Loopback names only: a foreign page could let a name of its own point at this server.
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *env_list("RUNICORN_ALLOWED_HOSTS")]
 if env_bool("RUNICORN_ALLOW_REMOTE", False):
-    # This machine's own names, which no stranger's DNS can make point at us.
+    # The names of this machine, which foreign DNS entries cannot use.
     ALLOWED_HOSTS += [
         socket.gethostname(),
         *(
@@ -66,7 +66,7 @@ def _sqlite(name: str, pragmas: str) -> dict[str, Any]:
     }
 
 
-# The index is made from the files again if need be; the server's own database is made from nothing.
+# The index can be made again from the files, the server's own database cannot.
 DATABASES = {
     "default": _sqlite(
         "index.sqlite3",

@@ -6,8 +6,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 
 def postgresql(connection: str) -> dict[str, Any]:
-    """A connection string of PostgreSQL, in either of its forms, as Django has it."""
-    said = conninfo_to_dict(connection)
-    names = {name: said.pop(name.lower(), "") for name in ("USER", "PASSWORD", "HOST", "PORT")}
-    name = said.pop("dbname", "")
-    return {"ENGINE": "django.db.backends.postgresql", "NAME": name, **names, "OPTIONS": said}
+    """Return Django's form of a PostgreSQL connection string, in either of its formats."""
+    options = conninfo_to_dict(connection)
+    names = {name: options.pop(name.lower(), "") for name in ("USER", "PASSWORD", "HOST", "PORT")}
+    name = options.pop("dbname", "")
+    return {"ENGINE": "django.db.backends.postgresql", "NAME": name, **names, "OPTIONS": options}

@@ -1,6 +1,6 @@
-"""A server for many: PostgreSQL, Redis, any number of processes behind a proxy.
+"""A server for teams: PostgreSQL, Redis, any number of processes behind a proxy.
 
-All from the environment; ``deploy/runicorn.env`` is an example, ``docs/deployment.md`` explains.
+The environment configures it: see ``deploy/runicorn.env`` and ``docs/deployment.md``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if _public.scheme == "https":
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
 
-# Whether plain HTTP is redirected, and for how long browsers remember that, the proxy decides.
+# The proxy decides whether to redirect plain HTTP and how long browsers remember that (HSTS).
 SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008"]
 if _public.scheme == "http":
     SILENCED_SYSTEM_CHECKS += ["security.W012", "security.W016"]  # cookies without Secure

@@ -1,1 +1,1 @@
-"""Errors, doors, limits, origins, JSON: what all answers over HTTP have in common."""
+"""The HTTP layer that all apps share: errors, doors, limits, origins, JSON."""

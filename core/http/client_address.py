@@ -1,4 +1,4 @@
-"""Who is on the other end of a request."""
+"""The address of the client that sent a request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from django.http.request import split_domain_port
 
 
 def client_address(request: HttpRequest) -> str:
-    """The TCP peer; behind trusted proxies, the nearest address that is none of theirs."""
+    """Return the TCP peer; behind trusted proxies, the nearest address that is not a proxy's."""
     address = peer_address(request)
     hops = request.headers.get("X-Forwarded-For", "").split(",")
     while is_trusted_proxy(address) and hops and (hop := hops.pop().strip()):
@@ -42,10 +42,10 @@ def is_loopback(address: str) -> bool:
 
 
 def is_from_this_machine(request: HttpRequest) -> bool:
-    """Sent by a client on this machine, under a loopback name of it.
+    """Return whether a client on this machine sent *request* to one of its loopback names.
 
-    A header that a proxy adds tells that the client may be elsewhere, unless that proxy is one
-    whose word counts.
+    A header that a proxy adds means that the client may be on another machine, unless the proxy
+    is trusted.
     """
     peer = peer_address(request)
     if not is_trusted_proxy(peer) and any(

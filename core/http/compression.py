@@ -1,4 +1,4 @@
-"""Smaller answers for clients that take them."""
+"""Gzip for clients that accept it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LARGEST_ON_LOOPBACK = 2**20
 
 
 def compression(get_response: Any) -> Any:
-    """Middleware: gzip for JSON of the API. What is streamed compresses itself (``gzipped``)."""
+    """Middleware: compress JSON. Streams compress themselves (``gzipped``)."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response: HttpResponse = get_response(request)
@@ -35,9 +35,9 @@ def compression(get_response: Any) -> Any:
 
 
 def wants_gzip(request: HttpRequest, content_type: str) -> bool:
-    """Whether an answer longer than ``LARGEST_ON_LOOPBACK`` should be compressed on its way."""
-    takes_it = "gzip" in request.headers.get("Accept-Encoding", "")
-    return "json" in content_type and takes_it and not is_from_this_machine(request)
+    """Return whether a response longer than ``LARGEST_ON_LOOPBACK`` should be compressed."""
+    accepts_gzip = "gzip" in request.headers.get("Accept-Encoding", "")
+    return "json" in content_type and accepts_gzip and not is_from_this_machine(request)
 
 
 def gzipped(chunks: Iterator[bytes]) -> Iterator[bytes]:

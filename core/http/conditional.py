@@ -1,8 +1,8 @@
-"""Whether anything has changed: what is known is neither made nor sent again.
+"""Conditional responses: an unchanged answer is neither made nor sent again.
 
-SQLite tells a connection whether any other one has committed since it last asked, in
-microseconds; one connection that never writes asks for the whole process. PostgreSQL has nothing
-as cheap: there an answer is made, and only not sent again if it came out the same.
+SQLite tells a connection within microseconds whether any other has committed since it last asked;
+one connection that never writes asks for the whole process. PostgreSQL has nothing as cheap: there
+the response is made each time, and only the sending is saved if it is the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from django.utils.http import parse_etags
 
 from .rest import dump_json
 
-KEPT = 500
+MAX_MEMOIZED = 500
 
 _process = secrets.token_hex(4)
 _lock = threading.Lock()
@@ -32,23 +32,23 @@ _path: str = ""
 _watching: sqlite3.Connection | None = None
 _version: str | None = None
 _counts: dict[tuple[str, Any], int] = {}
-_asked = {True: 0, False: 0}
-"""How often an answer was known, and how often not."""
+_memoize_calls = {True: 0, False: 0}
+"""The number of calls of ``memoize`` by whether the value was in memory."""
 
 
 def known_tag(request: HttpRequest, *tags: str) -> str | None:
-    """Return that of *tags* which the client says it has (weak comparison, RFC 9110)."""
-    theirs = parse_etags(request.headers.get("If-None-Match", ""))
-    if "*" in theirs:
+    """Return the one of *tags* that the client says it has (weak comparison, RFC 9110)."""
+    client_tags = parse_etags(request.headers.get("If-None-Match", ""))
+    if "*" in client_tags:
         return tags[0]
-    opaque = {tag.removeprefix("W/") for tag in theirs}
+    opaque = {tag.removeprefix("W/") for tag in client_tags}
     return next((tag for tag in tags if tag.removeprefix("W/") in opaque), None)
 
 
 def response_unless_known(
     request: HttpRequest, tag: str, make: Callable[[], HttpResponseBase]
 ) -> HttpResponseBase:
-    """Return what *make* returns under *tag*; 304 if the client has that already."""
+    """Return the result of *make* with the ETag *tag*, or 304 if the client has it already."""
     is_known = known_tag(request, tag) is not None
     response = HttpResponseNotModified() if is_known else make()
     response["ETag"] = tag
@@ -62,9 +62,9 @@ def json_response(
     extra: Callable[[], dict[str, Any]] | None = None,
     dump: Callable[[Any], bytes] = dump_json,
 ) -> HttpResponseBase:
-    """Return the JSON of what *make* returns under an ETag; 304 if the client has it already.
+    """Return the result of *make* as JSON with an ETag, or 304 if the client has it already.
 
-    *extra* adds members that differ each time, such as how long it took: the tag is not of them.
+    *extra* adds members that differ each time, such as the time it took; the ETag ignores them.
     *dump* makes the JSON.
     """
 
@@ -83,38 +83,38 @@ def json_response(
 
 
 def html_response(request: HttpRequest, state: str, build: Callable[[], str]) -> HttpResponseBase:
-    """Return the HTML that *build* makes of *state*; 304 if the client has that of this state."""
+    """Return the HTML that *build* makes, or 304 if the client has that of the same *state*."""
     digest = hashlib.sha256(f"{settings.VERSION} {state}".encode()).hexdigest()[:32]
     return response_unless_known(request, f'"{digest}"', lambda: HttpResponse(build()))
 
 
 def count(rows: QuerySet) -> int:
-    """How many *rows* there are; not counted again for each page while nothing changes."""
+    """Return the number of *rows*; pages do not count again while nothing changes."""
     try:
         return memoize(rows.query.sql_with_params(), rows.count)
     except EmptyResultSet:
         return 0
 
 
-def memoize(question: Any, ask: Callable[[], int]) -> int:
-    """Return what *ask* returns; ask not again for the same question while nothing changes."""
+def memoize(key: Any, compute: Callable[[], int]) -> int:
+    """Return the result of *compute*; reuse it for the same *key* while nothing changes."""
     version = _index_version()
     if version is None:
-        return ask()
-    answer = _counts.get((version, question))
-    _asked[answer is not None] += 1
-    if answer is not None:
-        return answer
-    answer = ask()
+        return compute()
+    value = _counts.get((version, key))
+    _memoize_calls[value is not None] += 1
+    if value is not None:
+        return value
+    value = compute()
     with _lock:
-        if len(_counts) >= KEPT or next(iter(_counts), (version,))[0] != version:
+        if len(_counts) >= MAX_MEMOIZED or next(iter(_counts), (version,))[0] != version:
             _counts.clear()
-        _counts[version, question] = answer
-    return answer
+        _counts[version, key] = value
+    return value
 
 
 def forget() -> None:
-    """Forget all that is known: the database of the index is another file now."""
+    """Forget all memoized values: the database of the index is another file now."""
     global _watching
     with _lock:
         if _watching is not None:
@@ -124,19 +124,19 @@ def forget() -> None:
 
 
 def hit_rate() -> float:
-    """Which part of the questions since the process began was answered without asking."""
-    return _asked[True] / max(1, sum(_asked.values()))
+    """Return the share of ``memoize`` calls since the start that were answered from memory."""
+    return _memoize_calls[True] / max(1, sum(_memoize_calls.values()))
 
 
 def _tag(request: HttpRequest, state: bytes) -> str:
-    """Weak, as compression may change the bytes. Whoever asks as somebody else has another."""
-    who = [request.headers.get(name, "") for name in ("Authorization", "Cookie")]
-    asked = repr((request.get_full_path(), who)).encode()
-    return f'W/"{hashlib.sha256(state + asked).hexdigest()[:32]}"'
+    """Return a weak ETag, as compression may change the bytes. It differs from user to user."""
+    credentials = [request.headers.get(name, "") for name in ("Authorization", "Cookie")]
+    scope = repr((request.get_full_path(), credentials)).encode()
+    return f'W/"{hashlib.sha256(state + scope).hexdigest()[:32]}"'
 
 
 def _index_version() -> str | None:
-    """Differs after every commit; None where nobody can say, or for uncommitted changes."""
+    """Return a text that changes with every commit; None if unknown, or in a transaction."""
     global _path, _watching, _version
     if connection.vendor != "sqlite" or connection.in_atomic_block:
         return None

@@ -1,9 +1,9 @@
-"""Doors: what requests have in common that come in under the same addresses.
+"""Doors: the rules that requests under the same address prefixes share.
 
-A door says under which prefixes it stands, what its errors look like, how often a client may ask,
-whether it serves HEAD, and whether pages of other sites that the settings name may use it. Code
-asks ``door_of(request)``, never whether an address begins with ``/api/``. An address that no route
-serves still belongs to a door, and is refused in its shape.
+A door declares its prefixes, the shape of its errors, its rate limits, whether it serves HEAD, and
+whether pages of other sites that the settings name may use it. Code asks ``door_of(request)``,
+never whether an address begins with ``/api/``. An address without a route still belongs to a door,
+which refuses it in its own shape.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Door:
     prefixes: tuple[str, ...]
 
     is_limited: bool = True
-    """Whether requests are counted, and answers say how many are left."""
+    """Whether requests are counted, and responses say how many are left."""
 
     limits: Mapping[str, int] = field(default_factory=dict)
-    """Requests a minute by ``METHOD /route``, where they differ from the default."""
+    """Requests per minute by ``METHOD /route``, where they differ from the default."""
 
     serves_head: bool = False
     is_open_to_other_sites: bool = True
@@ -53,14 +53,14 @@ class Door:
         error: Exception | None = None,
         **members: Any,
     ) -> HttpResponse:
-        """Return the answer for *status* in this door's shape."""
+        """Return an error response with *status* in this door's shape."""
         return json_error(status, detail, **members)
 
     def page_not_found(self, request: HttpRequest, error: Exception) -> HttpResponse:
-        """Return the answer to an address without a route.
+        """Return the response to an address without a route.
 
-        v0.4 mounts its web pages behind the API: what no route serves is a page not found, and a
-        page takes no other method.
+        v0.4 mounts its web pages behind the API: an address without a route is a page that does
+        not exist, and pages accept no method but GET and HEAD.
         """
         if request.method in ("GET", "HEAD"):
             return self.refuse(request, 404, NOT_FOUND, error)
@@ -71,7 +71,7 @@ class Door:
 
 @dataclass(frozen=True)
 class PageDoor(Door):
-    """Pages for people: Django's own error pages, no limits, HEAD, our own origin alone."""
+    """Pages for people: Django's own error pages, no limits, HEAD, our own origin only."""
 
     is_limited: bool = False
     serves_head: bool = True
@@ -104,7 +104,7 @@ _doors: dict[str, Door] = {}
 
 
 def register(*doors: Door) -> None:
-    """Open *doors*. One of them must have the prefix ``/``: every address has a door."""
+    """Register *doors*. One of them must have the prefix ``/``: every address has a door."""
     for door in doors:
         _doors.update(dict.fromkeys(door.prefixes, door))
 

@@ -22,18 +22,18 @@ from .exceptions import InvalidInput, TooLarge
 from .fields import SENTENCE
 
 _MESSAGES = {"required": "Field required", "not_a_list": "Input should be a valid list"}
-"""What v0.4 says where Django REST framework has words of its own, by its error code."""
+"""The messages of v0.4 that differ from those of Django REST framework, by its error code."""
 
 translations: dict[type[Exception], Callable[[Any], APIException | None]] = {
     RequestDataTooBig: lambda error: TooLarge()
 }
-"""What views let through, and its answer; None: it is a bug. Apps add theirs in ``wiring``."""
+"""The response to an exception that a view does not catch; None for a bug. Apps add theirs."""
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Return the answer to an exception that a view raised; None makes it a 500 (always a bug)."""
+    """Return the response to an exception of a view; None makes it a 500 (always a bug)."""
     if isinstance(error, MethodNotAllowed):
-        # v0.4 mounts its web pages behind the API: what no route serves is a page not found.
+        # As for an address without a route (see ``Door.page_not_found``).
         method = context["request"].method
         error = NotFound(NOT_FOUND) if method in ("GET", "HEAD") else _method_not_allowed(context)
     else:
@@ -44,8 +44,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
             response.data["errors"] = error.errors
         elif isinstance(error, ValidationError):
             by_method = "query" if context["request"].method in ("GET", "HEAD") else "body"
-            place = getattr(error, "place", by_method)
-            errors = list(_flatten(error.detail, (place,)))
+            location = getattr(error, "location", by_method)
+            errors = list(_flatten(error.detail, (location,)))
             response.data = {
                 "detail": "; ".join(sentence for sentence, _ in errors),
                 "errors": [entry for _, entry in errors],
@@ -54,14 +54,14 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
 
 
 def translated(error: Exception) -> APIException | None:
-    """Return what an exception of our own or of a library is answered as."""
+    """Return the API error that answers *error*, an exception of our own or of a library."""
     translate = translations.get(type(error))
     return translate(error) if translate else None
 
 
 def _method_not_allowed(context: dict[str, Any]) -> MethodNotAllowed:
     view = context["view"]
-    # Written to the view because its default headers, set last, would name OPTIONS.
+    # Set on the view: its default headers are written last and would name OPTIONS.
     view.headers["Allow"] = ", ".join(m for m in view.allowed_methods if m != "OPTIONS")
     return MethodNotAllowed(context["request"].method, detail=METHOD_NOT_ALLOWED)
 
@@ -69,13 +69,13 @@ def _method_not_allowed(context: dict[str, Any]) -> MethodNotAllowed:
 def _flatten(
     detail: Any, loc: tuple[str | int, ...]
 ) -> Iterator[tuple[str, dict[str, list[str | int] | str]]]:
-    """Yield each error as a sentence, and as its place and message."""
+    """Yield each error as a sentence, and as its location and message."""
     if isinstance(detail, dict):
         for key, value in detail.items():
             yield from _flatten(value, loc if key == "non_field_errors" else (*loc, key))
     elif isinstance(detail, list):
         for index, value in enumerate(detail):
-            # A list of messages belongs to its field; a list of anything else has places.
+            # A list of messages belongs to its field; the items of any other list have indexes.
             yield from _flatten(value, loc if isinstance(value, ErrorDetail) else (*loc, index))
     else:
         message = _MESSAGES.get(detail.code, str(detail))
@@ -87,7 +87,7 @@ def _flatten(
 
 
 def no_head(get_response: Any) -> Any:
-    """Middleware: the v0.4 API serves no HEAD."""
+    """Middleware: refuse HEAD where the door does not serve it, as the v0.4 API."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         door = door_of(request)
@@ -99,7 +99,7 @@ def no_head(get_response: Any) -> Any:
 
 
 class TranslateErrors:
-    """Middleware: the same for views that are none of REST framework's, pages and admin."""
+    """Middleware: translate the errors of pages and the admin, which are not REST views."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -108,11 +108,13 @@ class TranslateErrors:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        answer = translated(error)
-        if answer is None:
+        api_error = translated(error)
+        if api_error is None:
             return None
-        response = door_of(request).refuse(request, answer.status_code, str(answer.detail), error)
-        if wait := getattr(answer, "wait", None):
+        response = door_of(request).refuse(
+            request, api_error.status_code, str(api_error.detail), error
+        )
+        if wait := getattr(api_error, "wait", None):
             response["Retry-After"] = str(wait)
         return response
 

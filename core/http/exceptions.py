@@ -1,4 +1,4 @@
-"""What a view raises to refuse input; ``errors.exception_handler`` turns it into the answer."""
+"""Exceptions that refuse input; ``errors.exception_handler`` turns them into responses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rest_framework.exceptions import APIException
 
 
 class InvalidInput(APIException):
-    """400: *detail* for a person, and for a program where it is wrong (*loc*) and how (*msg*)."""
+    """400: *detail* is for people; *loc* and *msg* tell programs what is wrong where."""
 
     status_code = status.HTTP_400_BAD_REQUEST
 

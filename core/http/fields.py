@@ -1,10 +1,10 @@
 """Fields of requests, the same in bodies, query strings and forms: one for each kind of value.
 
-What a database or a client could not keep is refused here, at every door alike: NUL, halves of
-characters (lone surrogates), integers beyond 64 bits, numbers that are not finite.
+Every door refuses here what a database or a client could not store: NUL, lone surrogates, integers
+beyond 64 bits, numbers that are not finite.
 
-A message that is given to a field as ``error_messages`` is a whole sentence, which the answer says
-as it is; others follow the name of the field.
+A message that is given to a field as ``error_messages`` is a whole sentence, which the response
+repeats unchanged; other messages follow the name of the field.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _INTEGER = re.compile(r"\s*[+-]?[0-9]+(_[0-9]+)*(\.0*)?\s*")
 
 
 def read_flag(text: str) -> bool:
-    """Return what a word says, as v0.4 takes it in addresses. Raises ValueError."""
+    """Return the boolean that a word stands for, as v0.4 reads addresses. Raises ValueError."""
     word = text.strip().lower()
     if word not in _TRUE | _FALSE:
         raise ValueError(NOT_A_FLAG)
@@ -45,7 +45,7 @@ def read_flag(text: str) -> bool:
 
 
 def read_integer(text: str) -> int:
-    """Return an integer as v0.4 takes it: signs, spaces, ``_`` and ``3.0`` are fine.
+    """Return an integer as v0.4 reads it: signs, spaces, ``_`` and ``3.0`` are fine.
 
     Raises ValueError.
     """
@@ -55,14 +55,14 @@ def read_integer(text: str) -> int:
 
 
 def fitting(number: int) -> int:
-    """Return *number*. Raises ValueError if no database keeps it."""
+    """Return *number*. Raises ValueError if it does not fit into 64 bits."""
     if not -(2**63) <= number < 2**63:
         raise ValueError(TOO_LARGE)
     return number
 
 
 def read_number(value: Any) -> float:
-    """Return a number, or a text that is one. Raises ValueError if it is not finite."""
+    """Return *value*, a number or the text of one. Raises ValueError if it is not finite."""
     is_number = isinstance(value, int | float | str) and not isinstance(value, bool)
     try:
         number = float(value) if is_number else math.nan
@@ -74,13 +74,13 @@ def read_number(value: Any) -> float:
 
 
 def read_keys(texts: Iterable[str]) -> list[int]:
-    """Return the primary keys in *texts*, each of them joined by commas; all else is no key."""
-    parts = (part for text in texts for part in text.split(","))
-    return [int(part) for part in parts if re.fullmatch(r"[0-9]{1,18}", part)]
+    """Return the primary keys in *texts*, each a list separated by commas; skip anything else."""
+    keys = (key for text in texts for key in text.split(","))
+    return [int(key) for key in keys if re.fullmatch(r"[0-9]{1,18}", key)]
 
 
 def path_integer(text: str, name: str) -> int:
-    """Return the integer that stands in an address as *name*. Raises InvalidInput."""
+    """Return *text*, the part *name* of an address, as an integer. Raises InvalidInput."""
     try:
         return read_integer(text)
     except ValueError as error:
@@ -92,7 +92,7 @@ def path_integer(text: str, name: str) -> int:
 
 class _Field(serializers.Field):
     whole_sentences: ClassVar[frozenset[str]] = frozenset()
-    """The errors whose default message is a sentence of its own."""
+    """The codes of errors whose default message is a whole sentence."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._sentences = self.whole_sentences | set(options.get("error_messages") or ())
@@ -155,7 +155,7 @@ class Number(_Field, serializers.FloatField):
 
 
 class Text(_Field, serializers.CharField):
-    """A text, kept as it is."""
+    """A text, unchanged."""
 
     default_error_messages = {
         "nul": "Input should have no NUL character",
@@ -170,7 +170,7 @@ class Text(_Field, serializers.CharField):
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             return self.fail("invalid")
-        # Not left to the validators of the base: heirs make something else of the text.
+        # Not a validator of the base class: subclasses turn the text into another type.
         if "\x00" in data:
             return self.fail("nul")
         if re.search("[\ud800-\udfff]", data):
@@ -195,7 +195,7 @@ class CommaSeparated(OptionalText):
 
     def to_internal_value(self, data: Any) -> list[str]:  # type: ignore[override]
         text = super().to_internal_value(data)
-        return [part for each in text.split(",") if (part := each.strip())]
+        return [name for item in text.split(",") if (name := item.strip())]
 
 
 class TextList(_Field, serializers.ListField):
@@ -220,7 +220,7 @@ class TextList(_Field, serializers.ListField):
 
 
 class Checked(_Field, serializers.Field):
-    """What a rule of the light package makes of a value, which *like* has read."""
+    """A value that *like* reads and a rule of the light package checks and converts."""
 
     def __init__(
         self, rule: Callable[[Any], Any], *, like: serializers.Field, **options: Any
@@ -243,25 +243,25 @@ class Checked(_Field, serializers.Field):
 
 
 class _Read(serializers.Serializer):
-    place: ClassVar[str]
-    """Where errors say that the input stands."""
+    location: ClassVar[str]
+    """The part of the request that errors name as the location of the input."""
 
     @classmethod
     def check(cls, data: Any, **options: Any) -> dict[str, Any]:
-        """Return *data* as the fields read it. Raises ValidationError that knows its place."""
+        """Return *data* as the fields read it. Raises ValidationError that names its location."""
         parsed = cls(data=data, **options)
         try:
             parsed.is_valid(raise_exception=True)
         except ValidationError as error:
-            error.place = cls.place  # type: ignore[attr-defined]
+            error.location = cls.location  # type: ignore[attr-defined]
             raise
         return parsed.validated_data
 
 
 class Query(_Read):
-    """What a query string may say."""
+    """The parameters of a query string."""
 
-    place = "query"
+    location = "query"
 
     @classmethod
     def read(cls, request: Request | HttpRequest) -> dict[str, Any]:
@@ -271,7 +271,7 @@ class Query(_Read):
 class Body(_Read):
     """A JSON object as the body of a request."""
 
-    place = "body"
+    location = "body"
 
     @classmethod
     def read(cls, request: Request | HttpRequest) -> dict[str, Any]:
@@ -279,9 +279,9 @@ class Body(_Read):
 
 
 class Form(_Read):
-    """A form, url-encoded or multipart: texts, and files."""
+    """A form, url-encoded or multipart, of texts and files."""
 
-    place = "body"
+    location = "body"
 
     @classmethod
     def read(cls, request: Request | HttpRequest) -> dict[str, Any]:

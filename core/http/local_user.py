@@ -1,4 +1,4 @@
-"""The local user: in the embedded default, the person at the machine may do everything."""
+"""The local user: by default, the person at the machine may do everything."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ USERNAME = "owner"
 
 
 def local_user() -> AbstractBaseUser:
-    """Return the user who runs the server, made when first needed; no password signs in as it."""
+    """Return the user who runs the server; create it when first needed, without a password."""
     user, _ = get_user_model().objects.get_or_create(
         username=USERNAME,
         defaults={"is_staff": True, "is_superuser": True, "password": make_password(None)},
@@ -32,9 +32,9 @@ def local_user() -> AbstractBaseUser:
 
 
 class LocalUserMiddleware:
-    """A request from this machine is the local user's unless somebody has signed in.
+    """Treat a request from this machine as the local user's unless somebody has signed in.
 
-    The user is looked up when first asked for: most API requests never do.
+    The user is looked up on first use: most API requests never need it.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -49,7 +49,7 @@ class LocalUserMiddleware:
 
 
 class LocalUserForWebSockets:
-    """The same for a WebSocket: wraps an ASGI application."""
+    """Do the same for WebSockets, around an ASGI application."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -66,9 +66,9 @@ class LocalUserForWebSockets:
 
 
 class DjangoUser(BaseAuthentication):
-    """Authenticate as the user whom the middleware found.
+    """Authenticate as the user that the middleware has set.
 
-    Asks for no CSRF token: ``guards.refuse_cross_site`` keeps other sites out of the API.
+    No CSRF token is needed: ``origin_policy.refuse_cross_site`` keeps other sites out.
     """
 
     def authenticate(self, request: Request) -> tuple[Any, None]:

@@ -1,7 +1,7 @@
-"""Which web pages may talk to this server, and what our own pages may load.
+"""Rules about which web pages may talk to this server, and what our own pages may load.
 
-A program that is no browser sends no ``Origin`` and is let through: it can send what it likes.
-A browser cannot lie about where a page came from, and that is what is checked here.
+A program other than a browser sends no ``Origin`` and is let through: it could send anything. A
+browser does not lie about the origin of a page, so that is checked here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class Cors(CorsMiddleware):
-    """Answers a preflight as v0.4 does: ``OK``, with the headers that were asked for."""
+    """CORS that answers a preflight as v0.4: ``OK``, with the requested headers."""
 
     def is_enabled(self, request: HttpRequest) -> bool:
         return door_of(request).is_open_to_other_sites
@@ -34,9 +34,9 @@ class Cors(CorsMiddleware):
         self, request: HttpRequest, response: HttpResponseBase
     ) -> HttpResponseBase:
         super().add_response_headers(request, response)
-        asked = request.headers.get("Access-Control-Request-Headers")
-        if asked and ACCESS_CONTROL_ALLOW_HEADERS in response:
-            response[ACCESS_CONTROL_ALLOW_HEADERS] = asked
+        requested_headers = request.headers.get("Access-Control-Request-Headers")
+        if requested_headers and ACCESS_CONTROL_ALLOW_HEADERS in response:
+            response[ACCESS_CONTROL_ALLOW_HEADERS] = requested_headers
         return response
 
 
@@ -59,7 +59,7 @@ def comes_from_allowed_page(request: HttpRequest) -> bool:
 
 
 def is_same_origin(request: HttpRequest) -> bool:
-    """Sent by one of our own pages, or by what is no browser."""
+    """Return whether one of our own pages, or a program other than a browser, sent *request*."""
     origin = request.headers.get("Origin")
     site = request.headers.get("Sec-Fetch-Site", "none")
     own = f"{request.scheme}://{request.get_host()}"
@@ -69,7 +69,7 @@ def is_same_origin(request: HttpRequest) -> bool:
 def refuse_cross_site(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """Middleware: no page of another site changes anything here."""
+    """Middleware: refuse changes by pages of other sites."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         if request.method not in SAFE_METHODS and not comes_from_allowed_page(request):
@@ -101,7 +101,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
 def content_security_policy(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """Middleware: what was logged cannot run as a script, nor call out, from any page of ours."""
+    """Middleware: keep logged content from running as a script or calling other sites."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)

@@ -1,7 +1,7 @@
-"""Who may come in at a view: one class a right, asked of ``core.access``.
+"""Permissions of views: one class per right, answered by ``core.access``.
 
-Every view names one of them in ``permission_classes``, and every page says what it ``needs``. What
-rows a request then works on is the querysets' answer (``visible_to``, ``changeable_by``,
+Every view names one of them in ``permission_classes``, and every page declares what it ``needs``.
+The querysets then select the rows that a request may work on (``visible_to``, ``changeable_by``,
 ``purgeable_by``).
 """
 
@@ -29,7 +29,7 @@ class _HasRight(BasePermission):
 
 
 class Public(BasePermission):
-    """Everybody, known or not."""
+    """Everybody may, signed in or not."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         return True
@@ -70,7 +70,7 @@ class SeeOrAdminister(SeeOrChange):
 
 
 def needs(right: Right) -> Callable[[Callable[..., Any]], Any]:
-    """Let only those into a page who have *right*; the page says so by its attribute ``right``."""
+    """Let only users with *right* open a page, whose attribute ``right`` records it."""
 
     def decorate(page: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(page)

@@ -1,8 +1,8 @@
-"""How often one client may ask: a sliding window per client and endpoint.
+"""Rate limits: a sliding window per client and endpoint.
 
 Each door declares its limits; ``rate_limits.json`` in the user's configuration folder changes them
-without a restart. Requests are counted after authentication, per user who has signed in, else per
-address. Before it only failed sign-ins are counted, per address.
+without a restart. Requests are counted after authentication, by user if one has signed in, else by
+address. Failed sign-ins are counted before authentication, by address.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LOCALHOST = ("127.0.0.1", "::1", "localhost")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
-# -- what is allowed ---------------------------------------------------------------------------
+# -- the limits --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Policy:
 
     @classmethod
     def from_json(cls, data: Any) -> Policy:
-        """Raises ValueError, saying why, for what cannot be meant."""
+        """Return the policy that *data* describes. Raises ValueError that says what is wrong."""
         if not isinstance(data, dict):
             raise ValueError("Configuration must be a dictionary")
         endpoints = data.get("endpoints", {})
@@ -124,7 +124,7 @@ class Policy:
         return policy
 
     def find(self, request: HttpRequest) -> tuple[str, Limit]:
-        """The name of the bucket that *request* is counted in, and its limit."""
+        """Return the name of the bucket that *request* is counted in, and its limit."""
         method, path = request.method, request.path_info
         exact_first = sorted(self.endpoints.items(), key=lambda entry: entry[0] != path)
         for prefix, limit in exact_first:
@@ -146,11 +146,11 @@ def _route_template(path: str) -> str | None:
 
 
 class PolicyFile:
-    """``rate_limits.json``, looked at again at most once a second."""
+    """``rate_limits.json``, checked for changes at most once a second."""
 
     def __init__(self) -> None:
         self._policy = Policy()
-        self._seen: tuple[int, ...] | None = None
+        self._fingerprint: tuple[int, ...] | None = None
         self._next_look = 0.0
 
     def current(self) -> Policy:
@@ -164,14 +164,15 @@ class PolicyFile:
         path = layout.user_config_dir() / "rate_limits.json"
         try:
             info = path.stat()
-            seen = (info.st_mtime_ns, info.st_size, info.st_ino)
+            fingerprint = (info.st_mtime_ns, info.st_size, info.st_ino)
         except OSError:
-            seen = None
-        if seen == self._seen:
+            fingerprint = None
+        if fingerprint == self._fingerprint:
             return
-        self._seen = seen
+        self._fingerprint = fingerprint
         try:
-            self._policy = Policy.from_json(json.loads(path.read_bytes())) if seen else Policy()
+            is_there = fingerprint is not None
+            self._policy = Policy.from_json(json.loads(path.read_bytes())) if is_there else Policy()
         except (OSError, ValueError, RecursionError) as error:
             logger.warning("%s: %s. The limits stay as they were.", path, error)
 
@@ -179,7 +180,7 @@ class PolicyFile:
 policy_file = PolicyFile()
 
 
-# -- who has asked how often -------------------------------------------------------------------
+# -- counting requests -------------------------------------------------------------------------
 
 
 class BoundedMemoryStorage(MemoryStorage):
@@ -241,7 +242,7 @@ def applies_to(client: str) -> bool:
 
 
 def check(request: HttpRequest, client: str) -> Verdict:
-    """Count the request, unless it is one too many."""
+    """Count *request* unless it exceeds a limit; return the verdict."""
     bucket, limit = policy_file.current().find(request)
     uncounted = _uncounted(request)
     if not applies_to(client):
@@ -254,7 +255,7 @@ def check(request: HttpRequest, client: str) -> Verdict:
 
 
 def look(bucket: str, limit: Limit, client: str) -> Verdict:
-    """Whether one more would be allowed in a bucket that is no endpoint's; counts nothing."""
+    """Return whether *bucket*, which is not an endpoint's, allows one more; do not count it."""
     window = RateLimitItemPerSecond(limit.max_requests, limit.window_seconds)
     allowed = Verdict(True, limit.max_requests, limit.max_requests, limit.window_seconds)
     try:
@@ -268,7 +269,7 @@ def look(bucket: str, limit: Limit, client: str) -> Verdict:
 
 
 def count(bucket: str, limit: Limit, client: str) -> None:
-    """Count one in a bucket that is no endpoint's."""
+    """Count one in *bucket*, which is not an endpoint's."""
     try:
         if applies_to(client):
             _count(bucket, limit, client)
@@ -287,18 +288,18 @@ def _count(bucket: str, limit: Limit, client: str) -> Verdict:
     if burst and is_allowed:
         limiter().hit(burst, bucket, client)
     reset_time, remaining = limiter().get_window_stats(window, bucket, client)
-    left = reset_time - time.time()
-    reset = max(1, math.ceil(left)) if is_allowed else int(left) + 1
+    seconds_left = reset_time - time.time()
+    reset = max(1, math.ceil(seconds_left)) if is_allowed else int(seconds_left) + 1
     return Verdict(is_allowed, limit.max_requests, max(0, remaining), reset)
 
 
-# -- the answer --------------------------------------------------------------------------------
+# -- the response ------------------------------------------------------------------------------
 
 
 Middleware = Callable[[HttpRequest], HttpResponse]
 
 SIGN_IN = Limit(10)
-"""Failed sign-ins of one address a minute; after these a further attempt is refused unread."""
+"""Failed sign-ins per minute and address; further attempts are refused unread."""
 
 _SIGN_IN_BUCKET = "failed sign-ins"
 
@@ -316,12 +317,12 @@ def rate_limit_headers(get_response: Middleware) -> Middleware:
 
 
 def rate_limits(get_response: Middleware) -> Middleware:
-    """Middleware, after authentication: count the request, and refuse one that is too much."""
+    """Middleware, after authentication: count the request, and refuse it beyond the limit."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         if request.method == "OPTIONS" or not door_of(request).is_limited:
             return get_response(request)
-        client = _who(request)
+        client = _client_of(request)
         verdict = check(request, client)
         request.verdict = verdict  # type: ignore[attr-defined]
         return get_response(request) if verdict.is_allowed else refusal(request, client, verdict)
@@ -329,11 +330,11 @@ def rate_limits(get_response: Middleware) -> Middleware:
     return middleware
 
 
-def _who(request: HttpRequest) -> str:
-    """Return whose requests are counted together.
+def _client_of(request: HttpRequest) -> str:
+    """Return the client whose requests are counted together.
 
-    A request without a session is not asked for its user: that would cost a query, and the owner
-    of an embedded server always has the same address.
+    The user of a request without a session is not looked up: that would cost a query, and the
+    owner of an embedded server always has the same address.
     """
     if settings.SESSION_COOKIE_NAME in request.COOKIES and request.user.is_authenticated:
         return f"user {request.user.pk}"
@@ -346,13 +347,13 @@ def _uncounted(request: HttpRequest) -> Verdict:
 
 
 def count_failed_sign_in(*, request: HttpRequest | None = None, **_: Any) -> None:
-    """Receive Django's ``user_login_failed``."""
+    """Count a failed sign-in (receives Django's ``user_login_failed``)."""
     if request is not None:
         count(_SIGN_IN_BUCKET, SIGN_IN, client_address(request))
 
 
 def refuse_guessing(get_response: Middleware) -> Middleware:
-    """Middleware, before authentication: no further sign-in after too many that failed."""
+    """Middleware, before authentication: refuse sign-ins after too many failed ones."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         if request.method == "POST" and request.path_info.endswith("/login/"):

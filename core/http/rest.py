@@ -1,4 +1,4 @@
-"""How JSON comes in and goes out."""
+"""Reading and writing JSON."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _encode_other = JSONEncoder().default
 
 
 def dump_json(data: Any) -> bytes:
-    """Compact, non-ASCII raw, NaN and infinities as null, integers of any size."""
+    """Return compact JSON: non-ASCII as it is, NaN and infinities as null, integers of any size."""
     try:
         return orjson.dumps(data, default=_encode_other)
-    except TypeError:  # integers beyond 64 bits, lone surrogates, keys that are no text
+    except TypeError:  # integers beyond 64 bits, lone surrogates, keys that are not text
         text = json.dumps(_finite(data), cls=JSONEncoder, ensure_ascii=False, separators=(",", ":"))
         return text.encode("utf-8", "backslashreplace")  # writes the surrogate's JSON escape
 
@@ -41,9 +41,9 @@ def _finite(data: Any) -> Any:
 
 
 def load_json_object(content: bytes, content_type: str) -> dict[str, Any]:
-    """The object that a request's body holds; InvalidInput if it holds anything else.
+    """Return the JSON object in a request's body. Raises InvalidInput for anything else.
 
-    As in v0.4, a body without a content type is taken for JSON.
+    As in v0.4, a body without a content type counts as JSON.
     """
     return _load(content, content_type, dict, "object", "dictionary")
 
@@ -83,18 +83,18 @@ def _is_json(content_type: str) -> bool:
 
 
 def json_object(request: Request | HttpRequest) -> dict[str, Any]:
-    """The JSON object in the body of *request*, which must have one.
+    """Return the JSON object in the body of *request*. Raises InvalidInput if it has none.
 
-    Unlike ``request.data`` it also refuses a body that is absent, and reads a chunked one.
+    Unlike ``request.data``, it refuses an absent body, and reads a chunked one.
     """
     return load_json_object(request.body, request.META.get("CONTENT_TYPE", ""))
 
 
 def json_list(request: Request | HttpRequest) -> list[Any]:
-    """The same for a list."""
+    """Return the JSON list in the body of *request*. Raises InvalidInput if it has none."""
     content_type = request.META.get("CONTENT_TYPE", "")
-    found: list[Any] = _load(request.body, content_type, list, "list", "list")
-    return found
+    items: list[Any] = _load(request.body, content_type, list, "list", "list")
+    return items
 
 
 class JSONParser(BaseParser):
@@ -106,7 +106,7 @@ class JSONParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        # Not from the stream: the request's ``body`` is held to DATA_UPLOAD_MAX_MEMORY_SIZE.
+        # Not from the stream: DATA_UPLOAD_MAX_MEMORY_SIZE limits the request's ``body``.
         return json_object((parser_context or {})["request"])
 
 
@@ -125,7 +125,7 @@ class JSONRenderer(BaseRenderer):
 
 
 class FirstOfEach(BaseContentNegotiation):
-    """v0.4 looks neither at ``Accept`` nor at ``?format=``, and knows no 406 and no 415."""
+    """Ignore ``Accept`` and ``?format=`` as v0.4 does, which has neither 406 nor 415."""
 
     def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser:
         return next(iter(parsers))

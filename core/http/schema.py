@@ -1,4 +1,4 @@
-"""What every operation of the OpenAPI schema has in common: its error answers."""
+"""The error responses that every operation of the OpenAPI schema shares."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ HEADERS = {
 
 
 def add_error_responses(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """A hook of drf-spectacular. What a view declares itself stays."""
+    """Add the error responses that a view does not declare itself (a drf-spectacular hook)."""
     schemas = result.setdefault("components", {}).setdefault("schemas", {})
     schemas["Error"] = ERROR
     schemas["RateLimitExceeded"] = RATE_LIMIT_EXCEEDED

@@ -1,8 +1,8 @@
-"""The threads that requests run on are kept from one request to the next.
+"""A pool that keeps threads from one request to the next.
 
-Django gives each request a thread of its own, which ends with it: its connection to the database
-has to be opened anew, read the schema again and begin with an empty cache. Here a request takes
-the thread that became free last, and a new one only if all are busy.
+Django gives each request a thread of its own, which ends with it: the next one has to open a new
+database connection, read the schema again and begin with an empty cache. Here a request takes the
+thread that became free last, and a new one only if all are busy.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from django.http.response import HttpResponseBase
 
 
 class Handler(ASGIHandler):
-    """Goes to the request's thread once, for middleware and view together.
+    """An ASGI handler that switches to the request's thread once, for middleware and view.
 
-    All of them are synchronous here. Django's own begins and ends their chain on the event loop,
-    and changes sides four times more.
+    All of them are synchronous here. Django's own handler begins and ends their chain on the event
+    loop, which costs four more switches.
     """
 
     def load_middleware(self, is_async: bool = False) -> None:
@@ -34,26 +34,26 @@ class Handler(ASGIHandler):
         return await sync_to_async(self.get_response)(request)
 
     async def send_response(self, response: HttpResponseBase, send: Any) -> None:
-        """Forgets what was sent: it may be megabytes.
+        """Release the content once it is sent: it may be megabytes.
 
-        Django keeps the response in a circle with the news that the client is gone, which comes
-        after every answer, until the garbage is collected.
+        The disconnect that follows every response leaves it in a reference cycle until the garbage
+        is collected.
         """
         await super().send_response(response, send)
         if isinstance(response, HttpResponse):
             response.content = b""
 
 
-KEPT = 4
-"""Threads that wait for the next request; what a rush needed beyond that ends with it."""
+MAX_IDLE = 4
+"""The number of threads kept for the next requests; others end after a peak."""
 
 _idle: list[ThreadPoolExecutor] = []
-"""Each of one thread. Only touched on the event loop."""
+"""Executors of one thread each. Used on the event loop only."""
 
 
 @asynccontextmanager
 async def own_thread() -> AsyncIterator[None]:
-    """Within it, what Django does for a request runs on one thread that is nobody else's."""
+    """Run Django's work for a request on one thread, which no other request uses meanwhile."""
     thread = _idle.pop() if _idle else ThreadPoolExecutor(1, "request")
     try:
         async with ThreadSensitiveContext(executor=thread):
@@ -64,7 +64,7 @@ async def own_thread() -> AsyncIterator[None]:
         def is_free(_: Future[None]) -> None:
             loop.call_soon_threadsafe(_keep, thread)
 
-        # The view of a client that hung up may still be at work: the thread is free after that.
+        # The view of a client that hung up may still be running: the thread is free after that.
         thread.submit(_nothing).add_done_callback(is_free)
 
 
@@ -73,7 +73,7 @@ def _nothing() -> None:
 
 
 def _keep(thread: ThreadPoolExecutor) -> None:
-    if len(_idle) < KEPT:
+    if len(_idle) < MAX_IDLE:
         _idle.append(thread)
     else:
         thread.submit(connections.close_all)
@@ -81,7 +81,7 @@ def _keep(thread: ThreadPoolExecutor) -> None:
 
 
 def close() -> None:
-    """After the last request: ends the threads, and with them their connections."""
+    """End the threads and their database connections, after the last request."""
     while _idle:
         thread = _idle.pop()
         thread.submit(connections.close_all)

@@ -1,4 +1,4 @@
-"""What stands between the network and the WebSocket consumers."""
+"""The ASGI layers between the network and the WebSocket consumers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .errors import bad_request
 from .origin_policy import comes_from_allowed_page, cross_site_refusal
 
 CONCURRENT = 10
-"""Open log streams per client. Counted in each server process for itself."""
+"""Open log streams per client, counted in each server process separately."""
 
 
 def handshake(scope: dict[str, Any]) -> HttpRequest:
-    """The HTTP request that asks for the WebSocket."""
+    """Return the HTTP request that asks for the WebSocket."""
     return ASGIRequest({**scope, "method": "GET"}, BytesIO())
 
 
@@ -37,12 +37,12 @@ async def refuse(response: HttpResponse, receive: Any, send: Any) -> None:
 
 
 async def not_found(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """The ASGI application behind every address that no consumer has."""
+    """Refuse a WebSocket at an address without a consumer (an ASGI application)."""
     await refuse(json_error(404, NOT_FOUND), receive, send)
 
 
 class GuardWebSockets:
-    """No foreign page and no foreign host name opens a WebSocket: browsers would let them."""
+    """Refuse WebSockets of other sites' pages and host names, which browsers would allow."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -61,7 +61,7 @@ class GuardWebSockets:
 
 
 class LimitWebSockets:
-    """At most CONCURRENT open connections of one client; a further one is answered 429."""
+    """Allow CONCURRENT open connections per client; answer 429 to a further one."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -84,7 +84,7 @@ class LimitWebSockets:
 
 
 class DenyingWebSocketProtocol(WebSocketProtocol):
-    """Daphne's protocol, which can only refuse with an empty 403, plus the denial response."""
+    """Daphne's protocol, which can refuse only with an empty 403, plus the denial response."""
 
     _denial: HttpResponse | None = None
 

@@ -61,7 +61,7 @@ class Config(APIView):
 
     @extend_schema(operation_id="get_config", responses=ConfigAnswer)
     def get(self, request: Request) -> Response:
-        """Where runs are kept."""
+        """Return the folder in which runs are kept."""
         return Response(
             {
                 "user_root_dir": config.user_root_dir(),
@@ -78,7 +78,7 @@ class UserRootDir(APIView):
 
     @extend_schema(operation_id="set_user_root_dir", request=RootRequest, responses=RootAnswer)
     def post(self, request: Request) -> Response:
-        """Keep runs in another folder from now on. It is created if need be."""
+        """Keep runs in another folder from now on. Create it if it does not exist."""
         return change_root(RootRequest.read(request)["path"], by=request.user)
 
 
@@ -144,7 +144,7 @@ class SshConnectionList(APIView):
 
     @extend_schema(operation_id="list_ssh_connections", responses=SshConnections)
     def get(self, request: Request) -> Response:
-        """The saved connections, oldest first, without their secrets."""
+        """Return the saved connections, oldest first, without their secrets."""
         return Response({"connections": config.ssh_connections()})
 
     @extend_schema(
@@ -163,7 +163,7 @@ class SshConnectionItem(APIView):
 
     @extend_schema(operation_id="delete_ssh_connection", responses={200: Ok})
     def delete(self, request: Request, key: str) -> Response:
-        """Forget a connection; it is no error if there is none."""
+        """Forget a connection. It is not an error if none exists."""
         _changed("remove", lambda: config.remove_ssh_connection(key))
         return Response({"ok": True, "message": "SSH connection deleted successfully"})
 
@@ -183,18 +183,18 @@ class SshConnectionDetails(APIView):
         operation_id="get_ssh_connection_details", responses={200: SshDetails, 403: None}
     )
     def get(self, request: Request, key: str) -> Response:
-        """One connection, without its secrets but saying which there are."""
+        """Return one connection, without its secrets but with the names of those it has."""
         if not is_same_origin(request._request):
             raise PermissionDenied("Pages of other sites may not read this.")
         connection = config.shown_ssh_connection(key)
         if connection is None:
             raise NotFound(f"Connection not found: {key}")
-        answer = Response({"ok": True, "connection": connection})
-        answer["Cache-Control"] = "no-store"
-        return answer
+        response = Response({"ok": True, "connection": connection})
+        response["Cache-Control"] = "no-store"
+        return response
 
 
-# -- what pages remember -----------------------------------------------------------------------
+# -- preferences of pages ----------------------------------------------------------------------
 
 
 class ColumnWidthsAnswer(serializers.Serializer):
@@ -231,9 +231,9 @@ class ColumnWidths(APIView):
         responses=ColumnWidthsAnswer,
     )
     def get(self, request: Request) -> Response:
-        """How wide a table's columns are on windows of that size."""
-        asked = WidthsQuery.read(request)
-        table, size = asked["table"], asked["size"]
+        """Return the widths of a table's columns on windows of that size."""
+        params = WidthsQuery.read(request)
+        table, size = params["table"], params["size"]
         saved = _widths(config.load(_preferences())).get(f"{table}@{size}")
         widths = saved.get("widths") if isinstance(saved, dict) else None
         return Response({"table": table, "size": size, "widths": widths or {}})
@@ -251,10 +251,10 @@ class ColumnWidths(APIView):
         responses={200: Ok},
     )
     def delete(self, request: Request) -> Response:
-        asked = ResetQuery.read(request)
-        table, size = asked["table"], asked.get("size")
+        params = ResetQuery.read(request)
+        table, size = params["table"], params.get("size")
 
-        def others(data: dict[str, Any]) -> dict[str, Any]:
+        def without_table(data: dict[str, Any]) -> dict[str, Any]:
             start = f"{table}@"
             return {
                 "column_widths": {
@@ -264,7 +264,7 @@ class ColumnWidths(APIView):
                 }
             }
 
-        _remember(others)
+        _remember(without_table)
         return Response({"ok": True, "message": "Column width preferences reset"})
 
 
@@ -307,11 +307,9 @@ class ChangeDismissedAlerts(APIView):
         if verb not in ("dismiss", "undismiss"):
             raise NotFound("Not Found")
         alert = AlertRequest.read(request)["alert_id"]
-        more = [alert] if verb == "dismiss" else []
+        added = [alert] if verb == "dismiss" else []
         _remember(
-            lambda data: {
-                "dismissed_alerts": [one for one in _dismissed(data) if one != alert] + more
-            }
+            lambda data: {"dismissed_alerts": [a for a in _dismissed(data) if a != alert] + added}
         )
         done = "dismissed" if verb == "dismiss" else "restored"
         return Response({"ok": True, "message": f"Alert '{alert}' {done}"})
@@ -336,4 +334,4 @@ def _widths(data: dict[str, Any]) -> dict[str, Any]:
 
 def _dismissed(data: dict[str, Any]) -> list[str]:
     alerts = data.get("dismissed_alerts")
-    return [one for one in alerts if isinstance(one, str)] if isinstance(alerts, list) else []
+    return [a for a in alerts if isinstance(a, str)] if isinstance(alerts, list) else []

@@ -53,7 +53,7 @@ class HealthSerializer(serializers.Serializer):
     index = IndexSerializer()
 
 
-# v0.4 parsed files on request and cached the result; here every answer comes from the index.
+# v0.4 parsed files on request and cached the result; here all data comes from the index.
 NO_CACHE = {
     "enabled": False,
     "hit_rate": "0.0%",
@@ -65,9 +65,9 @@ NO_CACHE = {
 
 
 class Health(APIView):
-    """Whether the server answers, and how far taking in the storage root has come.
+    """The state of the server, and the progress of indexing the storage root.
 
-    Touches neither the run tree nor the database.
+    It touches neither the run folders nor the database.
     """
 
     permission_classes = [Public]

@@ -1,4 +1,4 @@
-"""What this machine is doing."""
+"""The load of the server's machine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Gpus(APIView):
 
     @extend_schema(operation_id="get_gpu_telemetry", responses=GpusAnswer)
     def get(self, request: Request) -> Response:
-        """The GPUs of the server's machine: NVIDIA, AMD, Ascend or Apple."""
+        """Return the GPUs of the server's machine: NVIDIA, AMD, Ascend or Apple."""
         return Response(telemetry.gpus())
 
 
@@ -45,7 +45,7 @@ class System(APIView):
 
     @extend_schema(operation_id="get_system_monitor", responses=SystemAnswer)
     def get(self, request: Request) -> Response:
-        """Processors, memory, and room on the disk of the storage folder."""
+        """Return the use of processors, memory, and the disk of the storage folder."""
         return Response(
             {**telemetry.system(), "disk": telemetry.disk(settings.RUNICORN_STORAGE_ROOT)}
         )

@@ -1,9 +1,9 @@
-"""The API as the published client of version 0.5 asks for it.
+"""The API that the published client of version 0.5 expects.
 
 That client calls routes that no server had, and insists on a health of ``healthy`` where every
-server says ``ok``. Nothing in its requests tells it from another script, except what its user puts
-into the address: ``http://runicorn:0.5@127.0.0.1:23300`` makes it send that name along. Requests
-with the name get these routes first and ours behind them; nobody else sees a difference.
+server says ``ok``. Its requests look like any other script's, so its user has to put a name into
+the address: ``http://runicorn:0.5@127.0.0.1:23300``. Requests with that name get these routes
+first and ours behind them; other clients see no difference.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ View = Callable[..., Any]
 
 
 def for_version_0_5(get_response: Any) -> Any:
-    """Middleware: requests that come under this client's name are answered by ``urlpatterns``."""
+    """Middleware: route requests with this client's name through ``urlpatterns``."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         if _name(request) == NAME:
@@ -50,23 +50,23 @@ def for_version_0_5(get_response: Any) -> Any:
 
 
 def _name(request: HttpRequest) -> str:
-    scheme, _, sent = request.headers.get("Authorization", "").partition(" ")
+    scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return ""
     try:
-        return base64.b64decode(sent, validate=True).decode()
+        return base64.b64decode(encoded, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         return ""
 
 
-# -- our answers in its shape --------------------------------------------------------------------
+# -- our responses in its shape -----------------------------------------------------------------
 
 
 def reshaped(view: View, shape: Callable[[Any, HttpRequest], Any]) -> View:
-    """*view*, whose good answers go through *shape*."""
+    """Return *view* with its successful responses passed through *shape*."""
 
     @csrf_exempt
-    def answer(request: HttpRequest, **arguments: str) -> Any:
+    def wrapped(request: HttpRequest, **arguments: str) -> Any:
         response = view(request, **arguments)
         if response.status_code == 200:
             response.render()
@@ -76,7 +76,7 @@ def reshaped(view: View, shape: Callable[[Any, HttpRequest], Any]) -> View:
             )
         return response
 
-    return answer
+    return wrapped
 
 
 def _cut(items: list[Any], request: HttpRequest) -> list[Any]:
@@ -93,41 +93,41 @@ def _listed(name: str) -> Callable[[Any, HttpRequest], Any]:
 
 
 def _related(items: Any, request: HttpRequest) -> Any:
-    found = [
+    artifacts = [
         {**artifact, "relation": relation}
         for relation in ("created", "used")
         if request.GET.get("relation", relation) == relation
         for artifact in items[relation]
     ]
-    return {"artifacts": found}
+    return {"artifacts": artifacts}
 
 
-def _devices(answer: Any, _: HttpRequest) -> Any:
-    gpus = answer.get("gpus") or []
-    return {**answer, "devices": [{**gpu, "memory_total": gpu["mem_total_mib"]} for gpu in gpus]}
+def _devices(data: Any, _: HttpRequest) -> Any:
+    gpus = data.get("gpus") or []
+    return {**data, "devices": [{**gpu, "memory_total": gpu["mem_total_mib"]} for gpu in gpus]}
 
 
-def _newest_first(answer: Any, _: HttpRequest) -> Any:
-    return {"versions": answer[::-1]}
+def _newest_first(data: Any, _: HttpRequest) -> Any:
+    return {"versions": data[::-1]}
 
 
 def version(view: View, shape: Callable[[Any, HttpRequest], Any] = lambda x, _: x) -> View:
-    """*view* of an artifact version, for ``name:v3``, ``name:3`` and ``name:alias``."""
+    """Return *view* of an artifact version for ``name:v3``, ``name:3`` and ``name:alias``."""
 
     @csrf_exempt
-    def answer(request: HttpRequest, name: str, wanted: str) -> Any:
-        number = wanted.removeprefix("v")
+    def wrapped(request: HttpRequest, name: str, reference: str) -> Any:
+        number = reference.removeprefix("v")
         if not number.isdecimal():
             listed = browsing.ArtifactList.as_view()(request)
             listed.render()
-            known = {a["name"]: a["aliases"] for a in orjson.loads(listed.content)}
-            number = str(known.get(name, {}).get(wanted, wanted))
+            aliases_by_name = {a["name"]: a["aliases"] for a in orjson.loads(listed.content)}
+            number = str(aliases_by_name.get(name, {}).get(reference, reference))
         return reshaped(view, shape)(request, name=name, version=number)
 
-    return answer
+    return wrapped
 
 
-# -- what it asks for that we have nowhere -------------------------------------------------------
+# -- routes that only this client calls ----------------------------------------------------------
 
 
 class ExperimentsQuery(Query):
@@ -143,25 +143,25 @@ class SeriesQuery(Query):
 class Experiments(RunView):
     @extend_schema(exclude=True)
     def get(self, request: Request) -> Response:
-        asked = ExperimentsQuery.read(request)
+        params = ExperimentsQuery.read(request)
         runs = self.runs().active()
         for name, field in (("project", "project__name"), ("name", "name"), ("status", "status")):
-            if wanted := asked[name]:
-                runs = runs.filter(**{field: wanted})
+            if value := params[name]:
+                runs = runs.filter(**{field: value})
         rows = runs.order_by("-created_time", "-run_id").values_list(*serializers.LISTED)
-        found = [
+        experiments = [
             {**run, "created_at": run["created_time"], "updated_at": run["created_time"]}
             | {"summary": {}, "tags": []}
             for run in serializers.listed(rows)
         ]
-        return Response({"experiments": _cut(found, request), "total": len(found)})
+        return Response({"experiments": _cut(experiments, request), "total": len(experiments)})
 
 
 class Series(RunView):
     @extend_schema(exclude=True)
     def get(self, request: Request, run_id: str) -> Response:
         run = self.run(run_id)
-        wanted = SeriesQuery.read(request)["metrics"]
+        keys = SeriesQuery.read(request)["metrics"]
         table = metrics.by_step(run.pk).whole()
         series: dict[str, Any] = {}
         if table is not None:
@@ -169,7 +169,7 @@ class Series(RunView):
             times = table.columns["time"].numbers().tolist() if "time" in table.columns else []
             for name, column in table.columns.items():
                 at = column.finite().nonzero()[0].tolist()
-                if name in ("time", "stage") or (wanted and name not in wanted) or not at:
+                if name in ("time", "stage") or (keys and name not in keys) or not at:
                     continue
                 values = column.numbers().tolist()
                 series[name] = [
@@ -186,16 +186,16 @@ class AllProjects(RunView):
         named = self.runs().active().exclude(project=None)
         for project, created in named.values_list("project__name", "created_time"):
             times.setdefault(project, []).append(created or 0)
-        found = [
+        projects = [
             {"name": name, "experiment_count": len(of), "latest_update": max(of)}
             for name, of in sorted(times.items())
         ]
-        return Response({"projects": found})
+        return Response({"projects": projects})
 
 
 @csrf_exempt
 def export(request: HttpRequest) -> Any:
-    """``POST /api/export`` with ``run_id`` and ``format``: csv, or json of all there is."""
+    """``POST /api/export`` with ``run_id`` and ``format``: csv, or json of everything."""
     if request.method != "POST":
         return exports.ExportMany.as_view()(request)
     return ExportOne.as_view()(request)
@@ -214,10 +214,10 @@ class ExportRequest(Body):
 class ExportOne(RunView):
     @extend_schema(exclude=True)
     def post(self, request: Request) -> Any:
-        asked = ExportRequest.read(request)
-        run_id = asked["run_id"]
+        params = ExportRequest.read(request)
+        run_id = params["run_id"]
         run = self.run(run_id)
-        if asked["format"] == "csv":
+        if params["format"] == "csv":
             plain = request._request
             plain.method = "GET"
             return exports.ExportRun.as_view()(plain, run_id=run_id, kind="csv")
@@ -233,16 +233,16 @@ class ExportOne(RunView):
 
 
 class RootRequest(Body):
-    """The storage folder under one of the names that it had."""
+    """The storage folder, under any of the names that the field has had."""
 
     user_root = Text(required=False)
     user_root_dir = Text(required=False)
     path = Text(required=False)
 
-    def validate(self, asked: dict[str, Any]) -> dict[str, Any]:
-        if len(asked) != 1 or len(self.initial_data) != 1:
+    def validate(self, params: dict[str, Any]) -> dict[str, Any]:
+        if len(params) != 1 or len(self.initial_data) != 1:
             raise InvalidInput("only user_root can be changed through the API", ["body"])
-        return asked
+        return params
 
 
 class Configuration(config.Config):
@@ -270,9 +270,10 @@ urlpatterns = [
     path(
         "api/artifacts/<str:name>/versions", reshaped(browsing.VersionList.as_view(), _newest_first)
     ),
-    path("api/artifacts/<str:name>:<str:wanted>", version(browsing.VersionRetrieve.as_view())),
+    path("api/artifacts/<str:name>:<str:reference>", version(browsing.VersionRetrieve.as_view())),
     path(
-        "api/artifacts/<str:name>:<str:wanted>/lineage", version(browsing.VersionLineage.as_view())
+        "api/artifacts/<str:name>:<str:reference>/lineage",
+        version(browsing.VersionLineage.as_view()),
     ),
     path("", include("runicorn_site.urls")),
 ]

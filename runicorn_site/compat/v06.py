@@ -1,6 +1,6 @@
-"""Routes that the clients of 0.6 and 0.7 call.
+"""Routes that only the clients of 0.6 and 0.7 call.
 
-Their *path* of a run is ours of project and experiment, ``vision/resnet``.
+Their *path* of a run is its project and experiment, such as ``vision/resnet``.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ class PathRunsQuery(Query):
 
 class PathView(RunView):
     def paths(self) -> list[str]:
-        """Every path that has a run, in order."""
+        """Return every path with a run, in order."""
         named = self.runs().active().exclude(project=None).values_list("project__name", "name")
         return sorted({_path(*names) for names in named.order_by().distinct()})
 
 
-def _path(project: str | None, name: str | None) -> str:
-    return "/".join(part for part in (project, name) if part)
+def _path(project: str | None, experiment: str | None) -> str:
+    return "/".join(name for name in (project, experiment) if name)
 
 
 def _tree(paths: list[str]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for path in paths:
         branch = tree
-        for part in path.split("/"):
-            branch = branch.setdefault(part, {})
+        for name in path.split("/"):
+            branch = branch.setdefault(name, {})
     return tree
 
 
@@ -66,12 +66,12 @@ class Paths(PathView):
         responses=OpenApiTypes.OBJECT,
     )
     def get(self, request: Request) -> Response:
-        """Every `project/experiment`, as a list and as a tree; how many runs each has, if asked."""
+        """Return every `project/experiment`, as a list and as a tree, with run counts if asked."""
         paths = self.paths()
-        answer: dict[str, Any] = {"paths": paths, "tree": _tree(paths)}
+        data: dict[str, Any] = {"paths": paths, "tree": _tree(paths)}
         if PathsQuery.read(request)["include_stats"]:
-            answer["stats"] = self._stats()
-        return Response(answer)
+            data["stats"] = self._stats()
+        return Response(data)
 
     def _stats(self) -> dict[str, dict[str, int]]:
         stats: dict[str, Counter[str]] = {}
@@ -89,7 +89,7 @@ class Paths(PathView):
 class PathTree(PathView):
     @extend_schema(operation_id="get_path_tree", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
-        """Projects and their experiments as nested objects."""
+        """Return projects and their experiments as nested objects."""
         return Response({"tree": _tree(self.paths())})
 
 
@@ -101,17 +101,17 @@ class PathRuns(PathView):
         responses=serializers.RunListItem(many=True),
     )
     def get(self, request: Request) -> Response:
-        """The runs at a path and below it, as in the list of runs, with their `path`."""
-        asked = PathRunsQuery.read(request)
-        wanted, is_exact = asked["path"].strip("/"), asked["exact"]
+        """Return the runs at a path and below it, as in the list of runs, with their `path`."""
+        params = PathRunsQuery.read(request)
+        target, is_exact = params["path"].strip("/"), params["exact"]
         runs = self.runs().active().in_listing_order().values_list(*serializers.LISTED)
-        found = []
+        rows = []
         for run in serializers.listed(runs):
             path = _path(run["project"], run["name"])
-            is_below = not wanted or path.startswith(f"{wanted}/")
-            if path == wanted or (is_below and not is_exact):
-                found.append({**run, "path": path, "alias": None})
-        return Response(found)
+            is_below = not target or path.startswith(f"{target}/")
+            if path == target or (is_below and not is_exact):
+                rows.append({**run, "path": path, "alias": None})
+        return Response(rows)
 
 
 @extend_schema(tags=["config"])
@@ -120,7 +120,7 @@ class StorageStats(APIView):
 
     @extend_schema(operation_id="get_storage_stats", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
-        """How much the storage folder holds, in bytes, by what it is."""
+        """Return the size of the storage folder in bytes, by kind of content."""
         root = settings.RUNICORN_STORAGE_ROOT
         usage = shutil.disk_usage(root)
         runs = Run.objects.visible_to(request.user)
