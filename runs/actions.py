@@ -52,6 +52,7 @@ def soft_delete_runs(runs: Iterable[Run], *, by: Any, reason: str = "user_delete
     def delete(run: Run) -> None:
         store().delete(run.directory, by=access.name_of(by) or None, reason=reason)
         folder_source.refresh(run)
+        access.record(by, "run.delete", run)
 
     return _each(runs, delete, "already deleted", lambda run: not run.is_deleted)
 
@@ -61,6 +62,7 @@ def restore_runs(runs: Iterable[Run], *, by: Any) -> Outcome:
 
     def restore(run: Run) -> None:
         _relocate([run], lambda: {run.directory: store().restore(run.directory)})
+        access.record(by, "run.restore", run)
 
     return _each(runs, restore, "run not deleted", lambda run: run.is_deleted)
 
@@ -103,7 +105,7 @@ def purge_runs(runs: Iterable[Run], *, by: Any) -> Purged:
                 continue
             run.delete()
             purged.count += 1
-            logger.info("Run %s was purged by %s", run.run_id, access.name_of(by) or "the owner")
+            access.record(by, "run.purge", run)
     return purged
 
 
@@ -134,11 +136,13 @@ def set_tags(run: Run, keys: Iterable[str], *, by: Any, append: bool = False) ->
     """Give *run* exactly these tags, or with *append* these beside those it has."""
     tags = [key.strip()[:255] for key in keys if key.strip()]
     _annotate(run, lambda: store().tag(run.directory, tags, append=append, **_SHARED))
+    access.record(by, "run.tag", run)
 
 
 def set_notes(run: Run, notes: str, *, by: Any) -> None:
     """Replace the free text that people keep about *run*."""
     _annotate(run, lambda: store().set_notes(run.directory, notes, **_SHARED))
+    access.record(by, "run.note", run)
 
 
 def annotate(run: Run, changes: Mapping[str, Any], *, by: Any) -> None:
@@ -149,6 +153,7 @@ def annotate(run: Run, changes: Mapping[str, Any], *, by: Any) -> None:
             setattr(annotations, name, value)
 
     _annotate(run, lambda: store().annotate(run.directory, change, **_SHARED))
+    access.record(by, "run.annotate", run)
 
 
 _SHARED = {"experiments_file": True}
@@ -167,18 +172,23 @@ def move_run(run: Run, project: str, name: str, *, by: Any) -> None:
     """Give *run* to another project and experiment. Raises what ``RunStore.move`` does."""
     directory = run.directory
     _relocate([run], lambda: {directory: store().move(directory, project, name)})
+    access.record(by, "run.move", f"{run} → {project}/{name}")
 
 
 def rename_experiment(project: str, name: str, new_name: str, *, by: Any) -> int:
     """Rename an experiment; the number of its runs. Raises what the store does."""
     runs = Run.objects.filter(project__name=project, name=name)
-    return _relocate(runs, lambda: store().rename_experiment(project, name, new_name))
+    moved = _relocate(runs, lambda: store().rename_experiment(project, name, new_name))
+    access.record(by, "experiment.rename", f"{project}/{name} → {new_name}")
+    return moved
 
 
 def rename_project(project: str, new_project: str, *, by: Any) -> int:
     """Rename a project; the number of its runs. Raises what the store does."""
     runs = Run.objects.filter(project__name=project)
-    return _relocate(runs, lambda: store().rename_project(project, new_project))
+    moved = _relocate(runs, lambda: store().rename_project(project, new_project))
+    access.record(by, "project.rename", f"{project} → {new_project}")
+    return moved
 
 
 def _relocate(runs: Iterable[Run], move: Callable[[], dict[str, str]]) -> int:

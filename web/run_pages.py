@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
@@ -188,20 +189,19 @@ def run_image(request: HttpRequest, image_id: int) -> HttpResponseBase:
     image = images.select_related("run").filter(pk=image_id).first()
     if image is None:
         raise Http404
+    path = PurePosixPath(image.path)
+    if path.parts[:1] != (layout.MEDIA,):
+        raise Http404
     try:
-        folder = image.run.path.resolve() / layout.MEDIA
-        file = (image.run.path / image.path).resolve()
-        if not file.is_relative_to(folder) or not file.is_file():
-            raise Http404
-        content = file.open("rb")
-    except (OSError, ValueError):
+        content = image.run.files.open(image.path)
+    except OSError:
         raise Http404 from None
-    shown_as = IMAGE_TYPES.get(file.suffix.lower())
+    shown_as = IMAGE_TYPES.get(path.suffix.lower())
     response = FileResponse(
         content,
         content_type=shown_as or "application/octet-stream",
         as_attachment=shown_as is None,
-        filename=file.name,
+        filename=path.name,
     )
     response.headers["Content-Security-Policy"] = FILE_POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"

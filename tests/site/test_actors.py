@@ -13,6 +13,7 @@ from django.test import Client
 from artifacts.models import Artifact, Version
 from core import access
 from runicorn import archive
+from runs.models import Run
 from tests.artifacts.conftest import store
 from tests.runs.conftest import api, root
 
@@ -118,6 +119,35 @@ def test_artifacts_in_the_admin(ada, api, store, recorded):
         chosen = {"action": action, "_selected_action": [key], "confirmed": key}
         ada.post(versions, chosen)
         assert said(recorded) == [("ada", f"version.{verb}", "net:v1")]
+
+
+def test_runs_through_every_door(ada, api, root, recorded):
+    """REST, V2, the pages and the admin: one entry a change, by the one function of the verb."""
+    run = root.run().id
+    root.scan()
+    key = str(Run.objects.get().pk)
+    runs, bin_ = "/admin/runs/run/", "/admin/runs/run/recycle-bin/"
+    chosen = {"_selected_action": [key], "confirmed": key}
+    asked: list[tuple[str, dict[str, Any], dict[str, str], list[str]]] = [
+        ("/api/runs/soft-delete", {"run_ids": [run]}, JSON, ["run.delete"]),
+        ("/api/runs/soft-delete", {"run_ids": [run]}, JSON, []),
+        ("/api/recycle-bin/restore", {"run_ids": [run]}, JSON, ["run.restore"]),
+        ("/api/v2/experiments/batch-delete", {"exp_ids": [run]}, JSON, ["run.delete"]),
+        ("/recycle-bin/restore", {"run": [key]}, {}, ["run.restore"]),
+        ("/recycle-bin/add", {"run": [key]}, {}, ["run.delete"]),
+        (bin_, {"action": "restore", **chosen}, {}, ["run.restore"]),
+        (runs, {"action": "soft_delete", **chosen}, {}, ["run.delete"]),
+        ("/api/recycle-bin/restore", {"run_ids": [run]}, JSON, ["run.restore"]),
+        ("/api/experiments/tag", {"run_id": run, "tags": ["a"]}, JSON, ["run.tag"]),
+        (f"{runs}{key}/change/", {"tags": "a, b", "notes": ""}, {}, ["run.tag"]),
+        (f"{runs}{key}/change/", {"tags": "a, b", "notes": "x"}, {}, ["run.note"]),
+        ("/api/runs/soft-delete", {"run_ids": [run]}, JSON, ["run.delete"]),
+        ("/api/recycle-bin/empty", {"confirm": True}, JSON, ["run.purge"]),
+    ]
+    for path, body, options, verbs in asked:
+        answer = ada.post(path, body, **options)
+        assert answer.status_code < 400, (path, answer.content)
+        assert said(recorded) == [("ada", verb, run) for verb in verbs], path
 
 
 def test_an_import_and_another_storage_folder(ada, api, root, recorded, settings, tmp_path):
