@@ -1,4 +1,4 @@
-"""What the embedded database answers, a team's answers too: the V2 API's own tests, once more."""
+"""What the embedded database answers, a team's answers too: some tests once more."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from tests import servers
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def test_v2_answers_the_same_with_postgresql() -> None:
+@pytest.mark.parametrize(
+    "tests",
+    [["tests/v2"], ["tests/runs/test_annotations.py", "tests/runs/test_layouts.py"]],
+    ids=["v2", "runs"],
+)
+def test_answers_are_the_same_with_postgresql(tests: list[str]) -> None:
     with servers.postgres() as connection:
         ended = subprocess.run(
-            [sys.executable, "-m", "pytest", "tests/v2", "-q", "-p", "no:cacheprovider"],
+            [sys.executable, "-m", "pytest", *tests, "-q", "-k", "not watcher"],
             cwd=servers.ROOT,
             env=servers.clean_environment() | {"RUNICORN_TEST_DATABASE_URL": connection},
             capture_output=True,
