@@ -23,8 +23,7 @@ from runicorn import layout
 if TYPE_CHECKING:
     from artifacts.models import Version
 
-CLAIMS = "mirrors.json"
-"""In the server's folder."""
+CLAIMS = layout.MIRRORS
 
 Claim = dict[str, Any]
 """``source``: where from. ``here``: whether the folder was made. ``meta``, ``deleted``: the times

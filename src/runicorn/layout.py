@@ -78,6 +78,8 @@ DEEPEST = 32
 """Runs that lie deeper below the storage root are not looked for."""
 
 SERVER_DIR = ".runicorn"
+MIRRORS = "mirrors.json"
+"""In the server's folder: which run folders are copies of another host's, by folder."""
 EXPERIMENTS_METADATA = ".experiments_metadata.json"
 
 NOT_PROJECTS = frozenset(

@@ -99,6 +99,15 @@ def test_a_run_that_lives_is_neither_purged_nor_moved(root, store, make_run, whe
     assert store.purge([run], force=True)[1] == {}
 
 
+def test_the_copy_of_another_hosts_run_can_be_purged_here(root, store, make_run) -> None:
+    run = make_run(**running(pid=1, hostname="another"))
+    store.delete(run)
+    mirrors = root / layout.SERVER_DIR / layout.MIRRORS
+    for claim, is_kept in (({"here": False}, True), ({"here": True}, False)):
+        mirrors.write_text(json.dumps({run: {"source": "ada@another", **claim}}))
+        assert (run in store.purge([run])[1]) == is_kept
+
+
 def test_a_run_whose_process_is_gone_does_not_live(root, store, make_run) -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()

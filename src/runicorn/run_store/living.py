@@ -18,3 +18,9 @@ def is_living(folder: Path) -> bool:
         return True
     seen = processes.last_seen(folder, status)
     return processes.is_alive(meta.get("pid"), meta.get("process"), seen) is not False
+
+
+def is_mirrored(root: Path, directory: str) -> bool:
+    """Whether the run is a copy of one on another host, which a sync brings: it lives there."""
+    claim = layout.read_json(root / layout.SERVER_DIR / layout.MIRRORS).get(directory)
+    return isinstance(claim, str) or (isinstance(claim, dict) and claim.get("here") is True)

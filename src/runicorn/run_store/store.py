@@ -21,7 +21,7 @@ from . import moves
 from .annotation import Annotations
 from .errors import AmbiguousRun, RunConflict, RunNotFound, RunRefused
 from .experiments_file import ExperimentsFile, experiments_file
-from .living import is_living
+from .living import is_living, is_mirrored
 
 logger = logging.getLogger("runicorn")
 
@@ -302,7 +302,8 @@ class RunStore:
             raise RunConflict(
                 f"Run {folder.name} holds other runs in its folder: remove them first."
             )
-        if not force and is_living(folder):
+        is_needed = is_living(folder) and not is_mirrored(self.root, directory)
+        if is_needed and not force:
             raise RunConflict(f"Run {folder.name} is still running: stop it first.")
 
     def _move_aside(self, folder: Path) -> Path:
