@@ -1,4 +1,4 @@
-"""The pages of artifacts: all of them, one version, two versions compared."""
+"""The pages of artifacts: the list, a version, the comparison of two versions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .run_pages import page
 
 PER_PAGE = 50
 MOST_FILES = 200
-"""A longer list is shown only if asked."""
+"""The number of files that the page of a version shows unless more are asked for."""
 
 DEPTH = 3
 
@@ -37,11 +37,13 @@ DEPTH = 3
 def artifact_list(request: HttpRequest) -> HttpResponseBase:
     index.refresh_all()
     everything = Artifact.objects.visible_to(request.user).with_versions()
-    wanted = {name: request.GET.get(name, "").strip() for name in ("q", "type")}
-    found = everything.matching(wanted["q"])
-    if wanted["type"]:
-        found = found.filter(type=wanted["type"].replace("\x00", ""))
-    found = found.prefetch_related("aliases__version").order_by("-updated_time", "type", "name")
+    filters = {name: request.GET.get(name, "").strip() for name in ("q", "type")}
+    artifacts = everything.matching(filters["q"])
+    if filters["type"]:
+        artifacts = artifacts.filter(type=filters["type"].replace("\x00", ""))
+    artifacts = artifacts.prefetch_related("aliases__version").order_by(
+        "-updated_time", "type", "name"
+    )
     number = request.GET.get("page", "1")
     query = request.GET.copy()
     query.pop("page", None)
@@ -49,9 +51,9 @@ def artifact_list(request: HttpRequest) -> HttpResponseBase:
     blobs = Blob.objects.visible_to(request.user)
     stored, referred = blobs.stored_bytes(), blobs.referred_bytes()
     context = {
-        "listed": NearbyPaginator(found, PER_PAGE, current=number).get_page(number),
-        "wanted": wanted,
-        "is_filtered": any(wanted.values()),
+        "listed": NearbyPaginator(artifacts, PER_PAGE, current=number).get_page(number),
+        "filters": filters,
+        "is_filtered": any(filters.values()),
         "query": query.urlencode(),
         "kinds": kinds.values_list("type", flat=True).distinct()[:100],
         "stored": stored,
@@ -65,7 +67,7 @@ def artifact_list(request: HttpRequest) -> HttpResponseBase:
 @require_safe
 @page
 def artifact(request: HttpRequest, kind: str, name: str) -> HttpResponseBase:
-    """The page of the newest version."""
+    """Redirect to the page of the newest version."""
     newest = _versions(request, kind, name).order_by("-number").first()
     if newest is None:
         raise Http404
@@ -76,26 +78,26 @@ def artifact(request: HttpRequest, kind: str, name: str) -> HttpResponseBase:
 @require_safe
 @page
 def version(request: HttpRequest, kind: str, name: str, number: int) -> HttpResponseBase:
-    found = _version(request, kind, name, number)
-    others = list(_versions(request, kind, name).order_by("-number"))
-    files = found.files.select_related("blob").order_by("path")
+    row = _version(request, kind, name, number)
+    versions = list(_versions(request, kind, name).order_by("-number"))
+    files = row.files.select_related("blob").order_by("path")
     show_all = "files" in request.GET
-    graph = lineage.build(found, DEPTH, user=request.user)
+    graph = lineage.build(row, DEPTH, user=request.user)
     query = f"?type={quote(kind, safe='')}"
     api = reverse("home") + f"api/artifacts/{quote(name, safe='')}/v{number}"
     context = {
-        "version": found,
-        "metadata": found.metadata(),
-        "rows": [(key, _text(value)) for key, value in found.metadata().metadata.items()],
-        "versions": others,
-        "previous": next((other for other in others if other.number < number), None),
+        "version": row,
+        "metadata": row.metadata(),
+        "rows": [(key, _text(value)) for key, value in row.metadata().metadata.items()],
+        "versions": versions,
+        "previous": next((v for v in versions if v.number < number), None),
         "files": files if show_all else files[:MOST_FILES],
-        "more_files": 0 if show_all else max(0, found.num_files - MOST_FILES),
-        "references": found.references.order_by("pk")[:MOST_FILES],
-        "history": _history(found),
-        "transitions": _transitions(found),
-        "evaluations": _evaluations(found),
-        "is_elsewhere": elsewhere.has(found),
+        "more_files": 0 if show_all else max(0, row.num_files - MOST_FILES),
+        "references": row.references.order_by("pk")[:MOST_FILES],
+        "history": _history(row),
+        "transitions": _transitions(row),
+        "evaluations": _evaluations(row),
+        "is_elsewhere": elsewhere.has(row),
         "lineage": graphs.lineage(graph, _address) if graph.edges else "",
         "download": f"{api}/files/",
         "archive": f"{api}/archive{query}",
@@ -121,9 +123,9 @@ def comparison(request: HttpRequest, kind: str, name: str) -> HttpResponseBase:
     return render(request, "pages/artifact_comparison.html", context)
 
 
-def _history(found: Version) -> list[dict[str, Any]]:
-    """What was edited, the newest first, as text."""
-    kept = found.kept_changes().get("history")
+def _history(version: Version) -> list[dict[str, Any]]:
+    """Return the edits of a version as text, the newest first."""
+    entries = version.kept_changes().get("history")
     return [
         {
             "field": entry.get("field"),
@@ -132,30 +134,30 @@ def _history(found: Version) -> list[dict[str, Any]]:
             "by": entry.get("by"),
             "at": moment(entry.get("at")),
         }
-        for entry in reversed(kept if isinstance(kept, list) else [])
+        for entry in reversed(entries if isinstance(entries, list) else [])
         if isinstance(entry, dict)
     ]
 
 
-def _transitions(found: Version) -> list[dict[str, Any]]:
-    """How the version came to its stage, the newest first."""
-    kept = found.kept_changes().get("stage_transitions")
+def _transitions(version: Version) -> list[dict[str, Any]]:
+    """Return the changes of a version's stage, the newest first."""
+    entries = version.kept_changes().get("stage_transitions")
     return [
         {**entry, "at": moment(entry.get("timestamp"))}
-        for entry in reversed(kept if isinstance(kept, list) else [])
+        for entry in reversed(entries if isinstance(entries, list) else [])
         if isinstance(entry, dict)
     ]
 
 
-def _evaluations(found: Version) -> list[dict[str, Any]]:
-    """What was recorded of the version, the newest first, its metrics as text."""
+def _evaluations(version: Version) -> list[dict[str, Any]]:
+    """Return the evaluations of a version, the newest first, with their metrics as text."""
     return [
         {
             **record,
             "at": moment(record.get("evaluation_date")),
             "rows": [(key, _text(value)) for key, value in _items(record.get("metrics"))],
         }
-        for record in evaluations.recorded(found.artifact.name, found.number)
+        for record in evaluations.recorded(version.artifact.name, version.number)
     ]
 
 
@@ -164,29 +166,29 @@ def _items(value: Any) -> list[tuple[str, Any]]:
 
 
 def _versions(request: HttpRequest, kind: str, name: str) -> Any:
-    """The artifact's versions as its folder has them now; 404 if there is no such artifact."""
+    """Return the artifact's versions, read anew from its folder; 404 without such an artifact."""
     try:
-        found = index.index_artifact(index.storage().find(name, kind))
+        indexed = index.index_artifact(index.storage().find(name, kind))
     except FileNotFoundError:
         raise Http404 from None
-    if found is None:
+    if indexed is None:
         raise Http404
-    artifacts = Artifact.objects.visible_to(request.user).filter(pk=found.pk)
+    artifacts = Artifact.objects.visible_to(request.user).filter(pk=indexed.pk)
     versions = Version.objects.visible_to(request.user).filter(artifact__in=artifacts)
     return versions.select_related("artifact").prefetch_related("artifact__aliases")
 
 
 def _version(request: HttpRequest, kind: str, name: str, number: int) -> Version:
-    found = None
+    row = None
     if number < 2**63:
-        found = _versions(request, kind, name).filter(number=number).first()
-    if found is None:
+        row = _versions(request, kind, name).filter(number=number).first()
+    if row is None:
         raise Http404
-    return found
+    return row
 
 
 def _address(node: LineageNode) -> str | None:
-    """Where the node can be looked at; nowhere if it is gone."""
+    """Return the address of the node's page; None if it is gone."""
     if node.metadata.get("purged"):
         return None
     if node.node_type == "run":

@@ -1,4 +1,4 @@
-"""The door of the pages, the admin and everything else that no other door stands before."""
+"""The door of the pages, the admin, and all addresses that belong to no other door."""
 
 from core.http.doors import PageDoor
 

@@ -1,4 +1,4 @@
-"""Lineage as SVG, drawn by the server: what came before to the left, what came of it to the right.
+"""Lineage as an SVG drawing: inputs of a node are to its left, outputs to its right.
 
 No inline style and no script: colours come from the style sheet, nodes are links.
 """
@@ -19,57 +19,57 @@ WIDTH, HEIGHT = 164, 46
 ACROSS, DOWN = WIDTH + 40, HEIGHT + 18
 MARGIN = 8
 LONGEST_TITLE, LONGEST = 19, 22
-"""Characters of the two lines of a node; all of it is in the tooltip."""
+"""The most characters of the two lines of a node; the tooltip has all of them."""
 
 
 def lineage(graph: LineageGraph, address: Callable[[LineageNode], str | None]) -> SafeString:
-    """The drawing of *graph*; *address* gives what a node links to."""
-    places = _places(graph)
-    if not places:
+    """Return *graph* as SVG; *address* returns the link of a node."""
+    positions = _positions(graph)
+    if not positions:
         return SafeString("")
-    wide = max(x for x, _y in places.values()) + WIDTH + MARGIN
-    high = max(y for _x, y in places.values()) + HEIGHT + MARGIN
+    width = max(x for x, _y in positions.values()) + WIDTH + MARGIN
+    height = max(y for _x, y in positions.values()) + HEIGHT + MARGIN
     return format_html(
         '<svg class="lineage" width="{w}" height="{h}" viewBox="0 0 {w} {h}" role="group"'
         ' aria-label="{label}"><defs><marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4"'
         ' markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z"/></marker></defs>'
         "{edges}{nodes}</svg>",
-        w=wide,
-        h=high,
+        w=width,
+        h=height,
         label=_("Lineage"),
         edges=format_html_join(
             "",
             '<path class="edge" marker-end="url(#arrow)" d="{}"/>',
             [
-                (_curve(places[edge.source], places[edge.target]),)
+                (_curve(positions[edge.source], positions[edge.target]),)
                 for edge in graph.edges
-                if edge.source in places and edge.target in places
+                if edge.source in positions and edge.target in positions
             ],
         ),
         nodes=format_html_join(
             "",
             "{}",
             [
-                (_node(node, places[node.node_id], address(node), graph.root_artifact),)
+                (_node(node, positions[node.node_id], address(node), graph.root_artifact),)
                 for node in graph.nodes
             ],
         ),
     )
 
 
-def _places(graph: LineageGraph) -> dict[str, tuple[int, int]]:
-    """Where each node is drawn: a column for each step away from the root, in the graph's order."""
+def _positions(graph: LineageGraph) -> dict[str, tuple[int, int]]:
+    """Return the position of each node: a column per step from the root, in the graph's order."""
     columns = {graph.root_artifact: 0}
-    beside: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    neighbors: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for edge in graph.edges:
-        beside[edge.source].append((edge.target, 1))
-        beside[edge.target].append((edge.source, -1))
+        neighbors[edge.source].append((edge.target, 1))
+        neighbors[edge.target].append((edge.source, -1))
     waiting = deque([graph.root_artifact])
     while waiting:
-        for other, step in beside[current := waiting.popleft()]:
-            if other not in columns:
-                columns[other] = columns[current] + step
-                waiting.append(other)
+        for neighbor, step in neighbors[current := waiting.popleft()]:
+            if neighbor not in columns:
+                columns[neighbor] = columns[current] + step
+                waiting.append(neighbor)
     rows: dict[int, list[str]] = defaultdict(list)
     for node in graph.nodes:
         rows[columns.setdefault(node.node_id, 0)].append(node.node_id)
@@ -92,30 +92,35 @@ def _curve(source: tuple[int, int], target: tuple[int, int]) -> str:
     return f"M{x} {y}C{x + bend} {y} {to_x - bend} {to_y} {to_x - 1} {to_y}"
 
 
-def _node(node: LineageNode, place: tuple[int, int], address: str | None, root: str) -> SafeString:
+def _node(
+    node: LineageNode, position: tuple[int, int], address: str | None, root: str
+) -> SafeString:
     facts = node.metadata
     is_run = node.node_type == "run"
     state = "purged" if facts.get("purged") else "deleted" if facts.get("deleted") else ""
     title = (facts.get("name") or node.node_id) if is_run else node.node_id
-    more = node.node_id if is_run and facts.get("name") else str(facts.get("type", ""))
+    subtitle = node.node_id if is_run and facts.get("name") else str(facts.get("type", ""))
     notes = {"purged": _("no longer there"), "deleted": pgettext("version", "deleted"), "": ""}
-    lines: Sequence[str] = [title, notes[state] or (_("run") if is_run and not more else more)]
+    lines: Sequence[str] = [
+        title,
+        notes[state] or (_("run") if is_run and not subtitle else subtitle),
+    ]
     shape = format_html(
         '<g class="node {kind} {state} {root}" transform="translate({x} {y})">'
         "<title>{label}</title>"
         '<rect width="{w}" height="{h}" rx="{r}"/><text x="12" y="19">{title}</text>'
-        '<text class="more" x="12" y="36">{more}</text></g>',
+        '<text class="more" x="12" y="36">{subtitle}</text></g>',
         kind=node.node_type,
         state=state,
         root="root" if node.node_id == root else "",
-        x=place[0],
-        y=place[1],
+        x=position[0],
+        y=position[1],
         w=WIDTH,
         h=HEIGHT,
         r=HEIGHT // 2 if is_run else 5,
         label=" · ".join(filter(None, [node.node_id, title if is_run else "", notes[state]])),
         title=_short(lines[0], LONGEST_TITLE),
-        more=_short(lines[1], LONGEST),
+        subtitle=_short(lines[1], LONGEST),
     )
     return format_html('<a href="{}">{}</a>', address, shape) if address else shape
 

@@ -1,4 +1,4 @@
-"""The page of the remote hosts: connections, viewers there, what is synced, trusted keys."""
+"""The page of the remote hosts: connections, viewers, syncs, trusted keys."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Again = Callable[[HttpRequest], HttpResponseBase]
 
 
 class LoginForm(forms.Form):
-    """A host and how to log in there. What is secret is never shown again."""
+    """A host and the login there. Secrets are never shown again."""
 
     host = forms.RegexField(rf"\A{transport.HOST.pattern}\Z", max_length=255)
     port = forms.IntegerField(required=False, min_value=1, max_value=65535)
@@ -71,11 +71,11 @@ class LoginForm(forms.Form):
         data = self.cleaned_data
         method = "password" if data["password"] else "key" if data["private_key_path"] else "agent"
         names = ("name", "password", "private_key_path", "passphrase", "remember_password")
-        where = {"host": address.host, "port": address.port, "username": address.username}
-        return {**where, **{name: data[name] for name in names}, "auth_method": method}
+        target = {"host": address.host, "port": address.port, "username": address.username}
+        return {**target, **{name: data[name] for name in names}, "auth_method": method}
 
 
-# -- looking ---------------------------------------------------------------------------------------
+# -- reading ---------------------------------------------------------------------------------------
 
 
 @needs(Right.SEE)
@@ -89,13 +89,13 @@ def remote(request: HttpRequest) -> HttpResponseBase:
 @require_safe
 @page
 def remote_fragment(request: HttpRequest) -> HttpResponseBase:
-    html = render(request, "pages/remote_fragment.html", _what_runs()).content.decode()
+    html = render(request, "pages/remote_fragment.html", _activity()).content.decode()
     return html_response(request, html, lambda: html)
 
 
 def _show(request: HttpRequest, form: LoginForm, status: int = 200) -> HttpResponse:
     context = {
-        **_what_runs(),
+        **_activity(),
         "form": form,
         "is_refused": form.is_bound,
         "saved": config.ssh_connections(),
@@ -105,7 +105,7 @@ def _show(request: HttpRequest, form: LoginForm, status: int = 200) -> HttpRespo
     return render(request, "pages/remote.html", context, status=status)
 
 
-def _what_runs() -> dict[str, Any]:
+def _activity() -> dict[str, Any]:
     return {
         "connections": [
             {"id": c.id, "is_open": c.is_open, "error": c.last_error, "since": _at(c.connected_at)}
@@ -116,8 +116,8 @@ def _what_runs() -> dict[str, Any]:
             for session in viewers.sessions()
         ],
         "syncs": [
-            {"mode": one.mode, "host": one.connection.id, **one.describe()}
-            for one in registry.syncs()
+            {"mode": sync.mode, "host": sync.connection.id, **sync.describe()}
+            for sync in registry.syncs()
         ],
     }
 
@@ -130,13 +130,15 @@ def _at(seconds: float | None) -> datetime | None:
 
 
 class Questions:
-    """Logins that wait for a person to confirm a host's key: their secrets stay here meanwhile,
-    and the page that asks has nothing but a number for them."""
+    """Logins that wait for a person to confirm a host's key.
+
+    Their secrets stay here meanwhile; the page that asks has only a number for them.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[str, tuple[float, Any, Again, dict[str, Any]]] = {}
 
-    def ask(self, user: Any, again: Again, host_key: dict[str, Any]) -> str:
+    def add(self, user: Any, again: Again, host_key: dict[str, Any]) -> str:
         now = time.monotonic()
         recent = [item for item in self._waiting.items() if now - item[1][0] < QUESTION_SECONDS]
         self._waiting = dict(recent[1 - MOST_QUESTIONS :])
@@ -144,11 +146,11 @@ class Questions:
         self._waiting[number] = (now, user.pk, again, host_key)
         return number
 
-    def answered(self, user: Any, number: str) -> tuple[Again, dict[str, Any]] | None:
-        asked = self._waiting.pop(number, None)
-        if asked is None or asked[1] != user.pk or time.monotonic() - asked[0] > QUESTION_SECONDS:
+    def take(self, user: Any, number: str) -> tuple[Again, dict[str, Any]] | None:
+        asked_at, owner, again, host_key = self._waiting.pop(number, (0.0, None, None, {}))
+        if again is None or owner != user.pk or time.monotonic() - asked_at > QUESTION_SECONDS:
             return None
-        return asked[2], asked[3]
+        return again, host_key
 
 
 _questions = Questions()
@@ -194,7 +196,7 @@ def _finish(
         connection = attempt(request)
     except HostKeyUnconfirmed as error:
         again = partial(_finish, attempt=attempt, form=form)
-        number = _questions.ask(request.user, again, error.host_key)
+        number = _questions.add(request.user, again, error.host_key)
         context = {"key": error.host_key, "number": number}
         return render(request, "pages/host_key.html", context)
     except RemoteError as error:
@@ -208,12 +210,12 @@ def _finish(
 @require_POST
 @page
 def trust(request: HttpRequest) -> HttpResponseBase:
-    """Trust the key that was shown, and log in as asked before."""
-    asked = _questions.answered(request.user, request.POST.get("number", ""))
-    if asked is None:
+    """Trust the key that was shown, and repeat the login that waits for it."""
+    question = _questions.take(request.user, request.POST.get("number", ""))
+    if question is None:
         messages.error(request, _("This question is too old: connect again."))
         return redirect("remote")
-    again, key = asked
+    again, key = question
     known_hosts.accept_text(key["host"], key["port"], key["public_key"])
     return again(request)
 
@@ -235,7 +237,7 @@ def _explain(error: RemoteError) -> str:
 @require_POST
 @page
 def change(request: HttpRequest, verb: str) -> HttpResponseBase:
-    """One of CHANGES, made to what ``id`` names."""
+    """Apply the change *verb* of CHANGES to the object that ``id`` names."""
     try:
         CHANGES[verb](request, request.POST.get("id", ""))
     except RemoteError as error:

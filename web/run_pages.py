@@ -1,8 +1,8 @@
 """The web pages: the runs, one run, the recycle bin.
 
-Pages ask the same querysets and call the same actions as the API. What changes while one looks at
-it is a *fragment* with an address of its own, which the page's script asks for again and again;
-the answer is 304 as long as nothing changed.
+Pages use the same querysets and actions as the API. Parts that change while a page is open are
+*fragments* with an address of their own, which the page's script requests again and again; the
+response is 304 as long as nothing has changed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from runs.querysets import RunQuerySet
 from runs.templatetags.run_parts import NOT_CHARTED
 
 PER_PAGE = 50
-CONFIRMED_SHOWN = 10
+MAX_NAMED_RUNS = 10
 IMAGE_TYPES = {
     ".png": "image/png",
     ".jpg": "image/jpeg",
@@ -51,7 +51,7 @@ IMAGE_TYPES = {
     ".webp": "image/webp",
     ".bmp": "image/bmp",
 }
-"""What a browser may show. Anything else (SVG and HTML can hold scripts) is only downloaded."""
+"""Types that browsers may display. Others, which may hold scripts (SVG), are downloaded only."""
 
 FILE_POLICY = "default-src 'none'; sandbox"
 
@@ -64,7 +64,7 @@ def _runs(request: HttpRequest) -> RunQuerySet:
 
 @require_safe
 def favicon(request: HttpRequest) -> HttpResponseBase:
-    """For the pages that name no icon: the admin's, and an image opened alone."""
+    """Redirect to the icon, for pages that name none: the admin's, and an image opened alone."""
     return redirect(static("runicorn/icon.svg"))
 
 
@@ -93,15 +93,15 @@ def run_list_fragment(request: HttpRequest) -> HttpResponseBase:
 
 
 def _listing(request: HttpRequest) -> dict[str, Any]:
-    """The page of the list that the query asks for."""
+    """Return the context of the requested page of the list."""
     runs = _runs(request).active()
-    wanted = {name: request.GET.get(name, "").strip() for name in ("q", "project", "status")}
-    if wanted["project"]:
-        runs = runs.filter(project__name=wanted["project"])
-    if wanted["status"]:
-        runs = runs.filter(status=wanted["status"])
-    if wanted["q"]:
-        runs = runs.matching(wanted["q"])
+    filters = {name: request.GET.get(name, "").strip() for name in ("q", "project", "status")}
+    if filters["project"]:
+        runs = runs.filter(project__name=filters["project"])
+    if filters["status"]:
+        runs = runs.filter(status=filters["status"])
+    if filters["q"]:
+        runs = runs.matching(filters["q"])
     number = request.GET.get("page", "1")
     runs = runs.annotate(first_series=_first_series()).prefetch_related("tags").newest_first()
     listed = NearbyPaginator(runs, PER_PAGE, current=number).get_page(number)
@@ -113,8 +113,8 @@ def _listing(request: HttpRequest) -> dict[str, Any]:
     query.pop("page", None)
     return {
         "listed": listed,
-        "wanted": wanted,
-        "is_filtered": any(wanted.values()),
+        "filters": filters,
+        "is_filtered": any(filters.values()),
         "query": query.urlencode(),
         "is_empty": not listed.object_list and not _runs(request).exists(),
         "storage_root": settings.RUNICORN_STORAGE_ROOT,
@@ -134,7 +134,7 @@ def _name_copies(listed: Iterable[Run]) -> None:
 
 
 def _first_series() -> Subquery:
-    """The number that a run logged first stands for its course in the list."""
+    """Return a subquery for the first series of a run, whose curve the list shows."""
     series = Series.objects.filter(run=OuterRef("pk"), number_count__gt=0)
     return Subquery(series.exclude(key__in=NOT_CHARTED).order_by("pk").values("pk")[:1])
 
@@ -166,7 +166,7 @@ def run_fragment(request: HttpRequest, run_id: str) -> HttpResponseBase:
 
 
 def _find(request: HttpRequest, run_id: str) -> Run:
-    """The run of that id; one in the recycle bin if there is no other."""
+    """Return the run with *run_id*; one in the recycle bin if there is no other."""
     runs, directory = _runs(request), request.GET.get("dir")
     run = runs.active().by_id(run_id, directory) or runs.deleted().by_id(run_id, directory)
     if run is None:
@@ -175,7 +175,7 @@ def _find(request: HttpRequest, run_id: str) -> Run:
 
 
 def _state(run: Run) -> str:
-    """Changes whenever something that the page shows does: all of it comes out of files."""
+    """Return a text that changes with anything the page shows, all of which is in files."""
     files = run.indexed_files.order_by("name").values_list("name", "offset", "fingerprint")
     tags = run.tags.order_by("key").values_list("key", flat=True)
     return repr((run.pk, run.status, run.deleted_at, run.notes, list(files), list(tags)))
@@ -184,7 +184,7 @@ def _state(run: Run) -> str:
 @needs(Right.SEE)
 @require_safe
 def run_image(request: HttpRequest, image_id: int) -> HttpResponseBase:
-    """The file of a logged image, if it lies in the run's media folder and nowhere else."""
+    """Return the file of a logged image, if it is inside the run's media folder."""
     images = Image.objects.filter(run__in=Run.objects.visible_to(request.user))
     image = images.select_related("run").filter(pk=image_id).first()
     if image is None:
@@ -229,7 +229,7 @@ def recycle_bin(request: HttpRequest) -> HttpResponseBase:
 @page
 def soft_delete(request: HttpRequest) -> HttpResponseBase:
     changeable = Run.objects.changeable_by(request.user)
-    runs = _chosen(request, changeable.active())
+    runs = _selected(request, changeable.active())
     outcome = actions.soft_delete_runs(runs, by=request.user)
     _tell_failures(request, outcome)
     if done := [run.pk for run in runs if outcome.get(run.run_id, "") is None]:
@@ -242,7 +242,7 @@ def soft_delete(request: HttpRequest) -> HttpResponseBase:
 @page
 def restore(request: HttpRequest) -> HttpResponseBase:
     changeable = Run.objects.changeable_by(request.user)
-    outcome = actions.restore_runs(_chosen(request, changeable.deleted()), by=request.user)
+    outcome = actions.restore_runs(_selected(request, changeable.deleted()), by=request.user)
     _tell_failures(request, outcome)
     if done := list(outcome.values()).count(None):
         text = ngettext("%d run restored.", "%d runs restored.", done)
@@ -254,17 +254,17 @@ def restore(request: HttpRequest) -> HttpResponseBase:
 @require_POST
 @page
 def purge(request: HttpRequest) -> HttpResponseBase:
-    """Asks first; removes exactly the runs that the question named."""
+    """Ask first; then remove exactly the runs that the question named."""
     purgeable = Run.objects.purgeable_by(request.user)
     deleted = purgeable.deleted().order_by("-deleted_at", "-pk")
-    runs = list(deleted) if "all" in request.POST else _chosen(request, deleted)
+    runs = list(deleted) if "all" in request.POST else _selected(request, deleted)
     if not runs:
         return redirect("recycle-bin")
     if "confirmed" not in request.POST:
         context = {
-            "runs": runs[:CONFIRMED_SHOWN],
+            "runs": runs[:MAX_NAMED_RUNS],
             "count": len(runs),
-            "more": max(0, len(runs) - CONFIRMED_SHOWN),
+            "more": max(0, len(runs) - MAX_NAMED_RUNS),
             "bytes": actions.size_of_runs(runs),
             "keys": ",".join(str(run.pk) for run in runs),
         }
@@ -277,8 +277,8 @@ def purge(request: HttpRequest) -> HttpResponseBase:
     return redirect("recycle-bin")
 
 
-def _chosen(request: HttpRequest, runs: RunQuerySet) -> list[Run]:
-    """Those of *runs* whose keys were sent: one ``run`` each, or joined by commas."""
+def _selected(request: HttpRequest, runs: RunQuerySet) -> list[Run]:
+    """Return those of *runs* whose keys were sent as ``run``, single or joined by commas."""
     return runs.of_keys(read_keys(request.POST.getlist("run")))
 
 
