@@ -1,9 +1,9 @@
-"""Every change of state that a person makes to artifacts: one function per verb.
+"""Every change that a person makes to artifacts: one function per verb.
 
 REST, admin and pages call these. Each changes the folder first, under the locks that other
-programs take too, and the index then takes that in. *by* is the acting user (None: the machine's
-owner in the embedded default), who is recorded with what changed; whether *by* may is the caller's
-question, answered with ``changeable_by`` and ``purgeable_by``.
+programs use too, and then the index. *by* is the acting user (None: the machine's owner in the
+embedded default), who is recorded with the change. The caller checks that *by* may do it, with
+``changeable_by`` and ``purgeable_by``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .uploads import NOBODY
 
 
 def soft_delete_versions(versions: Iterable[Version], *, by: Any) -> int:
-    """Mark *versions* as deleted; they keep everything. Returns how many were not before."""
+    """Mark *versions* as deleted, without removing anything; return how many were not before."""
     return sum(_soft_delete(version, by) for version in versions)
 
 
@@ -40,7 +40,7 @@ def _soft_delete(version: Version, by: Any) -> bool:
 
 
 def restore_versions(versions: Iterable[Version], *, by: Any) -> int:
-    """Take the mark away. Returns how many had one."""
+    """Mark *versions* as not deleted; return how many were deleted before."""
     return sum(_restore(version, by) for version in versions)
 
 
@@ -56,9 +56,9 @@ def _restore(version: Version, by: Any) -> bool:
 def purge_versions(versions: Iterable[Version], *, by: Any) -> Purged:
     """Remove *versions* for good, and the bytes that no other version needs."""
     to_delete = list(versions)
-    places = [(version.artifact.location, version.number) for version in to_delete]
-    purged = index.storage().purge(places)
-    for location in {location.folder: location for location, _ in places}.values():
+    targets = [(version.artifact.location, version.number) for version in to_delete]
+    purged = index.storage().purge(targets)
+    for location in {location.folder: location for location, _ in targets}.values():
         index.index_artifact(location)
     for version in to_delete:
         record(by, "version.purge", version)
@@ -66,14 +66,14 @@ def purge_versions(versions: Iterable[Version], *, by: Any) -> Purged:
 
 
 def set_alias(version: Version, alias: str, *, by: Any) -> None:
-    """Let *alias* name *version*, and no other any more. Raises ValueError for a bad name."""
+    """Point *alias* to *version* and to no other. Raises ValueError for a bad name."""
     index.storage().set_alias(version.artifact.location, alias, version.number)
     index.index_artifact(version.artifact.location)
     record(by, "alias.set", f"{alias} → {version}")
 
 
 def remove_alias(artifact: Artifact, alias: str, *, by: Any) -> bool:
-    """False if nothing was called so."""
+    """Remove *alias*; return whether the artifact had it."""
     removed = index.storage().remove_alias(artifact.location, alias)
     index.index_artifact(artifact.location)
     if removed:
@@ -82,9 +82,9 @@ def remove_alias(artifact: Artifact, alias: str, *, by: Any) -> bool:
 
 
 def edit_version(version: Version, changes: dict[str, Any], *, by: Any) -> bool:
-    """Replace ``description``, ``metadata`` or ``tags``; what they were is kept in the history.
+    """Replace ``description``, ``metadata`` or ``tags``; the history keeps their old values.
 
-    Returns whether anything changed. Raises ValueError for what may not be kept.
+    Return whether anything changed. Raises ValueError for invalid values.
     """
     location = version.artifact.location
     changed = index.storage().edit(location, version.number, changes, by=name_of(by) or NOBODY)
@@ -97,7 +97,7 @@ def edit_version(version: Version, changes: dict[str, Any], *, by: Any) -> bool:
 def promote(
     version: Version, stage: str, *, notes: str | None, evaluator_run_id: str | None, by: Any
 ) -> str:
-    """Move *version* to *stage*; returns the old one. Raises InvalidTransition."""
+    """Move *version* to *stage*; return the old stage. Raises InvalidTransition."""
     location = version.artifact.location
     old = index.storage().promote(
         location, version.number, stage, notes=notes, evaluator_run_id=evaluator_run_id
@@ -110,7 +110,7 @@ def promote(
 def record_evaluation(
     name: str, number: int, version: Version | None, facts: dict[str, Any], *, by: Any
 ) -> str:
-    """Keep an evaluation of a version (or of one not kept here); returns its id.
+    """Store an evaluation of a version, which may be unknown here; return its id.
 
     Raises ValueError for a name that no artifact may have, or a number that no version has.
     """
@@ -140,7 +140,7 @@ def record_evaluation(
 
 
 def collect_garbage(*, by: Any) -> Purged:
-    """Remove contents that no version needs, and what killed processes left."""
+    """Remove contents that no version needs, and the remains of killed processes."""
     uploads.collect_stale()
     collected = index.storage().collect_garbage()
     index.catch_up()

@@ -1,6 +1,6 @@
 """Artifacts in the Django admin: one more client of ``artifacts.actions``.
 
-What was saved is read-only here; aliases, descriptions and tags are what there is to edit.
+Saved contents are read-only; aliases, descriptions, metadata and tags can be edited.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from . import actions, index
 from .models import Artifact, Blob, Usage, Version
 from .querysets import VersionQuerySet
 
-SHOWN_FILES = 200
-"""Files and usages that a version's page names one by one."""
+MAX_NAMED_FILES = 200
+"""The number of files and usages that a version's page names one by one."""
 
 
 class FolderAdmin(LongListAdmin):
-    """Rows come from the folder: nobody removes one by hand either."""
+    """A list of rows that come from the folder: none can be removed by hand either."""
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -53,8 +53,12 @@ class TypeFilter(admin.SimpleListFilter):
     parameter_name = "type"
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple]:
-        found = Artifact.objects.visible_to(request.user).order_by("type")
-        return [(kind, kind) for kind in found.values_list("type", flat=True).distinct()[:50]]
+        kinds = (
+            Artifact.objects.visible_to(request.user)
+            .order_by("type")
+            .values_list("type", flat=True)
+        )
+        return [(kind, kind) for kind in kinds.distinct()[:50]]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         field = "artifact__type" if queryset.model is Version else "type"
@@ -81,10 +85,10 @@ class ArtifactForm(forms.ModelForm):
         self.fields["aliases"].initial = ", ".join(f"{a.name}={a.version.number}" for a in aliases)
 
     def clean_aliases(self) -> dict[str, int]:
-        wanted: dict[str, int] = {}
+        numbers_by_alias: dict[str, int] = {}
         numbers = set(self.instance.versions.values_list("number", flat=True))
-        for part in filter(None, (p.strip() for p in self.cleaned_data["aliases"].split(","))):
-            name, _equals, number = (word.strip() for word in part.partition("="))
+        for pair in filter(None, (p.strip() for p in self.cleaned_data["aliases"].split(","))):
+            name, _equals, number = (word.strip() for word in pair.partition("="))
             number = number.removeprefix("v")
             try:
                 is_valid = check_alias(name) != LATEST and int(number) in numbers
@@ -92,10 +96,10 @@ class ArtifactForm(forms.ModelForm):
                 is_valid = False
             if not is_valid:
                 raise forms.ValidationError(
-                    _("“%s” does not name a version: write an alias, “=” and a number.") % part
+                    _("“%s” does not name a version: write an alias, “=” and a number.") % pair
                 )
-            wanted[name] = int(number)
-        return wanted
+            numbers_by_alias[name] = int(number)
+        return numbers_by_alias
 
 
 @admin.register(Artifact)
@@ -123,8 +127,8 @@ class ArtifactAdmin(FolderAdmin):
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def get_fields(self, request: HttpRequest, obj: Artifact | None = None) -> tuple[str, ...]:
-        shown = ("type", "directory", "versions_link")
-        return (*shown, "aliases") if self.has_change_permission(request, obj) else shown
+        fields = ("type", "directory", "versions_link")
+        return (*fields, "aliases") if self.has_change_permission(request, obj) else fields
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("type", "directory", "versions_link")
@@ -134,11 +138,11 @@ class ArtifactAdmin(FolderAdmin):
     ) -> None:
         if "aliases" not in form.changed_data:
             return
-        wanted: dict[str, int] = form.cleaned_data["aliases"]
+        numbers_by_alias: dict[str, int] = form.cleaned_data["aliases"]
         current = {a.name: a.version.number for a in artifact.aliases.select_related("version")}
-        for name in current.keys() - wanted.keys() - {LATEST}:
+        for name in current.keys() - numbers_by_alias.keys() - {LATEST}:
             actions.remove_alias(artifact, name, by=request.user)
-        for name, number in wanted.items():
+        for name, number in numbers_by_alias.items():
             if current.get(name) != number:
                 version = artifact.versions.get(number=number)
                 actions.set_alias(version, name, by=request.user)
@@ -179,7 +183,7 @@ def _versions_link(artifact: Artifact, count: int) -> SafeString:
 
 @dataclass(frozen=True)
 class Change:
-    """What an action does to some versions, in the words of its confirmation page."""
+    """An action on versions, with the texts of its confirmation page."""
 
     name: str
     question: Callable[[int], str]
@@ -247,7 +251,7 @@ class DeletedFilter(admin.SimpleListFilter):
 
 
 class ReadableEncoder(json.JSONEncoder):
-    """Metadata as people read it."""
+    """A JSON encoder whose output people can read."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{**options, "indent": 2, "ensure_ascii": False})
@@ -275,9 +279,9 @@ class VersionForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        kept = self.instance.metadata()
-        self.fields["tags"].initial = ", ".join(kept.tags)
-        self.fields["metadata"].initial = kept.metadata
+        metadata = self.instance.metadata()
+        self.fields["tags"].initial = ", ".join(metadata.tags)
+        self.fields["metadata"].initial = metadata.metadata
 
     def clean_tags(self) -> list[str]:
         tags = [tag.strip() for tag in self.cleaned_data["tags"].split(",") if tag.strip()]
@@ -344,7 +348,7 @@ class VersionAdmin(FolderAdmin):
         address = [artifact.type, artifact.name, version.number]
         return reverse("artifact-version-page", args=address)
 
-    # -- columns and facts
+    # -- columns and fields
 
     @admin.display(description=_("version"), ordering="artifact__name")
     def title(self, version: Version) -> str:
@@ -387,17 +391,17 @@ class VersionAdmin(FolderAdmin):
 
     @admin.display(description=_("files"))
     def file_list(self, version: Version) -> SafeString:
-        found = version.files.select_related("blob").order_by("path")[:SHOWN_FILES]
+        entries = version.files.select_related("blob").order_by("path")[:MAX_NAMED_FILES]
         rows = [
             (entry.path, filesizeformat(entry.blob.size_bytes), entry.blob.digest)
-            for entry in found
+            for entry in entries
         ]
         return _table(rows, version.num_files)
 
     @admin.display(description=_("references"))
     def reference_list(self, version: Version) -> SafeString:
-        found = version.references.order_by("pk")[:SHOWN_FILES]
-        rows = [(r.uri, filesizeformat(r.size_bytes or 0), r.checksum or "") for r in found]
+        entries = version.references.order_by("pk")[:MAX_NAMED_FILES]
+        rows = [(r.uri, filesizeformat(r.size_bytes or 0), r.checksum or "") for r in entries]
         return _table(rows, version.num_references)
 
     @admin.display(description=_("usage"))
@@ -407,7 +411,7 @@ class VersionAdmin(FolderAdmin):
         )
         rows = [
             (usage.get_kind_display(), usage.run.run_id, usage.run.name or "")
-            for usage in usages.select_related("run").order_by("-pk")[:SHOWN_FILES]
+            for usage in usages.select_related("run").order_by("-pk")[:MAX_NAMED_FILES]
         ]
         return _table(rows, usages.count())
 
@@ -421,7 +425,7 @@ class VersionAdmin(FolderAdmin):
                 str(e.get("field", "")),
                 f"{_json(e.get('from'))} → {_json(e.get('to'))}",
             )
-            for e in entries[-SHOWN_FILES:]
+            for e in entries[-MAX_NAMED_FILES:]
         ]
         return _table(rows, len(entries))
 
@@ -458,30 +462,30 @@ class VersionAdmin(FolderAdmin):
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: Any = None
     ) -> HttpResponse:
-        """Deleting one by its page: the same question as for many."""
+        """Confirm the deletion of one version from its page, as the action does for many."""
         version = self.get_object(request, object_id)
         if version is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         if not self.has_purge_permission(request, version):
             raise PermissionDenied
         change = PURGE if version.is_deleted else SOFT_DELETE
-        found = self.get_queryset(request).filter(pk=version.pk)
+        queryset = self.get_queryset(request).filter(pk=version.pk)
         changelist = "admin:artifacts_version_changelist"
-        return self.confirmed(request, found, change) or redirect(changelist)
+        return self.confirmed(request, queryset, change) or redirect(changelist)
 
 
 def _table(rows: list[tuple], total: int) -> SafeString:
     if not rows:
         return format_html("{}", display.NOTHING)
     cells = format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td></tr>", rows)
-    more = total - len(rows)
-    note = ngettext("and %d more", "and %d more", more) % more if more > 0 else ""
+    remaining = total - len(rows)
+    note = ngettext("and %d more", "and %d more", remaining) % remaining if remaining > 0 else ""
     return format_html("<table>{}</table>{}", cells, note)
 
 
 @admin.register(Blob)
 class BlobAdmin(FolderAdmin):
-    """The contents: how large each is, and how many files share it."""
+    """The contents, with their sizes and the numbers of files that share them."""
 
     list_display = ("digest", "size", "file_count")
     list_display_links = None
@@ -505,7 +509,7 @@ class BlobAdmin(FolderAdmin):
 
 @admin.register(Usage)
 class UsageAdmin(FolderAdmin):
-    """Which runs created and used which versions."""
+    """The records of runs that created or used versions."""
 
     list_display = ("kind", "name", "type", "number", "run_link")
     list_display_links = None

@@ -1,7 +1,7 @@
-"""Which chunks of large contents are known here, so that an upload need not send them again.
+"""Chunks of large contents that are here already, so that an upload need not send them again.
 
-Nothing is stored in chunks: contents stay whole files, which Runicorn 0.4.0 can read. What is kept
-below ``.runicorn/chunks`` is only how a content was cut, and can be made anew from the content.
+Nothing is stored in chunks: contents stay whole files, which Runicorn 0.4.0 can read. The files
+below ``.runicorn/chunks`` only say how a content was cut, and can be made again from the content.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ _ANNOUNCED = "chunks.json"
 _MOST_BASES = 4
 
 
-class _Place(NamedTuple):
+class _Slice(NamedTuple):
     path: Path
     offset: int
     length: int
 
 
-class Known:
-    """The chunks of those files of the artifact's newest version *by* may see that a new content
-    may be like.
+class BaseChunks:
+    """The chunks of files that a new content may resemble.
 
-    Their contents are linked into *folder*, so that they stay until the upload ends.
+    They are files of the artifact's newest version that *by* may see. Their contents are linked
+    into *folder*, so that they stay until the upload ends.
     """
 
     def __init__(self, folder: Path, plan: dict[str, Any], digest: str, by: Any) -> None:
-        self._places: dict[str, _Place] = {}
+        self._slices: dict[str, _Slice] = {}
         for base in _bases(plan, digest, by):
             path = folder / f"{base.blob.digest}.base"
             try:
@@ -48,21 +48,21 @@ class Known:
                 continue
             offset = 0
             for chunk in recipe(base.blob.digest, path):
-                self._places.setdefault(chunk.digest, _Place(path, offset, chunk.length))
+                self._slices.setdefault(chunk.digest, _Slice(path, offset, chunk.length))
                 offset += chunk.length
 
     def has(self, chunk: Chunk) -> bool:
-        place = self._places.get(chunk.digest)
-        return place is not None and place.length == chunk.length
+        slice_ = self._slices.get(chunk.digest)
+        return slice_ is not None and slice_.length == chunk.length
 
     def read(self, chunk: Chunk) -> bytes:
-        place = self._places[chunk.digest]
-        with place.path.open("rb") as file:
-            return os.pread(file.fileno(), place.length, place.offset)
+        slice_ = self._slices[chunk.digest]
+        with slice_.path.open("rb") as file:
+            return os.pread(file.fileno(), slice_.length, slice_.offset)
 
 
 def _bases(plan: dict[str, Any], digest: str, by: Any) -> list[File]:
-    """The newest version's large files: that of the same path first, then of the same kind."""
+    """Return large files of the newest version: those of the same path, or of the same suffix."""
     store = index.storage()
     try:
         artifact = index.index_artifact(store.find(plan["name"], plan["type"]))
@@ -74,43 +74,47 @@ def _bases(plan: dict[str, Any], digest: str, by: Any) -> list[File]:
         return []
     paths = {file["path"] for file in plan["files"] if file["digest"] == digest}
     large = newest.files.filter(blob__size_bytes__gte=SMALLEST_FILE).select_related("blob")
-    same = list(large.filter(path__in=paths))
-    if same:
-        return same[:_MOST_BASES]
-    kinds = {Path(path).suffix for path in paths}
-    alike = [f for f in large.order_by("-blob__size_bytes") if Path(f.path).suffix in kinds]
-    return alike[:_MOST_BASES]
+    same_path = list(large.filter(path__in=paths))
+    if same_path:
+        return same_path[:_MOST_BASES]
+    suffixes = {Path(path).suffix for path in paths}
+    same_suffix = [
+        f for f in large.order_by("-blob__size_bytes") if Path(f.path).suffix in suffixes
+    ]
+    return same_suffix[:_MOST_BASES]
 
 
 def recipe(digest: str, path: Path) -> list[Chunk]:
-    """How the content at *path* is cut; from memory if it was cut before."""
-    known = _home() / digest
+    """Return the chunks of the content at *path*; read them from a file if it was cut before."""
+    saved = _home() / digest
     try:
-        return list(_chunks(orjson.loads(known.read_bytes())))
+        return list(_chunks(orjson.loads(saved.read_bytes())))
     except (OSError, ValueError, TypeError):
-        found = list(cut(path))
-        remember(digest, found)
-        return found
+        cut_chunks = list(cut(path))
+        remember(digest, cut_chunks)
+        return cut_chunks
 
 
-def remember(digest: str, found: Iterable[Chunk]) -> None:
+def remember(digest: str, cut_chunks: Iterable[Chunk]) -> None:
     _home().mkdir(parents=True, exist_ok=True)
-    layout.write_bytes(_home() / digest, orjson.dumps([list(chunk) for chunk in found]))
+    layout.write_bytes(_home() / digest, orjson.dumps([list(chunk) for chunk in cut_chunks]))
 
 
-def forget_lost() -> None:
-    """Forget how contents were cut that are no longer here."""
+def forget_missing() -> None:
+    """Forget the chunks of contents that are no longer here."""
     pool = index.storage().blobs
     for path in _home().glob("*"):
         if not pool.path(path.name).exists():
             path.unlink(missing_ok=True)
 
 
-def announce(folder: Path, found: Iterable[Chunk]) -> None:
-    """Note that these chunks may be sent to the upload."""
+def announce(folder: Path, cut_chunks: Iterable[Chunk]) -> None:
+    """Record that these chunks may be sent to the upload."""
     with layout.locked(folder / _ANNOUNCED):
-        known = layout.read_json(folder / _ANNOUNCED)
-        layout.write_json(folder / _ANNOUNCED, {**known, **{c.digest: c.length for c in found}})
+        lengths = layout.read_json(folder / _ANNOUNCED)
+        layout.write_json(
+            folder / _ANNOUNCED, {**lengths, **{c.digest: c.length for c in cut_chunks}}
+        )
 
 
 def announced(folder: Path) -> dict[str, int]:

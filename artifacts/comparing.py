@@ -1,4 +1,4 @@
-"""Two versions, file by file."""
+"""The comparison of two versions, file by file."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from .models import Version
 
 
 def compare(old: Version, new: Version) -> dict[str, Any]:
-    """``added``, ``removed`` and ``changed`` files (path, size, digest), and how many are the
-    same (``unchanged``)."""
+    """Return ``added``, ``removed`` and ``changed`` files (path, size, digest), and the number of
+    ``unchanged`` ones."""
     before, after = _files(old), _files(new)
-    both = sorted(before.keys() & after.keys())
-    changed = [path for path in both if before[path] != after[path]]
+    common = sorted(before.keys() & after.keys())
+    changed = [path for path in common if before[path] != after[path]]
     return {
         "added": [{"path": path, **after[path]} for path in sorted(after.keys() - before.keys())],
         "removed": [
             {"path": path, **before[path]} for path in sorted(before.keys() - after.keys())
         ],
         "changed": [{"path": path, "from": before[path], "to": after[path]} for path in changed],
-        "unchanged": len(both) - len(changed),
+        "unchanged": len(common) - len(changed),
     }
 
 

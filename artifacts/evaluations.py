@@ -11,14 +11,14 @@ from . import index
 
 
 def recorded(name: str, number: int | None = None) -> list[dict[str, Any]]:
-    """What was recorded of the artifact, or of one version of it, the newest first."""
-    found = []
+    """Return the evaluations of the artifact, or of one version of it, the newest first."""
+    records = []
     for path in (index.storage().root / EVALUATIONS).glob("*.json"):
         if path.name.startswith(f"{name}_v"):
             record = layout.read_json(path)
             if record.get("model_name") == name and number in (None, record.get("model_version")):
-                found.append(record)
-    return sorted(found, key=_date, reverse=True)
+                records.append(record)
+    return sorted(records, key=_date, reverse=True)
 
 
 def _date(record: dict[str, Any]) -> float:

@@ -1,23 +1,23 @@
-"""What an action raises when it cannot be done; views turn it into an answer."""
+"""Exceptions of actions that cannot be done; views turn them into responses."""
 
 from __future__ import annotations
 
 
 class UploadNotFound(Exception):
-    """There is no such upload for this user: it was committed, given up, collected after a week, or
-    somebody else began it."""
+    """This user has no such upload: it was committed or discarded, collected after a week, or
+    another user began it."""
 
 
 class UploadMismatch(Exception):
-    """What was sent is not what was announced."""
+    """The received bytes are not what the upload announced."""
 
 
 class WrongOffset(Exception):
-    """A part does not continue where the last one ended. ``wanted`` is where it does."""
+    """A part does not continue where the last one ended, at ``expected``."""
 
-    def __init__(self, wanted: int) -> None:
-        super().__init__(f"Continue from offset {wanted}.")
-        self.wanted = wanted
+    def __init__(self, expected: int) -> None:
+        super().__init__(f"Continue from offset {expected}.")
+        self.expected = expected
 
 
 class ContentsMissing(Exception):
@@ -25,7 +25,7 @@ class ContentsMissing(Exception):
 
 
 class FilesMissing(Exception):
-    """A version's folder lacks files that the version has, so that it cannot be sent as a whole."""
+    """A version's folder lacks some of its files, so that it cannot be sent as a whole."""
 
 
 class NameTaken(Exception):

@@ -1,4 +1,4 @@
-"""Keeps the index of the artifacts folder up to date: reads what changed, and only that."""
+"""Keep the index of the artifacts folder up to date by reading only what has changed."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from .models import Alias, Artifact, Blob, File, Reference, Version
 logger = logging.getLogger("runicorn.artifacts")
 
 FRESH_SECONDS = 0.1
-"""What was written this recently may be written again within one tick of the file system's clock:
-it is read once more next time."""
+"""A file this recent may change again within one tick of the file system's clock, so it is read
+again the next time."""
 
 QUICK_SECONDS = 0.05
-"""A look at everything that takes no longer is taken every time."""
+"""A check of all artifacts that takes no longer is made every time."""
 
-_LAST_LOOK = threading.Lock()
-_next_look = 0.0
+_CHECK_LOCK = threading.Lock()
+_next_check = 0.0
 
 
 def storage() -> ArtifactStorage:
@@ -41,41 +41,44 @@ def storage() -> ArtifactStorage:
 
 
 def refresh_all() -> None:
-    """Bring every artifact up to date. Looking takes a few calls a version, so in a large store it
-    is done only once in ten times what it took; single artifacts are always up to date."""
-    global _next_look
-    with _LAST_LOOK:
+    """Bring every artifact up to date.
+
+    A check takes a few system calls per version. In a large store, a tenth of the time is spent on
+    checks at most; single artifacts are always up to date.
+    """
+    global _next_check
+    with _CHECK_LOCK:
         start = time.monotonic()
-        if start < _next_look:
+        if start < _next_check:
             return
         catch_up()
-        took = time.monotonic() - start
-        _next_look = time.monotonic() + (10 * took if took > QUICK_SECONDS else 0)
+        duration = time.monotonic() - start
+        _next_check = time.monotonic() + (10 * duration if duration > QUICK_SECONDS else 0)
 
 
 def catch_up() -> None:
-    """Take in all that there is now."""
+    """Index all artifacts that exist now."""
     if not Path(settings.RUNICORN_STORAGE_ROOT).is_dir():
-        return  # not mounted just now: that is no reason to forget its artifacts
-    known = {artifact.directory: artifact for artifact in Artifact.objects.all()}
+        return  # perhaps not mounted: keep its artifacts
+    indexed = {artifact.directory: artifact for artifact in Artifact.objects.all()}
     for location in storage().locations():
-        row = known.pop(_directory(location), None)
+        row = indexed.pop(_directory(location), None)
         if row is not None and row.fingerprint and row.fingerprint == _fingerprint(location):
             continue
         try:
             index_artifact(location)
         except Exception:
-            logger.exception("The artifact in %s could not be taken in", location.folder)
-    for gone in known.values():
-        _forget(gone)
+            logger.exception("The artifact in %s could not be indexed", location.folder)
+    for artifact in indexed.values():
+        _forget(artifact)
 
 
 def index_artifact(location: Location) -> Artifact | None:
-    """The artifact's row, as its folder says now; None if it is gone."""
+    """Bring the row of the artifact at *location* up to date and return it; None if it is gone."""
     directory = _directory(location)
     if not location.folder.is_dir():
-        for gone in Artifact.objects.filter(directory=directory):
-            _forget(gone)
+        for removed in Artifact.objects.filter(directory=directory):
+            _forget(removed)
         return None
     fingerprint = _fingerprint(location)
     artifact = Artifact.objects.filter(directory=directory).first()
@@ -99,11 +102,11 @@ def _directory(location: Location) -> str:
 def _read(artifact: Artifact, location: Location, fingerprint: str) -> None:
     store = storage()
     index = store.index(location)
-    known = {version.number: version for version in artifact.versions.all()}
-    there = location.numbers()
-    _remove([version for number, version in known.items() if number not in there])
-    for number in there:
-        _read_version(store, artifact, location, number, known.get(number), index)
+    indexed = {version.number: version for version in artifact.versions.all()}
+    numbers = location.numbers()
+    _remove([version for number, version in indexed.items() if number not in numbers])
+    for number in numbers:
+        _read_version(store, artifact, location, number, indexed.get(number), index)
     artifact.type = location.type
     artifact.created_time, artifact.updated_time = index.created_at, index.updated_at
     artifact.is_listed = bool(index.versions or index.aliases or index.created_at)
@@ -111,11 +114,11 @@ def _read(artifact: Artifact, location: Location, fingerprint: str) -> None:
     artifact.save()
 
     keys = dict(artifact.versions.values_list("number", "pk"))
-    wanted = {name: keys[n] for name, n in index.aliases.items() if n in keys and len(name) <= 255}
-    if dict(artifact.aliases.values_list("name", "version_id")) != wanted:
+    aliases = {name: keys[n] for name, n in index.aliases.items() if n in keys and len(name) <= 255}
+    if dict(artifact.aliases.values_list("name", "version_id")) != aliases:
         artifact.aliases.all().delete()
         Alias.objects.bulk_create(
-            Alias(artifact=artifact, name=name, version_id=key) for name, key in wanted.items()
+            Alias(artifact=artifact, name=name, version_id=key) for name, key in aliases.items()
         )
 
 
@@ -124,18 +127,18 @@ def _read_version(
     artifact: Artifact,
     location: Location,
     number: int,
-    known: Version | None,
+    indexed: Version | None,
     index: ArtifactIndex,
 ) -> None:
     folder = location.folder / f"v{number}"
     fingerprint = _version_fingerprint(folder)
-    if known is not None and fingerprint and known.fingerprint == fingerprint:
+    if indexed is not None and fingerprint and indexed.fingerprint == fingerprint:
         return
     document, content = _bytes(folder / METADATA), _bytes(folder / MANIFEST)
     if document is None:
-        # Half a version that another program is writing, or left: it shows when it is whole.
-        if known is not None:
-            _remove([known])
+        # Another program is writing this version, or left half of it: it shows when it is complete.
+        if indexed is not None:
+            _remove([indexed])
         return
     data = layout.parse_json(document)
     listed = layout.parse_json(content) if content else None
@@ -148,13 +151,14 @@ def _read_version(
         )
     sha256 = hashlib.sha256(content or b"").hexdigest()
     origin = (metadata.created_at, _storable(metadata.created_by_run)[:255])
-    if known is not None and (
-        known.manifest_sha256 != sha256 or (known.created_time, known.created_by_run) != origin
+    if indexed is not None and (
+        indexed.manifest_sha256 != sha256
+        or (indexed.created_time, indexed.created_by_run) != origin
     ):
-        logger.warning("%s was changed in its folder; reading it anew", known)
-        _remove([known])
-        known = None
-    version = known or Version(
+        logger.warning("%s was changed in its folder; reading it anew", indexed)
+        _remove([indexed])
+        indexed = None
+    version = indexed or Version(
         artifact=artifact,
         number=number,
         manifest_sha256=sha256,
@@ -177,7 +181,7 @@ def _read_version(
     version.has_files = not manifest.files or (folder / FILES).is_dir()
     version.fingerprint = fingerprint
     version.save()
-    if known is None:
+    if indexed is None:
         _write_content(version, manifest)
 
 
@@ -225,7 +229,7 @@ def _forget(artifact: Artifact) -> None:
 
 
 def _storable(text: str) -> str:
-    """Text that every database can store."""
+    """Return *text* as every database can store it."""
     return text.replace("\x00", "�").encode("utf-8", "replace").decode()
 
 
@@ -236,11 +240,11 @@ def _bytes(path: Path) -> bytes | None:
         return None
 
 
-# -- has it changed? ---------------------------------------------------------------------------
+# -- fingerprints ------------------------------------------------------------------------------
 
 
 def _fingerprint(location: Location) -> str:
-    """Something that differs once anything of the artifact does; empty if that is not sure."""
+    """Return a text that changes with the artifact; empty if a change could go unnoticed."""
     folders = [location.folder / f"v{number}" for number in location.numbers()]
     fingerprints = [
         _stat_fingerprint(location.folder / VERSIONS),
@@ -256,8 +260,8 @@ def _version_fingerprint(folder: Path) -> str:
     )
 
 
-def _digest(parts: list[str]) -> str:
-    return "" if "" in parts else hashlib.sha256("|".join(parts).encode()).hexdigest()
+def _digest(fingerprints: list[str]) -> str:
+    return "" if "" in fingerprints else hashlib.sha256("|".join(fingerprints).encode()).hexdigest()
 
 
 def _stat_fingerprint(path: Path) -> str:

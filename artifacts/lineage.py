@@ -1,4 +1,4 @@
-"""Lineage from the index: point lookups in both directions, no run is scanned."""
+"""Lineage from the index, by point lookups in both directions, without scanning runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .models import Usage, Version
 
 
 def build(root: Version, max_depth: int, *, user: Any) -> LineageGraph:
-    """What came before and after *root*, as far as *user* may see it."""
+    """Return the graph before and after *root*, as far as *user* may see it."""
     key = VersionKey(root.artifact.name, root.artifact.type, root.number)
     return trace(_Index(user), key, max_depth)
 
@@ -26,8 +26,8 @@ class _Index:
     def version(self, key: VersionKey) -> dict[str, Any]:
         version = self._find(key)
         if version is None:
-            noted = Usage.objects.of(key).order_by("-size_bytes").first()
-            size = noted.size_bytes if noted else 0
+            usage = Usage.objects.of(key).order_by("-size_bytes").first()
+            size = usage.size_bytes if usage else 0
             return {"type": key.type, "size": size, "purged": True}
         facts: dict[str, Any] = {"type": key.type, "size": version.size_bytes}
         facts["created_at"] = version.created_time
@@ -53,15 +53,15 @@ class _Index:
         return list(used.order_by("pk").values_list("run__run_id", flat=True))
 
     def created(self, run_id: str) -> list[VersionKey]:
-        """As the run noted it, and as the versions themselves say."""
+        """Return the versions that the run recorded, or whose metadata names the run."""
         versions = Version.objects.visible_to(self._user).filter(created_by_run=run_id)
-        said = versions.values_list("artifact__name", "artifact__type", "number")
-        keys = [*self._noted(run_id, Usage.Kind.CREATED), *(VersionKey(*row) for row in said)]
+        rows = versions.values_list("artifact__name", "artifact__type", "number")
+        keys = [*self._recorded(run_id, Usage.Kind.CREATED), *(VersionKey(*row) for row in rows)]
         return list(dict.fromkeys(keys))
 
     def used(self, run_id: str) -> list[VersionKey]:
-        return self._noted(run_id, Usage.Kind.USED)
+        return self._recorded(run_id, Usage.Kind.USED)
 
-    def _noted(self, run_id: str, kind: str) -> list[VersionKey]:
+    def _recorded(self, run_id: str, kind: str) -> list[VersionKey]:
         usages = Usage.objects.visible_to(self._user)
         return usages.filter(run__run_id=run_id, kind=kind).keys()

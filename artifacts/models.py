@@ -1,7 +1,7 @@
 """The index of the artifacts folder.
 
-The folder is the truth: these rows can be thrown away and are read from it again. What makes a
-version what it is never changes once it is written; the database itself refuses (migration 0002).
+The folder is the truth: these rows can be deleted and read from it again. The content of a version
+never changes once it is written; the database itself refuses such changes (migration 0002).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .querysets import ArtifactQuerySet, BlobQuerySet, UsageQuerySet, VersionQue
 
 
 class Artifact(models.Model):
-    """A named, typed thing with versions; one folder."""
+    """A folder with the versions of something that has a name and a type."""
 
     type = models.CharField(_("type"), max_length=255)
     name = models.CharField(_("name"), max_length=255)
@@ -129,11 +129,11 @@ class Version(models.Model):
 
     @property
     def shown_status(self) -> str:
-        """``ready``, ``deleted`` or ``corrupted``, or what else is stored."""
+        """``ready``, ``deleted``, ``corrupted``, or another status that the version has stored."""
         return "deleted" if self.is_deleted else self.status
 
     def metadata(self) -> ArtifactMetadata:
-        """Return what ``metadata.json`` says, or the columns if it cannot be read."""
+        """Return the content of ``metadata.json``, or the columns if it cannot be read."""
         data = layout.parse_json(bytes(self.document))
         if data is None:
             columns = ("size_bytes", "num_files", "num_references", "created_by_run")
@@ -149,11 +149,11 @@ class Version(models.Model):
         return stage_of(self.kept_changes())
 
     def alias_names(self) -> list[str]:
-        """What the artifact's aliases call it, then what its own metadata alone does."""
+        """Return the version's aliases by the artifact, then those that only its metadata names."""
         aliases = list(self.artifact.aliases.all())
-        mine = sorted(alias.name for alias in aliases if alias.version_id == self.pk)
-        taken = {alias.name for alias in aliases} | {LATEST}
-        return mine + [name for name in self.metadata().aliases if name not in taken]
+        own = sorted(alias.name for alias in aliases if alias.version_id == self.pk)
+        used = {alias.name for alias in aliases} | {LATEST}
+        return own + [name for name in self.metadata().aliases if name not in used]
 
 
 class Alias(models.Model):
@@ -209,7 +209,7 @@ class File(models.Model):
 
 
 class Reference(models.Model):
-    """Data of a version that lies elsewhere."""
+    """Data of a version at an address outside the store."""
 
     version = models.ForeignKey(Version, models.CASCADE, related_name="references")
     uri = models.TextField(_("address"))
@@ -226,7 +226,7 @@ class Reference(models.Model):
 
 
 class Usage(models.Model):
-    """A run's note that it created or used a version; the version may be gone by now."""
+    """A run's record that it created or used a version, which may be gone by now."""
 
     class Kind(models.TextChoices):
         CREATED = "created", _("created")

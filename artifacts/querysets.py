@@ -1,4 +1,4 @@
-"""Questions about many artifacts, versions and contents, in the domain's words."""
+"""Queries for artifacts, versions and contents, in the terms of the domain."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 
 
 def _sum(field: str, **options: Any) -> Coalesce:
-    """As a floating-point number, exact to 2^53: foreign manifests may claim sizes whose sum is
-    beyond what a database's integers hold, which would then be an error."""
+    """Return a sum as a floating-point number, exact to 2^53.
+
+    Foreign manifests may claim sizes whose sum exceeds a database's integers, which is an error.
+    """
     return Coalesce(Sum(Cast(field, FloatField()), **options), 0.0)
 
 
 class ArtifactQuerySet(AccessQuerySet["Artifact"]):
     def with_versions(self) -> Self:
-        """Only those that have versions; adds ``num_versions``, ``latest_version`` and
+        """Keep artifacts with versions; add ``num_versions``, ``latest_version`` and
         ``latest_size``, in bytes."""
         from .models import Version
 
@@ -35,11 +37,11 @@ class ArtifactQuerySet(AccessQuerySet["Artifact"]):
         ).filter(num_versions__gt=0)
 
     def matching(self, text: str) -> Self:
-        """Whose name or type contains each word of *text*."""
-        found = self.all()
+        """Keep artifacts whose name or type contains each word of *text*."""
+        artifacts = self.all()
         for word in text.replace("\x00", "").split():
-            found = found.filter(Q(name__icontains=word) | Q(type__icontains=word))
-        return found
+            artifacts = artifacts.filter(Q(name__icontains=word) | Q(type__icontains=word))
+        return artifacts
 
 
 class VersionQuerySet(AccessQuerySet["Version"]):
@@ -49,22 +51,22 @@ class VersionQuerySet(AccessQuerySet["Version"]):
     def deleted(self) -> Self:
         return self.filter(deleted_at__isnull=False)
 
-    def here(self) -> Self:
-        """Those whose files are on this machine."""
+    def local(self) -> Self:
+        """Keep versions whose files are on this machine."""
         return self.filter(has_files=True)
 
     def called(self, key: VersionKey) -> Self:
         return self.filter(artifact__name=key.name, artifact__type=key.type, number=key.version)
 
     def totals(self) -> dict[str, int]:
-        """``artifacts``, ``versions``, ``size_bytes`` and ``files``."""
-        found = self.aggregate(
+        """Return the totals ``artifacts``, ``versions``, ``size_bytes`` and ``files``."""
+        totals = self.aggregate(
             artifacts=Count("artifact", distinct=True),
             versions=Count("pk"),
             size_bytes=_sum("size_bytes"),
             files=_sum("num_files"),
         )
-        return {key: int(value) for key, value in found.items()}
+        return {key: int(value) for key, value in totals.items()}
 
     def totals_by_type(self) -> dict[str, dict[str, int]]:
         rows = self.values("artifact__type").annotate(
@@ -84,27 +86,27 @@ class VersionQuerySet(AccessQuerySet["Version"]):
 
 class BlobQuerySet(AccessQuerySet["Blob"]):
     def stored_bytes(self) -> int:
-        """What the contents take on this machine, each counted once."""
-        return int(self._here().aggregate(total=_sum("size_bytes"))["total"])
+        """Return the size of the contents on this machine, each counted once."""
+        return int(self._local().aggregate(total=_sum("size_bytes"))["total"])
 
     def referred_bytes(self) -> int:
-        """What they would take if every version had its own."""
-        here = None if _all_files_are_here() else Q(files__version__has_files=True)
-        return int(self.aggregate(total=_sum("files__blob__size_bytes", filter=here))["total"])
+        """Return the size that they would have if every version had its own copy."""
+        is_local = None if _all_files_are_local() else Q(files__version__has_files=True)
+        return int(self.aggregate(total=_sum("files__blob__size_bytes", filter=is_local))["total"])
 
-    def _here(self) -> Self:
-        if _all_files_are_here():
+    def _local(self) -> Self:
+        if _all_files_are_local():
             return self.all()
         from .models import File
 
-        held = File.objects.filter(blob=OuterRef("pk"), version__has_files=True)
-        return self.filter(Exists(held))
+        local_files = File.objects.filter(blob=OuterRef("pk"), version__has_files=True)
+        return self.filter(Exists(local_files))
 
     def only_in(self, versions: list[Version]) -> Self:
-        """Which no version but these refers to: what purging them frees."""
-        mine = Q(files__version__in=versions)
-        counted = self.filter(mine).annotate(
-            inside=Count("files", filter=mine),
+        """Keep contents that only *versions* refer to, which purging these would free."""
+        in_versions = Q(files__version__in=versions)
+        counted = self.filter(in_versions).annotate(
+            inside=Count("files", filter=in_versions),
             total=Subquery(
                 self.model.objects.filter(pk=OuterRef("pk"))
                 .annotate(total=Count("files"))
@@ -117,22 +119,24 @@ class BlobQuerySet(AccessQuerySet["Blob"]):
         return self.filter(files__isnull=True)
 
     def known_to(self, user: Any, digests: Iterable[str]) -> set[str]:
-        """Those of *digests* that a version has which *user* may see."""
+        """Return those of *digests* that belong to a version that *user* may see."""
         from .models import File, Version
 
         visible = Version.objects.visible_to(user)
         files = File.objects.filter(version__in=visible).order_by()
-        wanted, found = list(digests), set[str]()
-        for start in range(0, len(wanted), 1000):
-            part = files.filter(blob__digest__in=wanted[start : start + 1000])
-            found.update(part.values_list("blob__digest", flat=True))
-        return found
+        asked_digests, known_digests = list(digests), set[str]()
+        for start in range(0, len(asked_digests), 1000):
+            batch = files.filter(blob__digest__in=asked_digests[start : start + 1000])
+            known_digests.update(batch.values_list("blob__digest", flat=True))
+        return known_digests
 
     def ids(self, sizes: dict[str, int], *, really: Callable[[str], int | None]) -> dict[str, int]:
-        """The key of each digest in *sizes*; rows that are missing are made, with the size that
-        the content *really* has, where that is known: a manifest may say anything."""
-        found = self._keys(sizes)
-        missing = [digest for digest in sizes if digest not in found]
+        """Return the key of each digest in *sizes*; create missing rows.
+
+        Their size is what *really* returns for the content, if known: a manifest may be wrong.
+        """
+        keys = self._keys(sizes)
+        missing = [digest for digest in sizes if digest not in keys]
         self.bulk_create(
             [
                 self.model(digest=digest, size_bytes=sizes[digest] if size is None else size)
@@ -141,18 +145,18 @@ class BlobQuerySet(AccessQuerySet["Blob"]):
             ignore_conflicts=True,
             batch_size=1000,
         )
-        return found | self._keys(missing)
+        return keys | self._keys(missing)
 
     def _keys(self, digests: Iterable[str]) -> dict[str, int]:
-        wanted, found = list(digests), dict[str, int]()
-        for start in range(0, len(wanted), 1000):
-            part = self.filter(digest__in=wanted[start : start + 1000])
-            found |= dict(part.values_list("digest", "pk"))
-        return found
+        all_digests, keys = list(digests), dict[str, int]()
+        for start in range(0, len(all_digests), 1000):
+            batch = self.filter(digest__in=all_digests[start : start + 1000])
+            keys |= dict(batch.values_list("digest", "pk"))
+        return keys
 
 
-def _all_files_are_here() -> bool:
-    """As in every store but one that is synced with a host on demand: then nothing is joined."""
+def _all_files_are_local() -> bool:
+    """Return whether no version's files are on a host only, which saves joins in most stores."""
     from .models import Version
 
     return not Version.objects.filter(has_files=False).exists()

@@ -29,13 +29,13 @@ from runicorn.artifacts.names import check_name, check_path, check_type, inside,
 from runicorn.artifacts.staging import find_clash
 from runicorn.artifacts.validation import EDITABLE, check_size
 
-from . import elsewhere
+from . import remote_files
 from .models import Artifact, File, Reference, Usage, Version
 from .uploads import LARGEST_PART
 
 
 class TypeQuery(Query):
-    """Which artifact, where several types have the name."""
+    """The type of the artifact, where several types have the name."""
 
     type = OptionalText(default="", help_text="model, dataset, config, code or custom.")
 
@@ -122,8 +122,8 @@ def detail(version: Version) -> dict[str, Any]:
     shape["status"] = version.shown_status
     shape["aliases"] = version.alias_names()
     shape["manifest_digest"] = f"sha256:{digest}" if digest else None
-    kept = [key for key in ("lifecycle_stage", "evaluations") if key in changes]
-    return shape | {key: changes[key] for key in kept}
+    present = [key for key in ("lifecycle_stage", "evaluations") if key in changes]
+    return shape | {key: changes[key] for key in present}
 
 
 _STORED = (
@@ -159,12 +159,12 @@ class Files(serializers.Serializer):
 
 
 def files(version: Version) -> dict[str, Any]:
-    found = version.files.select_related("blob").order_by("pk")
+    entries = version.files.select_related("blob").order_by("pk")
     references = version.references.order_by("pk")
-    is_remote = elsewhere.has(version)
+    is_remote = remote_files.is_remote(version)
     return {
         "artifact": str(version),
-        "files": [_file(version, entry, is_remote) for entry in found],
+        "files": [_file(version, entry, is_remote) for entry in entries],
         "references": [_reference(entry) for entry in references],
         "total_size": version.size_bytes,
         "total_files": version.num_files,
@@ -352,10 +352,10 @@ class PlannedFile(serializers.Serializer):
 
 
 class _Listed(serializers.Field):
-    """Objects in a list that may be so long that a serializer for each would take minutes."""
+    """A list of objects, so long that a serializer for each would take minutes."""
 
     def to_internal_value(self, data: Any) -> list[dict[str, Any]]:
-        if not isinstance(data, list) or not all(isinstance(each, dict) for each in data):
+        if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
             name = str(self.field_name)
             raise InvalidInput(f"{name} must be a list of objects.", ["body", name])
         return self.checked(data)
@@ -410,7 +410,7 @@ class PlannedReferences(_Listed):
 
 
 def checked(check: Callable[[Any], Any], value: Any, *loc: str | int) -> Any:
-    """What *check* makes of *value*; its ValueError is InvalidInput at *loc*."""
+    """Return *check* of *value*; turn its ValueError into InvalidInput at *loc*."""
     try:
         return check(value)
     except ValueError as error:
@@ -418,7 +418,7 @@ def checked(check: Callable[[Any], Any], value: Any, *loc: str | int) -> Any:
 
 
 def _unless_empty(check: Callable[[Any], Any], otherwise: Any) -> Callable[[Any], Any]:
-    """*check*, which nothing at all (an empty text, list or object) need not pass."""
+    """Return *check*, but with *otherwise* for an empty text, list or object."""
     return lambda value: check(value) if value else otherwise
 
 
@@ -499,7 +499,7 @@ class Recipe(Body):
     chunks = Chunks(help_text="[sha256 digest, bytes] of each, in order.")
 
 
-class LackingChunks(serializers.Serializer):
+class MissingChunks(serializers.Serializer):
     missing = serializers.ListField(child=serializers.CharField(), help_text="Digests.")
     complete = serializers.BooleanField()
 
@@ -543,7 +543,7 @@ class RunArtifacts(serializers.Serializer):
 
 
 def run_artifact(usage: Usage, version: Version | None) -> dict[str, Any]:
-    """What the version says of itself; what the run noted where it is gone."""
+    """Return the version's own description, or the run's record of it if it is gone."""
     shape: dict[str, Any] = {
         "name": usage.name,
         "type": usage.type,

@@ -1,4 +1,4 @@
-"""Answers that are longer than memory: a file, or a part of it, and a version as an archive."""
+"""Responses larger than memory: a file, a part of it, or a version as an archive."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from runicorn.artifacts.blobs import open_regular
 from runicorn.artifacts.names import inside
 from runicorn.tar import Member, tar_stream
 
-from . import elsewhere, encodings
+from . import encodings, remote_files
 from .exceptions import FilesMissing
 from .models import File, Version
 
@@ -29,20 +29,20 @@ _RANGE = re.compile(r"bytes=([0-9]{0,100})-([0-9]{0,100})")
 
 
 def file(request: HttpRequest, path: Path, etag: str) -> HttpResponse | Stream:
-    """The file, or the part of it that the ``Range`` header asks for.
+    """Return the file, or the part of it that the ``Range`` header requests.
 
-    A whole file goes out as zstd to whoever takes that, if that makes it smaller. *etag*: the
-    content's digest; the content of a version never changes.
+    A whole file is sent as zstd if the client accepts that and it becomes smaller. *etag* is the
+    content's digest: the content of a version never changes.
     """
     quoted = f'"{etag}"'
-    if known := known_tag(request, quoted, f'"{etag}-zstd"'):
-        return HttpResponse(status=304, headers={"ETag": known})
+    if tag := known_tag(request, quoted, f'"{etag}-zstd"'):
+        return HttpResponse(status=304, headers={"ETag": tag})
     descriptor, info = open_regular(path)
     opened = os.fdopen(descriptor, "rb")
     size = info.st_size
-    asked = request.headers.get("Range", "")
+    range_header = request.headers.get("Range", "")
     if request.headers.get("If-Range", quoted) != quoted:
-        asked = ""
+        range_header = ""
     headers = {
         "Accept-Ranges": "bytes",
         "ETag": quoted,
@@ -50,12 +50,16 @@ def file(request: HttpRequest, path: Path, etag: str) -> HttpResponse | Stream:
         "X-Content-Type-Options": "nosniff",
         "Vary": "Accept-Encoding",
     }
-    part = parse_range(asked, size)
-    if part is None:
+    span = parse_range(range_header, size)
+    if span is None:
         opened.close()
         return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
-    start, end = part
-    if not asked and encodings.is_asked(request) and encodings.is_worth_it(opened.read(BLOCK)):
+    start, end = span
+    if (
+        not range_header
+        and encodings.accepts_zstd(request)
+        and encodings.is_worth_it(opened.read(BLOCK))
+    ):
         opened.seek(0)
         headers |= {"ETag": f'"{etag}-zstd"', "Content-Encoding": "zstd"}
         return Stream(
@@ -66,7 +70,7 @@ def file(request: HttpRequest, path: Path, etag: str) -> HttpResponse | Stream:
         )
     opened.seek(start)
     headers["Content-Length"] = str(end - start)
-    is_part = bool(asked) and (start, end) != (0, size)
+    is_part = bool(range_header) and (start, end) != (0, size)
     if is_part:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     return Stream(
@@ -79,15 +83,15 @@ def file(request: HttpRequest, path: Path, etag: str) -> HttpResponse | Stream:
 
 
 def parse_range(text: str, size: int) -> tuple[int, int] | None:
-    """(start, end) of what a ``Range`` header asks for; all of it if it says nothing we know.
+    """Return (start, end) of the bytes that a ``Range`` header requests; all if it is not valid.
 
-    None if there is nothing of the kind: 416. Of several ranges none is served alone, so: all.
+    None means that the file has no such bytes (416). A request for several ranges gets all bytes.
     """
     match = _RANGE.fullmatch(text.replace(" ", ""))
     if not match or match.groups() == ("", ""):
         return 0, size
     first, last = match.groups()
-    if not first:  # the last so many bytes
+    if not first:  # a number of last bytes
         start, end = max(0, size - int(last)), size
     else:
         start, end = int(first), min(size, int(last) + 1) if last else size
@@ -104,14 +108,14 @@ def _read(opened: BinaryIO, count: int) -> Iterator[bytes]:
 
 
 def archive(request: HttpRequest, version: Version) -> Stream:
-    """All files of the version as one tar, written while it is sent; as zstd if that is asked.
+    """Return all files of the version as one tar, made while it is sent; as zstd if requested.
 
-    Raises FilesMissing before anything is sent if it would not be whole.
+    Raises FilesMissing before anything is sent if files are missing.
     """
-    elsewhere.complete(version)
+    remote_files.fetch(version)
     _check_files(version)
     name = f"{version.artifact.name}-v{version.number}"
-    pieces = tar_stream(_members(version))
+    blocks = tar_stream(_members(version))
     headers = {
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}.tar",
         "Vary": "Accept-Encoding, Accept",
@@ -120,11 +124,11 @@ def archive(request: HttpRequest, version: Version) -> Stream:
     if "application/zstd" in request.headers.get("Accept", ""):
         content_type = "application/zstd"  # a file that stays compressed
         headers["Content-Disposition"] += ".zst"
-        pieces = encodings.compressed(pieces)
-    elif encodings.is_asked(request):
+        blocks = encodings.compressed(blocks)
+    elif encodings.accepts_zstd(request):
         headers["Content-Encoding"] = "zstd"
-        pieces = encodings.compressed(pieces)
-    return Stream(pieces, reads_database=False, content_type=content_type, headers=headers)
+        blocks = encodings.compressed(blocks)
+    return Stream(blocks, reads_database=False, content_type=content_type, headers=headers)
 
 
 def _entries(version: Version) -> Iterator[tuple[File, Path | None]]:
@@ -133,10 +137,10 @@ def _entries(version: Version) -> Iterator[tuple[File, Path | None]]:
 
 
 def _check_files(version: Version) -> None:
-    lacking = [entry.path for entry, path in _entries(version) if not _is_whole(entry, path)]
-    if lacking:
+    missing = [entry.path for entry, path in _entries(version) if not _is_whole(entry, path)]
+    if missing:
         raise FilesMissing(
-            f"{len(lacking)} files of {version} are missing or changed, the first is {lacking[0]}: "
+            f"{len(missing)} files of {version} are missing or changed, the first is {missing[0]}: "
             "verify the version, and download the others one by one."
         )
 
@@ -150,8 +154,10 @@ def _is_whole(entry: File, path: Path | None) -> bool:
 
 
 def _members(version: Version) -> Iterator[Member]:
-    """Raises OSError if a file goes away meanwhile: the answer then breaks off, so that a part is
-    not taken for the whole."""
+    """Yield the members of the tar. Raises OSError if a file disappears meanwhile.
+
+    The response then breaks off, so that an incomplete archive is not taken for a complete one.
+    """
     prefix = f"{version.artifact.name}-v{version.number}"
     for entry, path in _entries(version):
         if path is None:

@@ -1,14 +1,13 @@
-"""Upload a version over HTTP: say what it consists of, send what is missing, commit.
+"""Upload a version over HTTP: announce its contents, send the missing ones, commit.
 
-An upload is a folder of its own below ``.runicorn/uploads``. Contents that a version has which the
-client may see are linked into it at once, so that nothing it was told not to send can go away
-before the commit; others it has to send, whether the pool has them or not: who knows a digest need
-not have seen the content.
-A content that is on its way is ``<digest>.part``: its size is the offset to continue from, after
-any interruption on either side.
+An upload is a folder of its own below ``.runicorn/uploads``. Contents of versions that the client
+may see are linked into it at once, so that they cannot disappear before the commit. The client has
+to send all others, even those in the pool: to know a digest does not prove to have the content.
+A content in transfer is ``<digest>.part``: its size is the offset to continue from, after any
+interruption on either side.
 
-A commit happens once, however often it is asked for and whatever is killed meanwhile: the version
-notes the upload's id in the same rename that makes it visible, and the upload, reduced to
+A commit happens once, however often it is requested and whatever is killed meanwhile: the same
+rename that makes the version visible records the upload's id with it. The upload, reduced to
 ``done.json``, answers for a week with the version that it became.
 """
 
@@ -42,7 +41,7 @@ from .exceptions import ContentsMissing, NameTaken, UploadMismatch, UploadNotFou
 from .models import Artifact, Blob, Version
 
 NOBODY = "user"
-"""Who did it, as v0.4 writes it to the folder: it knows nobody's name."""
+"""The author that v0.4 writes to the folder if no user has signed in."""
 
 LARGEST_PART = 64 * 2**20
 _STALE_SECONDS = 7 * 86400
@@ -62,11 +61,11 @@ class Upload:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """The contents that it consists of: digest to bytes."""
+        """The size of each content in bytes, by its digest."""
         return {file["digest"]: file["size"] for file in self.plan["files"]}
 
     def missing(self) -> list[dict[str, Any]]:
-        """Contents still to be sent, and from which offset."""
+        """Return the contents that are still to be sent, and the offsets to continue from."""
         if (self.folder / _DONE).exists():
             return []
         return [
@@ -88,8 +87,8 @@ class Upload:
 def start(plan: dict[str, Any], *, by: Any) -> Upload:
     """Begin an upload of *plan*, whose names, paths and digests were checked.
 
-    One that was begun with the same ``key`` and is not finished is gone on with; one of the same
-    ``attempt`` also if it is finished, so that who did not hear of its commit asks for it again.
+    An unfinished upload with the same ``key`` is continued. One of the same ``attempt`` is returned
+    even if it is finished, so that a client that missed the answer to its commit can repeat it.
     Raises NameTaken.
     """
     _check_name(plan, by)
@@ -109,7 +108,7 @@ def start(plan: dict[str, Any], *, by: Any) -> Upload:
 
 
 def _check_name(plan: dict[str, Any], by: Any) -> None:
-    """Names are unique per type over the server: one that *by* may not change is taken."""
+    """Raise NameTaken if an artifact has the name and type that *by* may not change."""
     named = Artifact.objects.filter(name=plan["name"], type=plan["type"])
     if named.exists() and not named.changeable_by(by).exists():
         raise NameTaken(f"The name {plan['name']} is taken: choose another one.")
@@ -120,20 +119,20 @@ def _title(upload: Upload) -> str:
 
 
 def _begun(plan: dict[str, Any]) -> Upload | None:
-    """An earlier upload of the same plan, to be gone on with."""
+    """Return an earlier upload of the same plan, to continue."""
     for file in _home().glob(f"*/{_PLAN}"):
-        kept = layout.read_json(file)
-        if _what(kept) == _what(plan):
+        saved = layout.read_json(file)
+        if _identity(saved) == _identity(plan):
             is_done = (file.parent / _DONE).exists()
-            if not is_done and kept["attempt"] != plan["attempt"]:
-                kept["attempt"] = plan["attempt"]
-                layout.write_json(file, kept)
-            if not is_done or (plan["attempt"] and kept["attempt"] == plan["attempt"]):
-                return Upload(file.parent.name, file.parent, kept)
+            if not is_done and saved["attempt"] != plan["attempt"]:
+                saved["attempt"] = plan["attempt"]
+                layout.write_json(file, saved)
+            if not is_done or (plan["attempt"] and saved["attempt"] == plan["attempt"]):
+                return Upload(file.parent.name, file.parent, saved)
     return None
 
 
-def _what(plan: dict[str, Any]) -> dict[str, Any]:
+def _identity(plan: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in plan.items() if key not in ("after", "attempt")}
 
 
@@ -146,7 +145,7 @@ def _newest(plan: dict[str, Any]) -> int:
 
 
 def get(upload_id: str, *, by: Any) -> Upload:
-    """Raises UploadNotFound, also for one that was committed, or that somebody else began."""
+    """Return an open upload of *by*. Raises UploadNotFound, also if another user began it."""
     upload = _find(upload_id, by)
     if (upload.folder / _DONE).exists():
         raise UploadNotFound(upload_id)
@@ -164,15 +163,15 @@ def _find(upload_id: str, by: Any) -> Upload:
 
 
 def _owner(by: Any) -> str:
-    """Who alone may go on with an upload: not the name, which two could have after each other."""
+    """Return the key of the only user who may continue an upload; names can change hands."""
     return str(by.pk) if getattr(by, "is_authenticated", False) else ""
 
 
 def write_part(upload: Upload, digest: str, offset: int, read: Read) -> int:
-    """Append what *read* gives from *offset* on; the offset now reached.
+    """Append the bytes that *read* returns at *offset*; return the new offset.
 
-    Raises WrongOffset, and UploadMismatch if the whole is not what was announced: it is to be sent
-    again from the beginning.
+    Raises WrongOffset, and UploadMismatch if the whole content is not what was announced: it must
+    be sent again from the beginning.
     """
     size = upload.sizes[digest]
     part = upload._part(digest)
@@ -190,29 +189,29 @@ def write_part(upload: Upload, digest: str, offset: int, read: Read) -> int:
                 reached += len(block)
         if reached == size:
             with part.open("rb") as file:
-                found, _ = hash_file(file.fileno())
-            if found != digest:
+                actual, _ = hash_file(file.fileno())
+            if actual != digest:
                 part.unlink()
                 raise UploadMismatch(
-                    f"The bytes sent have the digest sha256:{found}, not sha256:{digest}."
+                    f"The bytes sent have the digest sha256:{actual}, not sha256:{digest}."
                 )
             part.rename(upload._content(digest))
     return reached
 
 
 class _Readable:
-    """What ``tarfile`` wants of a stream."""
+    """The part of a stream's interface that ``tarfile`` uses."""
 
     def __init__(self, read: Read) -> None:
         self.read = read
 
 
 def write_pack(upload: Upload, read: Read) -> int:
-    """Receive the whole contents and chunks in a tar, each a file named by its digest.
+    """Receive whole contents and chunks in a tar, each a file named by its digest.
 
-    Return how many. What has arrived is kept, even if the tar ends early. Raises UploadMismatch.
+    Return their number. They are kept even if the tar ends early. Raises UploadMismatch.
     """
-    wanted = {**upload.sizes, **chunks.announced(upload.folder)}
+    sizes = {**upload.sizes, **chunks.announced(upload.folder)}
     received = 0
     try:
         with tarfile.open(fileobj=_Readable(read), mode="r|") as tar:  # type: ignore[call-overload]
@@ -222,7 +221,7 @@ def write_pack(upload: Upload, read: Read) -> int:
                 except ValueError as error:
                     raise UploadMismatch(str(error)) from None
                 is_plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE)  # no holes to fill
-                if not is_plain or wanted.get(digest) != member.size:
+                if not is_plain or sizes.get(digest) != member.size:
                     raise UploadMismatch(f"sha256:{digest} was not announced so.")
                 content = tar.extractfile(member)
                 assert content is not None
@@ -241,18 +240,18 @@ def _receive(upload: Upload, digest: str, read: Read) -> None:
             while block := read(_BLOCK):
                 file.write(block)
         with temporary.open("rb") as file:
-            found, _ = hash_file(file.fileno())
-        if found != digest:
-            raise UploadMismatch(f"The bytes sent as sha256:{digest} are sha256:{found}.")
+            actual, _ = hash_file(file.fileno())
+        if actual != digest:
+            raise UploadMismatch(f"The bytes sent as sha256:{digest} are sha256:{actual}.")
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def build(upload: Upload, digest: str, recipe: list[Chunk], *, by: Any) -> list[Chunk]:
-    """Put the content together from chunks that arrived and those of the newest version's files.
+    """Build the content from received chunks and those of the newest version's files.
 
-    Returns the chunks that are missing for it; none: the content is there. Raises UploadMismatch.
+    Return the chunks that are missing; none if the content is complete. Raises UploadMismatch.
     """
     size = upload.sizes[digest]
     if sum(chunk.length for chunk in recipe) != size:
@@ -262,19 +261,19 @@ def build(upload: Upload, digest: str, recipe: list[Chunk], *, by: Any) -> list[
         if upload._content(digest).exists():
             return []
         chunks.announce(upload.folder, recipe)
-        known = chunks.Known(upload.folder, upload.plan, digest, by)
-        lacking = {c.digest: c for c in recipe if not known.has(c) and not _has(upload, c)}
-        if lacking:
-            return list(lacking.values())
+        base = chunks.BaseChunks(upload.folder, upload.plan, digest, by)
+        missing_chunks = {c.digest: c for c in recipe if not base.has(c) and not _has(upload, c)}
+        if missing_chunks:
+            return list(missing_chunks.values())
         with part.open("wb") as file:
             for chunk in recipe:
-                own = upload._chunk(chunk.digest)
-                file.write(own.read_bytes() if own.exists() else known.read(chunk))
+                sent = upload._chunk(chunk.digest)
+                file.write(sent.read_bytes() if sent.exists() else base.read(chunk))
         with part.open("rb") as file:
-            found, _ = hash_file(file.fileno())
-        if found != digest:
+            actual, _ = hash_file(file.fileno())
+        if actual != digest:
             part.unlink()
-            raise UploadMismatch(f"The chunks make sha256:{found}, not sha256:{digest}.")
+            raise UploadMismatch(f"The chunks make sha256:{actual}, not sha256:{digest}.")
         part.rename(upload._content(digest))
         chunks.remember(digest, recipe)
     return []
@@ -285,9 +284,9 @@ def _has(upload: Upload, chunk: Chunk) -> bool:
 
 
 def commit(upload_id: str, *, by: Any) -> Version:
-    """Make the upload a version, once: asked again, the version that it became.
+    """Make the upload a version, once; return the same version if called again.
 
-    Raises UploadNotFound, ContentsMissing, NameTaken, and ValueError as saving does.
+    Raises UploadNotFound, ContentsMissing, NameTaken, and the ValueError of saving.
     """
     upload = _find(upload_id, by)
     with layout.locked(upload.folder / _PLAN):
@@ -315,7 +314,7 @@ def commit(upload_id: str, *, by: Any) -> Version:
 
 
 def _saved_before(upload: Upload) -> dict[str, Any]:
-    """What the upload became before its process was killed; empty if nothing yet."""
+    """Return the version that a killed process made of the upload; empty if none."""
     plan = upload.plan
     try:
         location = index.storage().find(plan["name"], plan["type"])
@@ -368,7 +367,7 @@ def _save(upload: Upload) -> dict[str, Any]:
 
 
 def _note(upload: Upload, version: Version, by: Any) -> None:
-    """Tell the folder of the run that made it, if it is here: its record lists what it created."""
+    """Add the version to the record of the run that made it, if the run is here."""
     made_by = version.created_by_run
     run = Run.objects.visible_to(by).by_id(made_by) if made_by else None
     if run is not None and run.path is not None and run.path.is_dir():
@@ -378,20 +377,20 @@ def _note(upload: Upload, version: Version, by: Any) -> None:
 
 
 def discard(upload: Upload, *, by: Any) -> None:
-    """Give *upload* up, and what arrived of it."""
+    """Discard *upload* and all that it has received."""
     shutil.rmtree(upload.folder, ignore_errors=True)
     record(by, "upload.discard", _title(upload))
 
 
 def _empty(folder: Path) -> None:
-    """Remove all but the two documents, by which the commit answers when it is asked again."""
+    """Remove everything but the two documents that a repeated commit needs."""
     for path in folder.iterdir():
         if path.name not in (_PLAN, _DONE, f"{_PLAN}.lock"):
             path.unlink(missing_ok=True)
 
 
 def collect_stale() -> None:
-    """Give up uploads of which nothing was heard for a week."""
+    """Discard uploads that have received nothing for a week."""
     for folder in _home().glob("*"):
         try:
             if time.time() - folder.stat().st_mtime > _STALE_SECONDS:
@@ -400,7 +399,7 @@ def collect_stale() -> None:
                 _empty(folder)
         except FileNotFoundError:
             continue
-    chunks.forget_lost()
+    chunks.forget_missing()
 
 
 def _home() -> Path:

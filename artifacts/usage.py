@@ -1,4 +1,4 @@
-"""Which runs created and used which versions: read from the runs' own records."""
+"""The versions that runs created and used, read from the runs' own records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KINDS = {
 
 
 def _write(kind: Usage.Kind, documents: Documents) -> None:
-    """Bring the usages of a kind of these runs up to date with their records."""
+    """Bring the usages of *kind* of these runs up to date with their records."""
     Usage.objects.filter(kind=kind, run__in=[run.pk for run, _ in documents]).delete()
     Usage.objects.bulk_create(
         Usage(
@@ -38,11 +38,11 @@ def _write(kind: Usage.Kind, documents: Documents) -> None:
 
 
 document_writers = {name: partial(_write, kind) for name, kind in KINDS.items()}
-"""For ``runs.ingest``: what keeps the usages that a record of a run names."""
+"""For ``runs.ingest``: the functions that write the usages in a run's records."""
 
 
 def catch_up() -> None:
-    """Take in records that were read before anybody listened."""
+    """Index records that were read before this app was connected."""
     for name, kind in KINDS.items():
         files = IndexedFile.objects.filter(name=name).select_related("run")
         for file in files.exclude(run__artifact_usages__kind=kind):

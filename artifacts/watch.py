@@ -1,4 +1,4 @@
-"""Keeps the index up to date while nobody asks: for the admin, and after a start."""
+"""Keep the index up to date without requests: for the admin, and after a start."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from . import index, uploads, usage
 logger = logging.getLogger("runicorn.indexer")
 
 PAUSE_SECONDS = 2
-"""Between looks at all artifacts; at least twenty times what a look takes."""
+"""Seconds between checks of all artifacts; at least twenty times what a check takes."""
 
 CLEARING_SECONDS = 3600
-"""Between looks for uploads that were given up."""
+"""Seconds between searches for abandoned uploads."""
 
 
 class ArtifactIndexer(threading.Thread):

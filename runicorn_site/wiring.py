@@ -12,7 +12,7 @@ from django.db import DatabaseError
 from django.db.models.signals import post_migrate
 from rest_framework.exceptions import APIException
 
-from artifacts import elsewhere, usage
+from artifacts import remote_files, usage
 from artifacts.watch import ArtifactIndexer
 from core.http import doors, errors, rate_limits
 from metrics.exceptions import CorruptBlock
@@ -43,9 +43,9 @@ def connect() -> None:
     folder_source.before_reading.append(registry.bring)
 
     # Artifacts whose contents are on another host.
-    elsewhere.fetchers.append(registry.bring_files)
-    elsewhere.holders.append(ledger.came_from_a_host)
-    elsewhere.accounts.append(on_demand.artifact_statistics)
+    remote_files.fetchers.append(registry.bring_files)
+    remote_files.remote_checks.append(ledger.came_from_a_host)
+    remote_files.stats_sources.append(on_demand.artifact_statistics)
 
 
 def _damaged(error: CorruptBlock) -> APIException:

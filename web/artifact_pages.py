@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
-from artifacts import elsewhere, evaluations, index, lineage
+from artifacts import evaluations, index, lineage, remote_files
 from artifacts.comparing import compare
 from artifacts.models import Artifact, Blob, Version
 from core.access import Right
@@ -97,7 +97,7 @@ def version(request: HttpRequest, kind: str, name: str, number: int) -> HttpResp
         "history": _history(row),
         "transitions": _transitions(row),
         "evaluations": _evaluations(row),
-        "is_elsewhere": elsewhere.has(row),
+        "is_remote": remote_files.is_remote(row),
         "lineage": graphs.lineage(graph, _address) if graph.edges else "",
         "download": f"{api}/files/",
         "archive": f"{api}/archive{query}",

@@ -1,4 +1,4 @@
-"""What the views of artifacts have in common: finding what is asked for."""
+"""Base classes of the views of artifacts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Busy(APIException):
 
 
 class LockingView(APIView):
-    """A lock that somebody else holds for long is answered, too."""
+    """A view that answers 503 if another process holds a lock for long."""
 
     permission_classes = [SeeOrChange]
 
@@ -35,17 +35,17 @@ class LockingView(APIView):
 
 
 class ArtifactView(LockingView):
-    """What these views have in common: finding what the user has a right to."""
+    """A view that finds artifacts and versions to which the user has a right."""
 
     def artifact(self, name: str, right: Right = Right.SEE) -> Artifact:
-        """The artifact as its folder says now; 404 if there is none of that name and type."""
+        """Return the artifact, read anew from its folder; 404 if none has that name and type."""
         kind = serializers.TypeQuery.read(self.request)["type"] or None
         try:
-            found = index.index_artifact(index.storage().find(name, kind))
+            indexed = index.index_artifact(index.storage().find(name, kind))
         except FileNotFoundError as error:
             raise NotFound(str(error)) from None
         artifacts = access.rows(Artifact.objects.all(), self.request.user, right)
-        artifact = artifacts.filter(pk=found.pk).first() if found else None
+        artifact = artifacts.filter(pk=indexed.pk).first() if indexed else None
         if artifact is None:
             raise NotFound(f"Artifact not found: {name}")
         return artifact
@@ -55,16 +55,16 @@ class ArtifactView(LockingView):
         return versions.filter(artifact=artifact).select_related("artifact")
 
     def find_version(self, name: str, version: str, right: Right = Right.SEE) -> Version | None:
-        """The version, if the artifact (404) has it."""
+        """Return the version, or None if the artifact (else 404) does not have it."""
         number = path_integer(version, "version")
         return self.numbered(self.artifact(name, right), number, right)
 
     def version(self, name: str, version: str, right: Right = Right.SEE) -> Version:
-        found = self.find_version(name, version, right)
-        if found is None:
+        row = self.find_version(name, version, right)
+        if row is None:
             number = path_integer(version, "version")
             raise NotFound(f"Version not found: {name}:v{number}")
-        return found
+        return row
 
     def numbered(self, artifact: Artifact, number: int, right: Right = Right.SEE) -> Version | None:
         return self.versions(artifact, right).filter(number=number).first()

@@ -29,7 +29,7 @@ class TrainingMetrics(ArtifactView):
         responses=serializers.TrainingMetrics,
     )
     def get(self, request: Request, name: str) -> Response:
-        """The summary of the run that produced the version (the newest one); null without it."""
+        """Return the summary of the run that produced the (newest) version; null without a run."""
         number = serializers.VersionQuery.read(request).get("version")
         artifact = self.artifact(name)
         if number is None:
@@ -42,7 +42,7 @@ class TrainingMetrics(ArtifactView):
 
 
 def training(version: Version, user: Any) -> dict[str, Any] | None:
-    """The run that produced *version*; None if it is not known, deleted or gone."""
+    """Return the run that produced *version*; None if it is unknown, deleted or gone."""
     if not version.created_by_run:
         return None
     runs = Run.objects.visible_to(user).active().select_related("project")
@@ -68,7 +68,7 @@ class PerformanceHistory(ArtifactView):
         responses=serializers.Performance(many=True),
     )
     def get(self, request: Request, name: str) -> Response:
-        """What the versions' runs reached, oldest first; versions without a run are left out."""
+        """Return the metrics of the versions' runs, oldest first; skip versions without a run."""
         metric = serializers.PerformanceQuery.read(request)["metric_name"]
         history = []
         for version in self.versions(self.artifact(name)).order_by("number"):
@@ -102,18 +102,18 @@ class Promote(ArtifactView):
     def post(self, request: Request, name: str, version: str) -> Response:
         """Move the version to another stage of its life."""
         number = path_integer(version, "version")
-        asked = serializers.Promotion.read(request)
-        stage = asked["to_stage"]
+        params = serializers.Promotion.read(request)
+        stage = params["to_stage"]
         try:
-            found = self.version(name, version, Right.CHANGE)
+            row = self.version(name, version, Right.CHANGE)
         except NotFound:
             raise NotFound(f"Artifact not found: {name}:v{number}") from None
         try:
             old = actions.promote(
-                found,
+                row,
                 stage,
-                notes=asked["notes"],
-                evaluator_run_id=asked["evaluator_run_id"],
+                notes=params["notes"],
+                evaluator_run_id=params["evaluator_run_id"],
                 by=request.user,
             )
         except InvalidTransition as error:
@@ -137,15 +137,15 @@ class Evaluate(ArtifactView):
         responses=serializers.Evaluated,
     )
     def post(self, request: Request, name: str, version: str) -> Response:
-        """Record how the version did; the version itself need not be kept here."""
+        """Record an evaluation of the version, which need not exist here."""
         number = path_integer(version, "version")
         facts = serializers.Evaluation.read(request)
         try:
-            found = self.find_version(name, version)
+            row = self.find_version(name, version)
         except NotFound:
-            found = None
+            row = None
         try:
-            eval_id = actions.record_evaluation(name, number, found, facts, by=request.user)
+            eval_id = actions.record_evaluation(name, number, row, facts, by=request.user)
         except ValueError as error:
             raise InvalidInput(str(error), ["path", "name"]) from None
         message = "Evaluation recorded successfully"
@@ -160,7 +160,7 @@ class Evaluations(ArtifactView):
         responses=serializers.EvaluationRecord(many=True),
     )
     def get(self, request: Request, name: str) -> Response:
-        """The recorded evaluations of the artifact, the newest first."""
+        """Return the recorded evaluations of the artifact, the newest first."""
         number = serializers.EvaluationsQuery.read(request).get("version")
         named = Artifact.objects.filter(name=name)
         is_hidden = named.exists() and not named.visible_to(request.user).exists()

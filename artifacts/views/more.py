@@ -1,4 +1,4 @@
-"""What goes beyond v0.4: aliases, history, downloads, checks, comparisons."""
+"""Routes that v0.4 does not have: aliases, history, downloads, checks, comparisons."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.http.exceptions import InvalidInput
 from core.http.permissions import MayAdminister, MaySee
 from runicorn.artifacts.names import check_alias, inside
 
-from .. import actions, elsewhere, index, serializers, streams
+from .. import actions, index, remote_files, serializers, streams
 from ..comparing import compare
 from ..exceptions import FilesMissing
 from .base import ArtifactView, Conflict
@@ -30,10 +30,10 @@ class RestoreVersion(ArtifactView):
         responses=serializers.Deleted,
     )
     def post(self, request: Request, name: str, version: str) -> Response:
-        """Bring a deleted version back."""
-        found = self.version(name, version, Right.CHANGE)
-        actions.restore_versions([found], by=request.user)
-        return Response({"success": True, "message": f"Restored {found}"})
+        """Restore a deleted version."""
+        row = self.version(name, version, Right.CHANGE)
+        actions.restore_versions([row], by=request.user)
+        return Response({"success": True, "message": f"Restored {row}"})
 
 
 @extend_schema(tags=["artifacts"])
@@ -44,7 +44,7 @@ class History(ArtifactView):
         responses=serializers.HistoryEntry(many=True),
     )
     def get(self, request: Request, name: str, version: str) -> Response:
-        """What was edited, by whom, and what it was before; the oldest first."""
+        """Return the edits, with author and old value, the oldest first."""
         history = self.version(name, version).kept_changes().get("history")
         return Response(history if isinstance(history, list) else [])
 
@@ -58,7 +58,7 @@ class AliasDetail(ArtifactView):
         responses=serializers.VersionDetail,
     )
     def put(self, request: Request, name: str, alias: str) -> Response:
-        """Let the alias name this version, and no other any more."""
+        """Point the alias to this version and to no other."""
         number = serializers.AliasTarget.read(request)["version"]
         version = self.version(name, str(number), Right.CHANGE)
         try:
@@ -92,14 +92,14 @@ class FileContent(ArtifactView):
         responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
     )
     def get(self, request: Request, name: str, version: str, path: str) -> Any:
-        """One file's bytes, or a range of them; a whole file also zstd-encoded."""
-        found = self.version(name, version)
-        entry = found.files.select_related("blob").filter(path=path).first()
-        elsewhere.complete(found)
-        place = inside(found.files_folder, entry.path) if entry else None
-        if entry is None or place is None or not place.is_file():  # nor a pipe
-            raise NotFound(f"File not found: {path} in {found}")
-        return streams.file(request._request, place, entry.blob.digest)
+        """Return the bytes of a file, or a range of them; a whole file also zstd-encoded."""
+        row = self.version(name, version)
+        entry = row.files.select_related("blob").filter(path=path).first()
+        remote_files.fetch(row)
+        file = inside(row.files_folder, entry.path) if entry else None
+        if entry is None or file is None or not file.is_file():  # nor a pipe
+            raise NotFound(f"File not found: {path} in {row}")
+        return streams.file(request._request, file, entry.blob.digest)
 
 
 @extend_schema(tags=["artifacts"])
@@ -110,8 +110,8 @@ class Archive(ArtifactView):
         responses={(200, "application/x-tar"): OpenApiTypes.BINARY},
     )
     def get(self, request: Request, name: str, version: str) -> Any:
-        """All files of the version as one tar; with ``Accept: application/zstd`` a tar.zst, with
-        ``Accept-Encoding: zstd`` a tar that is compressed on its way."""
+        """Return all files of the version as one tar; with ``Accept: application/zstd`` a tar.zst,
+        with ``Accept-Encoding: zstd`` a tar that is compressed in transfer."""
         try:
             return streams.archive(request._request, self.version(name, version))
         except FilesMissing as error:
@@ -130,12 +130,12 @@ class Verify(ArtifactView):
     )
     def post(self, request: Request, name: str, version: str) -> Response:
         """Read every file and compare it with its digest."""
-        found = self.version(name, version)
-        elsewhere.complete(found)
-        problems = index.storage().verify(found.artifact.location, found.number)
+        row = self.version(name, version)
+        remote_files.fetch(row)
+        problems = index.storage().verify(row.artifact.location, row.number)
         return Response(
             {
-                "artifact": str(found),
+                "artifact": str(row),
                 "ok": not problems,
                 "problems": [{"path": p.path, "problem": p.problem} for p in problems],
             }
@@ -150,13 +150,13 @@ class Compare(ArtifactView):
         responses=serializers.Comparison,
     )
     def get(self, request: Request, name: str) -> Response:
-        """Which files differ between two versions."""
+        """Return the files that differ between two versions."""
         sides = []
-        asked = serializers.CompareQuery.read(request)
+        params = serializers.CompareQuery.read(request)
         for key in ("from", "to"):
-            version = self.numbered(self.artifact(name), asked[key])
+            version = self.numbered(self.artifact(name), params[key])
             if version is None:
-                raise NotFound(f"Version not found: {name}:v{asked[key]}")
+                raise NotFound(f"Version not found: {name}:v{params[key]}")
             sides.append(version)
         return Response(compare(*sides))
 
@@ -169,6 +169,6 @@ class CollectGarbage(ArtifactView):
         operation_id="collect_artifact_garbage", request=None, responses=serializers.Collected
     )
     def post(self, request: Request) -> Response:
-        """Remove contents that no version needs, and what killed processes left."""
+        """Remove contents that no version needs, and the remains of killed processes."""
         collected = actions.collect_garbage(by=request.user)
         return Response({"contents": collected.count, "freed_bytes": collected.bytes})

@@ -1,4 +1,4 @@
-"""Uploads over HTTP: announce, send what is missing, commit."""
+"""Uploads over HTTP: announce, send missing contents, commit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class UploadView(LockingView):
 
 
 def document(request: Request) -> dict[str, Any]:
-    """The body, which may be larger than others: it names each of very many files, or chunks."""
+    """Return the body, which may be larger than others: it lists very many files or chunks."""
     read = encodings.reader(request._request, uploads.LARGEST_PART)
     content = b"".join(iter(partial(read, 1 << 20), b""))
     return load_json_object(content, request.META.get("CONTENT_TYPE", ""))
@@ -54,10 +54,10 @@ class UploadList(UploadView):
         responses={201: serializers.UploadState},
     )
     def post(self, request: Request) -> Response:
-        """Announce a version; the answer says which of its contents are missing here.
+        """Announce a version; the response says which of its contents are missing here.
 
         At most 64 MiB, which is some 300,000 files, also zstd-encoded. With a ``key`` of your
-        choice, an unfinished upload of the same is gone on with.
+        choice, an unfinished upload of the same contents is continued.
         """
         try:
             plan = serializers.Plan.check(document(request))
@@ -71,13 +71,13 @@ class UploadList(UploadView):
 class UploadDetail(UploadView):
     @extend_schema(operation_id="get_artifact_upload", responses=serializers.UploadState)
     def get(self, request: Request, upload_id: str) -> Response:
-        """Which contents are still missing, and where to continue each."""
+        """Return the contents that are still missing, and the offset to continue each from."""
         upload = self.upload(upload_id)
         return Response(state(upload))
 
     @extend_schema(operation_id="cancel_artifact_upload", responses={204: None})
     def delete(self, request: Request, upload_id: str) -> HttpResponse:
-        """Give the upload up."""
+        """Discard the upload."""
         uploads.discard(self.upload(upload_id), by=request.user)
         return HttpResponse(status=204)
 
@@ -91,7 +91,7 @@ class UploadPart(UploadView):
         responses=serializers.PartWritten,
     )
     def put(self, request: Request, upload_id: str, digest: str) -> Response:
-        """Bytes of a content from an offset on, at most 64 MiB at once, also zstd-encoded."""
+        """Append bytes to a content at an offset, at most 64 MiB at once, also zstd-encoded."""
         upload = self.upload(upload_id)
         digest = content_of(upload, digest)
         offset = serializers.OffsetQuery.read(request)["offset"]
@@ -106,7 +106,7 @@ class UploadPart(UploadView):
 
 
 def content_of(upload: uploads.Upload, text: str) -> str:
-    """The digest in the address, if the upload has such a content."""
+    """Return the digest *text* of an address; 404 if the upload has no such content."""
     try:
         digest = parse_digest(text)
     except ValueError as error:
@@ -130,8 +130,8 @@ class UploadPack(UploadView):
         responses=serializers.PackReceived,
     )
     def put(self, request: Request, upload_id: str) -> Response:
-        """Many small contents at once: a tar of files named by their digests, at most 64 MiB,
-        also zstd-encoded. What has arrived is kept, even if the rest does not."""
+        """Receive many small contents at once: a tar of files named by their digests, at most
+        64 MiB, also zstd-encoded. Complete contents are kept even if the tar ends early."""
         upload = self.upload(upload_id)
         try:
             received = uploads.write_pack(upload, body_reader(request))
@@ -145,22 +145,22 @@ class UploadChunks(UploadView):
     @extend_schema(
         operation_id="build_artifact_content",
         request=serializers.Recipe,
-        responses=serializers.LackingChunks,
+        responses=serializers.MissingChunks,
     )
     def put(self, request: Request, upload_id: str, digest: str) -> Response:
-        """Say of which chunks a content consists; the answer says which of them are missing here.
+        """Announce the chunks of a content; the response says which of them are missing here.
 
-        Send those in packs and say it again: without missing ones the content is put together.
-        Chunks that files of the newest version have need not be sent.
+        Send those in packs and repeat the request: without missing chunks the content is built.
+        Chunks that files of the newest version contain need not be sent.
         """
         upload = self.upload(upload_id)
         digest = content_of(upload, digest)
         recipe = serializers.Recipe.check(document(request))
         try:
-            lacking = uploads.build(upload, digest, recipe["chunks"], by=request.user)
+            missing = uploads.build(upload, digest, recipe["chunks"], by=request.user)
         except UploadMismatch as error:
             raise InvalidInput(str(error), ["body", "chunks"]) from None
-        return Response({"missing": [chunk.digest for chunk in lacking], "complete": not lacking})
+        return Response({"missing": [chunk.digest for chunk in missing], "complete": not missing})
 
 
 @extend_schema(tags=["artifacts"])
@@ -171,7 +171,7 @@ class UploadCommit(UploadView):
         responses={201: serializers.VersionDetail},
     )
     def post(self, request: Request, upload_id: str) -> Response:
-        """Make the upload a version, once: asked again, the answer is the same version."""
+        """Make the upload a version, once; a repeated request returns the same version."""
         try:
             version = uploads.commit(upload_id, by=request.user)
         except UploadNotFound:

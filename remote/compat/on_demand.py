@@ -143,7 +143,7 @@ def _statistics(one: registry.Sync) -> dict[str, Any]:
     from artifacts.models import Blob, Version
 
     theirs = Version.objects.filter(artifact__directory__in=one.claims.artifacts())
-    here = Blob.objects.filter(files__version__in=theirs.here()).distinct()
+    here = Blob.objects.filter(files__version__in=theirs.local()).distinct()
     return {
         "connected": one.is_alive and one.connection.is_open,
         "last_sync": one.last_sync_at,

@@ -50,7 +50,7 @@ class Store:
 
 @pytest.fixture
 def store(root, tmp_path, monkeypatch) -> Any:
-    monkeypatch.setattr(index, "_next_look", 0.0)
+    monkeypatch.setattr(index, "_next_check", 0.0)
     monkeypatch.setattr(index, "QUICK_SECONDS", 60.0)  # however busy the machine is
     return Store(root.path, tmp_path / "sources")
 
