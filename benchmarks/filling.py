@@ -95,7 +95,7 @@ def _write(projects, numbers, dice: random.Random) -> None:
             deleted_at=moment(now) if number % 50 == 1 else None,
         )
         run.date(created)
-        run.search_text = text_of(run)
+        run.search_text = text_of(run, _tags(number))
         runs.append(run)
     Run.objects.bulk_create(runs)
     for number, run in zip(numbers, runs, strict=True):
@@ -108,9 +108,7 @@ def _write(projects, numbers, dice: random.Random) -> None:
         values = {"best_metric_name": "accuracy", "best_metric_value": run.best_metric_value}
         values |= {"final_loss": dice.random(), "note": "first try"}
         summary += [_leaf(run.pk, key, value) for key, value in values.items()]
-        if number % 3 == 0:
-            some = {TAGS[number // 3 % len(TAGS)], TAGS[number // 7 % len(TAGS)]}
-            tags += [(run.pk, tag, "") for tag in sorted(some)]
+        tags += [(run.pk, tag, "") for tag in _tags(number)]
     statistics = ("first_value", "first_step", "last_value", "last_step")
     extremes = ("min_value", "min_step", "max_value", "max_step")
     counts = ("count", "number_count", "finite_count", "point_count", "is_ascending")
@@ -118,6 +116,12 @@ def _write(projects, numbers, dice: random.Random) -> None:
     insert(Param, ("run", "key", "value", "number"), params)
     insert(SummaryValue, ("run", "key", "value", "number"), summary)
     insert(Tag, ("run", "key", "value"), tags)
+
+
+def _tags(number: int) -> list[str]:
+    if number % 3:
+        return []
+    return sorted({TAGS[number // 3 % len(TAGS)], TAGS[number // 7 % len(TAGS)]})
 
 
 def _leaf(run_pk: int, key: str, value: object) -> tuple:

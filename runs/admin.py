@@ -171,7 +171,7 @@ class RunListAdmin(LongListAdmin):
     change_list_template = "admin/runs/run/change_list.html"
     list_select_related = ("project",)
     search_fields = ("run_id",)  # shows the box; ``get_search_results`` does the search
-    search_help_text = _("Run id, experiment, project or tag")
+    search_help_text = _("Words in run id, experiment, project, notes or tags")
     date_hierarchy = "created_at"
     ordering = ("-created_at",)
     list_filter: ClassVar[Any] = (
@@ -191,7 +191,7 @@ class RunListAdmin(LongListAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: RunQuerySet, search_term: str
     ) -> tuple[RunQuerySet, bool]:
-        return queryset.matching(search_term), False
+        return queryset.full_text(search_term), False
 
     def get_paginator(
         self, request: HttpRequest, queryset: RunQuerySet, per_page: int, *args: Any, **options: Any
@@ -268,7 +268,7 @@ class RunListAdmin(LongListAdmin):
         """
         queryset = self.rows_with_right(request, queryset, change.right)
         if (keys := confirmed_keys(request)) is not None:
-            self._make(request, queryset.of_keys(keys), change)
+            self._make(request, queryset.in_bulk_list(keys), change)
             return None
         runs = list(queryset.order_by("-created_at", "-pk"))
         if not runs:

@@ -29,7 +29,8 @@ _followed: dict[str, dict[str, Any]] = {}
 
 
 def describe(run: Run, content: bytes | None, meta: dict[str, Any]) -> list[str] | None:
-    """Set the run's columns from its annotations; return its tags. The caller saves both.
+    """Set the run's columns from its annotations, and what a search looks through; return its tags.
+    The caller saves both.
 
     *content*: its ``annotations.json``, None if there is none. None if that is damaged: what is
     known of the run stays.
@@ -37,6 +38,8 @@ def describe(run: Run, content: bytes | None, meta: dict[str, Any]) -> list[str]
     stored = layout.parse_json(content) if content is not None else None
     if content is not None and stored is None:
         logger.warning("%s/%s is damaged.", run.directory, layout.ANNOTATIONS)
+        known = run.tags.values_list("key", flat=True) if run.pk is not None else ()
+        run.search_text = fulltext.text_of(run, known)
         return None
     record = run_store.experiments_file(settings.RUNICORN_STORAGE_ROOT).record(run.run_id)
     noted = run_store.merged(stored, record, meta)
@@ -44,7 +47,9 @@ def describe(run: Run, content: bytes | None, meta: dict[str, Any]) -> list[str]
     run.display_name = storable(noted.display_name)
     run.pinned, run.archived = noted.pinned, noted.archived
     run.annotated_at = noted.updated_at
-    return list(dict.fromkeys(storable(tag, LONGEST_TAG) for tag in noted.tags))
+    tags = list(dict.fromkeys(storable(tag, LONGEST_TAG) for tag in noted.tags))
+    run.search_text = fulltext.text_of(run, tags)
+    return tags
 
 
 def write_tags(tags_by_run: dict[int, list[str]]) -> None:
@@ -107,6 +112,5 @@ def _apply(run_ids: Iterable[str]) -> None:
             keys = describe(run, content, run.document(layout.META))
             if keys is not None:
                 tags[run.pk] = keys
-                run.search_text = fulltext.text_of(run)
                 run.save()
         write_tags(tags)

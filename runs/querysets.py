@@ -69,7 +69,7 @@ class ProjectQuerySet(AccessQuerySet["Project"]):
 
 
 class RunQuerySet(AccessQuerySet["Run"]):
-    walks = False
+    scans_in_order = False
     """Whether databases are to go through the runs in order, and ask of each whether it belongs.
 
     Where most runs belong, that fills a page after a few; where few do, as when they are counted,
@@ -78,12 +78,12 @@ class RunQuerySet(AccessQuerySet["Run"]):
 
     def _clone(self) -> Self:
         clone = super()._clone()  # type: ignore[misc]
-        clone.walks = self.walks
+        clone.scans_in_order = self.scans_in_order
         return clone
 
-    def walking(self) -> Self:
+    def scan_in_order(self) -> Self:
         clone = self.all()
-        clone.walks = True
+        clone.scans_in_order = True
         return clone
 
     def active(self) -> Self:
@@ -97,20 +97,8 @@ class RunQuerySet(AccessQuerySet["Run"]):
     def running(self) -> Self:
         return self.filter(status="running")
 
-    def matching(self, text: str) -> Self:
-        """Whose id, experiment, project or a tag contains each word of *text*."""
-        runs, tags = self.all(), _related(self.model, "tags").objects
-        for word in text.replace("\x00", "").split():
-            runs = runs.filter(
-                contains("run_id", word)
-                | contains("name", word)
-                | contains("project__name", word)
-                | models.Q(pk__in=tags.filter(contains("key", word)).values("run"))
-            )
-        return runs
-
-    def containing(self, text: str) -> Self:
-        """Whose project, experiment, notes or id contain every word of *text*, in either case."""
+    def full_text(self, text: str) -> Self:
+        """In whose id, names, project, notes or tags each word of *text* stands, in either case."""
         return self.filter(fulltext.containing(text, self.db))
 
     @property
@@ -126,15 +114,16 @@ class RunQuerySet(AccessQuerySet["Run"]):
         tagged = tags.filter(key=keys[0])
         for key in keys[1:]:
             tagged = tagged.filter(run__in=tags.filter(key=key).values("run"))
-        if self.walks:
+        if self.scans_in_order:
             # "id + 0" is no column that has an index: the runs are gone through in their order, and
             # looked up among those with the tags.
             return self.alias(each=models.F("pk") + 0).filter(each__in=tagged.values("run"))
         return self.filter(pk__in=tagged.values("run"))
 
-    def having(self, condition: models.Q) -> Self:
-        """That *condition* is true of; its subqueries (``pk__in``) are asked as ``walks`` says."""
-        return self.filter(_of_each(condition) if self.walks else condition)
+    def matching_q(self, condition: models.Q) -> Self:
+        """That *condition* is true of; its subqueries (``pk__in``) are asked in the order of the
+        runs where that is the way they are gone through."""
+        return self.filter(_of_each(condition) if self.scans_in_order else condition)
 
     def sorted_by(self, column: str, *, descending: bool) -> Self:
         """By *column*, then by id in the same direction; runs without a value last."""
@@ -188,7 +177,7 @@ class RunQuerySet(AccessQuerySet["Run"]):
             start = max(0, start - count)
         return self.rows_of(keys, columns)
 
-    def of_keys(self, keys: list[int]) -> list[Run]:
+    def in_bulk_list(self, keys: list[int]) -> list[Run]:
         """Those with one of these primary keys, asked for in portions that any database takes."""
         portions = (keys[start : start + 1000] for start in range(0, len(keys), 1000))
         return [run for portion in portions for run in self.filter(pk__in=portion)]
@@ -203,18 +192,6 @@ class RunQuerySet(AccessQuerySet["Run"]):
 
     def newest_first(self) -> Self:
         return self.order_by(models.F("created_at").desc(nulls_last=True), "-id")
-
-    def noted_containing(self, text: str) -> Self:
-        """With *text* in experiment, project, notes, display name or a tag, in either case."""
-        text = text.replace("\x00", "")
-        if not text:
-            return self
-        tags = _related(self.model, "tags").objects
-        places = ("name", "project__name", "notes", "display_name")
-        asked = models.Q(pk__in=tags.filter(contains("key", text)).values("run"))
-        for place in places:
-            asked |= contains(place, text)
-        return self.filter(asked)
 
     def with_changed(self) -> Self:
         """Add ``changed``: when a person or the run itself changed something last."""

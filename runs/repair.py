@@ -18,8 +18,8 @@ logger = logging.getLogger("runicorn.metrics")
 T = TypeVar("T")
 
 
-def repaired(work: Callable[[], T]) -> T:
-    """What *work* returns, begun anew each time a damaged block was found and mended.
+def with_repair(work: Callable[[], T]) -> T:
+    """Return what *work* returns; it is begun anew each time a damaged block was repaired.
 
     CorruptBlock if it cannot be: the run has no folder, or no longer its events.
     """
@@ -28,13 +28,13 @@ def repaired(work: Callable[[], T]) -> T:
         try:
             return work()
         except CorruptBlock as error:
-            if error.block in seen or not mend(error):
+            if error.block in seen or not repair_block(error):
                 raise
             seen.add(error.block)
 
 
-def mended(pieces: Callable[[], Iterator[T]]) -> Iterator[T]:
-    """What *pieces* yields; where a block is damaged, mended and continued behind the last piece.
+def stream_with_repair(pieces: Callable[[], Iterator[T]]) -> Iterator[T]:
+    """Yield what *pieces* yields; a damaged block is repaired, and the rest follows the last piece.
 
     *pieces* is called again then, and must yield the same pieces as before.
     """
@@ -47,12 +47,12 @@ def mended(pieces: Callable[[], Iterator[T]]) -> Iterator[T]:
                 done += 1
             return
         except CorruptBlock as error:
-            if error.block in seen or not mend(error):
+            if error.block in seen or not repair_block(error):
                 raise
             seen.add(error.block)
 
 
-def mend(error: CorruptBlock) -> bool:
+def repair_block(error: CorruptBlock) -> bool:
     """Make the block that *error* names again; returns whether it is gone.
 
     A coarser level is built from the blocks, all else is read from the run's folder.
@@ -68,7 +68,7 @@ def mend(error: CorruptBlock) -> bool:
             rebuild_levels(run.pk)
             return True
         except CorruptBlock as deeper:
-            return mend(deeper)
+            return repair_block(deeper)
     if not folder_source.has_events(run):
         logger.error("Run %s: %s There is no folder to read it from again.", run.run_id, error)
         return False

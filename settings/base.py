@@ -59,6 +59,7 @@ MIDDLEWARE = [
     "core.http.local_user.LocalUserMiddleware",
     "core.http.rate_limits.rate_limits",
     "core.http.errors.no_head",
+    "core.http.errors.no_nul",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "core.http.origin_policy.content_security_policy",

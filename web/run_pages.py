@@ -29,6 +29,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from core.access import Right
 from core.http.conditional import html_response
+from core.http.exceptions import InvalidInput
 from core.http.fields import read_keys
 from core.http.permissions import needs
 from core.paginator import NearbyPaginator
@@ -36,6 +37,7 @@ from metrics.models import Series
 from operation import index_health
 from runicorn import layout
 from runs import actions
+from runs.finding.filters import RunFilter
 from runs.ingest import progress
 from runs.models import Image, Project, Run
 from runs.querysets import RunQuerySet
@@ -43,6 +45,9 @@ from runs.templatetags.run_parts import NOT_CHARTED
 
 PER_PAGE = 50
 MAX_NAMED_RUNS = 10
+FILTERS = ("search", "q", "project", "status")
+"""What the page of runs may be narrowed by; in its address as in that of the V2 list."""
+
 IMAGE_TYPES = {
     ".png": "image/png",
     ".jpg": "image/jpeg",
@@ -94,14 +99,12 @@ def run_list_fragment(request: HttpRequest) -> HttpResponseBase:
 
 def _listing(request: HttpRequest) -> dict[str, Any]:
     """Return the context of the requested page of the list."""
-    runs = _runs(request).active()
-    filters = {name: request.GET.get(name, "").strip() for name in ("q", "project", "status")}
-    if filters["project"]:
-        runs = runs.filter(project__name=filters["project"])
-    if filters["status"]:
-        runs = runs.filter(status=filters["status"])
-    if filters["q"]:
-        runs = runs.matching(filters["q"])
+    filters = {name: request.GET.get(name, "").strip() for name in FILTERS}
+    refused = ""
+    try:
+        runs = RunFilter.narrow(_runs(request), filters)
+    except InvalidInput as error:
+        runs, refused = Run.objects.none(), str(error.detail)
     number = request.GET.get("page", "1")
     runs = runs.annotate(first_series=_first_series()).prefetch_related("tags").newest_first()
     listed = NearbyPaginator(runs, PER_PAGE, current=number).get_page(number)
@@ -115,6 +118,7 @@ def _listing(request: HttpRequest) -> dict[str, Any]:
         "listed": listed,
         "filters": filters,
         "is_filtered": any(filters.values()),
+        "refused": refused,
         "query": query.urlencode(),
         "is_empty": not listed.object_list and not _runs(request).exists(),
         "storage_root": settings.RUNICORN_STORAGE_ROOT,
@@ -279,7 +283,7 @@ def purge(request: HttpRequest) -> HttpResponseBase:
 
 def _selected(request: HttpRequest, runs: RunQuerySet) -> list[Run]:
     """Return those of *runs* whose keys were sent as ``run``, single or joined by commas."""
-    return runs.of_keys(read_keys(request.POST.getlist("run")))
+    return runs.in_bulk_list(read_keys(request.POST.getlist("run")))
 
 
 def _tell_failures(request: HttpRequest, outcome: actions.Outcome) -> None:

@@ -16,10 +16,6 @@ from ..models import Artifact, Version
 from ..querysets import VersionQuerySet
 
 
-class Conflict(APIException):
-    status_code = 409
-
-
 class Busy(APIException):
     status_code = 503
     default_detail = "Another request works on this; ask again in a moment."

@@ -11,14 +11,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core.access import Right
-from core.http.exceptions import InvalidInput
+from core.http.exceptions import Conflict, InvalidInput
 from core.http.permissions import MayAdminister, MaySee
 from runicorn.artifacts.names import check_alias, inside
 
 from .. import actions, index, remote_files, serializers, streams
 from ..comparing import compare
 from ..exceptions import FilesMissing
-from .base import ArtifactView, Conflict
+from .base import ArtifactView
 
 
 @extend_schema(tags=["artifacts"])

@@ -12,14 +12,14 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from core.http.exceptions import InvalidInput, TooLarge
+from core.http.exceptions import Conflict, InvalidInput, TooLarge
 from core.http.rest import load_json_object
 from runicorn.artifacts.chunking import AVERAGE, SMALLEST_FILE
 from runicorn.artifacts.names import parse_digest
 
 from .. import encodings, serializers, uploads
 from ..exceptions import ContentsMissing, NameTaken, UploadMismatch, UploadNotFound, WrongOffset
-from .base import Conflict, LockingView
+from .base import LockingView
 
 
 class UploadView(LockingView):

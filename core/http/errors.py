@@ -17,7 +17,7 @@ from rest_framework.exceptions import (
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from .doors import METHOD_NOT_ALLOWED, NOT_FOUND, door_of
+from .doors import METHOD_NOT_ALLOWED, NOT_FOUND, PageDoor, door_of
 from .exceptions import InvalidInput, TooLarge
 from .fields import SENTENCE
 
@@ -117,6 +117,24 @@ class TranslateErrors:
         if wait := getattr(api_error, "wait", None):
             response["Retry-After"] = str(wait)
         return response
+
+
+def no_nul(get_response: Any) -> Any:
+    """Middleware: an address of a page has no NUL, for which databases refuse to look.
+
+    The API's fields say themselves which of them has one.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        door = door_of(request)
+        if isinstance(door, PageDoor):
+            if "%00" in request.META.get("QUERY_STRING", ""):
+                return door.refuse(request, 400, "The address has a NUL character.")
+            if "\x00" in request.path_info:
+                return door.refuse(request, 404, NOT_FOUND)
+        return get_response(request)
+
+    return middleware
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -23,7 +23,7 @@ from rest_framework.response import Response
 
 from artifacts.views import browsing
 from core.http.exceptions import InvalidInput
-from core.http.fields import Body, Choice, CommaSeparated, OptionalText, Query, Text, read_keys
+from core.http.fields import Body, Choice, CommaSeparated, Query, Text, read_keys
 from core.http.permissions import SeeOrAdminister
 from core.http.rest import dump_json
 from metrics import read as metrics
@@ -31,6 +31,7 @@ from operation.api import config, telemetry
 from operation.api.health import Health
 from runs.api.v1 import exports, serializers
 from runs.api.v1.views import RunView
+from runs.finding.filters import RunFilter
 
 NAME = "runicorn:0.5"
 
@@ -130,12 +131,6 @@ def version(view: View, shape: Callable[[Any, HttpRequest], Any] = lambda x, _: 
 # -- routes that only this client calls ----------------------------------------------------------
 
 
-class ExperimentsQuery(Query):
-    project = OptionalText(default="")
-    name = OptionalText(default="")
-    status = OptionalText(default="")
-
-
 class SeriesQuery(Query):
     metrics = CommaSeparated(default=list)
 
@@ -143,11 +138,7 @@ class SeriesQuery(Query):
 class Experiments(RunView):
     @extend_schema(exclude=True)
     def get(self, request: Request) -> Response:
-        params = ExperimentsQuery.read(request)
-        runs = self.runs().active()
-        for name, field in (("project", "project__name"), ("name", "name"), ("status", "status")):
-            if value := params[name]:
-                runs = runs.filter(**{field: value})
+        runs = RunFilter.narrow(self.runs(), request.GET)
         rows = runs.order_by("-created_time", "-run_id").values_list(*serializers.LISTED)
         experiments = [
             {**run, "created_at": run["created_time"], "updated_at": run["created_time"]}

@@ -22,7 +22,7 @@ from core.http.streams import streamed
 from metrics import read as metrics
 
 from ..models import Run
-from ..repair import mended, repaired
+from ..repair import stream_with_repair, with_repair
 
 WHOLE_CELLS = 2**17
 """A table of up to this many cells is sent at once, with its length; a larger one in pieces."""
@@ -87,7 +87,7 @@ class TableResponse:
     def _make(self) -> HttpResponseBase:
         if kept := kept_answers.get(self.key):
             return self._whole(*kept)
-        tables = self._unread = repaired(self.read)
+        tables = self._unread = with_repair(self.read)
         if self.form not in (JSON, COLUMNS):
             response = self.stream(tables)
         elif tables.rows * len(tables.columns) <= WHOLE_CELLS:
@@ -126,13 +126,13 @@ class TableResponse:
         """Return the table as Arrow or Parquet, made while it is sent."""
         from . import arrow
 
-        whole = replace(tables, batches=mended(lambda: self.read().batches))
+        whole = replace(tables, batches=stream_with_repair(lambda: self.read().batches))
         return streamed(self.request, arrow.table(whole, self.form), content_type=self.form)
 
     def _body(self) -> Iterator[bytes]:
         """The JSON up to what ``_end`` says."""
         parts = _rows if self.form == JSON else _columns
-        return mended(lambda: parts(self.read()))
+        return stream_with_repair(lambda: parts(self.read()))
 
     def _end(self, shown: metrics.Tables) -> bytes:
         members = self.members(shown)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from django import forms
 from django_filters import rest_framework as filters
 
+from core.http.exceptions import InvalidInput
 from core.http.fields import read_flag, read_number
 
 from ..models import Run
@@ -57,8 +59,8 @@ class RunFilter(filters.FilterSet):
     status = TextFilter(method="of_status", label="One of these, separated by commas.")
     tags = TextFilter(method="with_tags", label="All of these, separated by commas.")
     search = TextFilter(
-        method="containing",
-        label="Words, or parts of them, that all stand in project, experiment, description or id. "
+        method="with_words",
+        label="Words, or parts of them, that all stand in project, experiment, notes, tags or id. "
         'Several words in `"quotes"` are one.',
     )
     created_after = FloatFilter(method="created", label="Unix seconds, inclusive; 0: no limit.")
@@ -72,6 +74,15 @@ class RunFilter(filters.FilterSet):
         model = Run
         fields: list[str] = []
 
+    @classmethod
+    def narrow(cls, runs: RunQuerySet, asked: Mapping[str, str]) -> RunQuerySet:
+        """Return those of *runs* that the words of an address let through. Raises InvalidInput."""
+        filters = cls(asked, queryset=runs)
+        if not filters.is_valid():
+            name, errors = next(iter(filters.errors.items()))
+            raise InvalidInput(f"{name}: {errors[0]}", ["query", name], str(errors[0]))
+        return cast(RunQuerySet, filters.qs)
+
     def filter_queryset(self, queryset: RunQuerySet) -> RunQuerySet:
         if not self.form.cleaned_data["include_deleted"]:
             queryset = queryset.active()
@@ -83,8 +94,8 @@ class RunFilter(filters.FilterSet):
     def with_tags(self, runs: RunQuerySet, name: str, value: str) -> RunQuerySet:
         return runs.tagged(*tag_list(value))
 
-    def containing(self, runs: RunQuerySet, name: str, value: str) -> RunQuerySet:
-        return runs.containing(value)
+    def with_words(self, runs: RunQuerySet, name: str, value: str) -> RunQuerySet:
+        return runs.full_text(value)
 
     def created(self, runs: RunQuerySet, name: str, value: float) -> RunQuerySet:
         bound = "gte" if name == "created_after" else "lte"
@@ -94,4 +105,4 @@ class RunFilter(filters.FilterSet):
         return runs  # see filter_queryset: what is absent leaves out the deleted ones
 
     def asked(self, runs: RunQuerySet, name: str, value: str) -> RunQuerySet:
-        return search.matching(runs, value)
+        return search.apply_query(runs, value)

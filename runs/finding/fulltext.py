@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError, connections, models, transaction
@@ -66,10 +67,11 @@ _POSTGRESQL = (
 )
 
 
-def text_of(run: Run) -> str:
-    """What *run* is found by: its id, names, project and notes, each ended by a line break."""
+def text_of(run: Run, tags: Iterable[str]) -> str:
+    """Return what *run* is found by: its id, names, project, notes and *tags*, each ended by a line
+    break. Who changes one of them sets ``search_text`` (``annotation.describe``)."""
     project = run.project.name if run.project else ""
-    texts = [run.run_id, run.name or "", project, run.notes]
+    texts = [run.run_id, run.name or "", project, run.notes, *tags]
     if run.display_name:
         texts.append(run.display_name)
     return fold("".join(f"{text}\n" for text in texts))

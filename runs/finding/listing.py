@@ -55,7 +55,7 @@ class Listing:
         total = self._total()
         runs = self.runs
         if total > fulltext.MANY and self.narrowed_by & {"q", "tags"}:
-            runs = self.narrow(self.everything.walking())
+            runs = self.narrow(self.everything.scan_in_order())
         runs = runs.sorted_by(ORDERS[order], descending=descending)
         return total, runs.page(start, size, SHOWN) if start < total else []
 

@@ -27,12 +27,12 @@ _FAR = 1e15
 """More than there is of anything, and exact as a number of either kind."""
 
 
-def matching(runs: RunQuerySet, text: str) -> RunQuerySet:
-    """The runs that the question in *text* is true of; InvalidInput tells the column if none is."""
+def apply_query(runs: RunQuerySet, text: str) -> RunQuerySet:
+    """Return the runs that the query *text* is true of. Raises InvalidInput with the column."""
     if not text.strip():
         return runs
     try:
-        return runs.having(condition(parse(text)))
+        return runs.matching_q(condition(parse(text)))
     except QueryError as error:
         message = str(error)
         raise InvalidInput(f"q: {message}", ["query", "q", error.column], error.message) from error

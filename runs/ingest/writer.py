@@ -23,7 +23,6 @@ from metrics.rows import insert
 from runicorn import layout
 
 from .. import annotation
-from ..finding import fulltext
 from ..logs import live
 from ..models import Image, IndexedFile, LogChunk, Run, SystemChunk
 from . import documents
@@ -184,8 +183,6 @@ def write(changes: Sequence[Change]) -> None:
     runs = [change.run for change in changes]
     documents.save_projects(runs)
     tags_of_runs = [change.read_annotations() for change in changes]
-    for run in runs:
-        run.search_text = fulltext.text_of(run)
     new = [run for run in runs if run.pk is None]
     old = [run for run in runs if run.pk is not None]
     Run.objects.bulk_create(new)

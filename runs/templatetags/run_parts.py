@@ -18,7 +18,7 @@ from runicorn import layout
 from .. import charts, display, system
 from ..logs import reading
 from ..models import Run
-from ..repair import repaired
+from ..repair import with_repair
 
 register = template.Library()
 
@@ -68,7 +68,7 @@ def run_charts(run: Run, *, points: int = 300, all_of_them: bool = False) -> dic
 
 
 def _chart(run: Run, series: Series, points: int) -> Chart:
-    steps, values = repaired(lambda: metrics.curve(run.pk, series.key, points))
+    steps, values = with_repair(lambda: metrics.curve(run.pk, series.key, points))
     svg = charts.line_chart(steps, values, label=series.key)
     return Chart(
         series.key,

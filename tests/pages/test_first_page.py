@@ -10,6 +10,7 @@ from django.test.utils import override_script_prefix
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
+from runs import actions
 from runs.ingest import progress
 from runs.models import Run
 from tests.runs.conftest import event
@@ -67,26 +68,42 @@ def test_runs_are_listed_newest_first_with_a_link_to_each(client, three):
     [
         ("?project=digits", [1, 0]),
         ("?status=failed", [1]),
-        ("?q=logreg", [2]),
-        ("?q=DIGITS+mlp", [0]),
-        ("?q=digits&status=finished", [0]),
+        ("?search=logreg", [2]),
+        ("?search=DIGITS+mlp", [0]),
+        ("?search=digits&status=finished", [0]),
         ("?project=nowhere", []),
         ("?page=7", [2, 1, 0]),
         ("?page=x", [2, 1, 0]),
-        ("?q=%00", [2, 1, 0]),
+        ("?q=project=digits+and+not+status=failed", [0]),
+        ("?q=project=digits&search=mlp&status=failed", []),
     ],
 )
 def test_filters(client, three, query, expected):
     assert shown(client, query) == [three[index] for index in expected]
 
 
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("?q=metrics.loss=1", "Say which value of the metric"),
+        ("?q=project=", "Expected a value, not the end (column 9)"),
+    ],
+)
+@pytest.mark.parametrize("page", ["/", "/live"])
+def test_a_question_that_cannot_be_understood_is_said(client, three, page, query, said):
+    answer = client.get(f"{page}{query}")
+    assert answer.status_code == 200
+    assert said in text(answer)
+    assert three[0] not in text(answer)
+
+
 def test_no_match_is_said(client, three):
-    assert "No run matches." in text(client.get("/?q=nothing"))
+    assert "No run matches." in text(client.get("/?search=nothing"))
 
 
 def test_tags_are_shown_and_searched(client, three):
-    Run.objects.get(run_id=three[0]).tags.create(key="baseline")
-    assert shown(client, "?q=basel") == [three[0]]
+    actions.set_tags(Run.objects.get(run_id=three[0]), ["baseline"], by=None)
+    assert shown(client, "?search=basel") == [three[0]]
     assert '<span class="tag">baseline</span>' in text(client.get("/"))
 
 

@@ -29,13 +29,7 @@ HOSTILE: dict[str, list[Any]] = {
     "array": ["x", 5, {}],
     "object": ["x", 5, []],
 }
-LEFT_OUT = (
-    "/api/experiments/",
-    "/api/remote",
-    "/api/ssh",
-    "/api/unified",
-    "/api/config/ssh_connections",
-)
+LEFT_OUT = ("/api/remote", "/api/ssh", "/api/unified", "/api/config/ssh_connections")
 
 
 @pytest.fixture
@@ -127,6 +121,16 @@ def test_bodies(client, schema, address):
                     wrong.append((method, path, body[:60], response.status_code, errors))
     assert not wrong, wrong
     assert count > 60
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/?search=%00", "/?page=1&project=a%00", "/admin/?%00=1", "/admin/auth/user/?q=a%00"],
+)
+def test_a_page_with_a_nul_in_its_address_is_refused(client, root, path):
+    assert client.get(path).status_code == 400
+    for missing in ("/runs/a%00", "/artifacts/model/a%00"):
+        assert client.get(missing).status_code == 404
 
 
 @pytest.mark.parametrize("value", ["\x00", "9" * 30, "9" * 5000, "-1", "²"])

@@ -14,8 +14,12 @@ pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(900)]
 
 @pytest.mark.parametrize(
     "tests",
-    [["tests/v2"], ["tests/runs/test_annotations.py", "tests/runs/test_layouts.py"]],
-    ids=["v2", "runs"],
+    [
+        ["tests/v2"],
+        ["tests/runs/test_annotations.py", "tests/runs/test_layouts.py"],
+        ["tests/runs/test_one_search.py", "tests/site/test_hostile_input.py"],
+    ],
+    ids=["v2", "runs", "doors"],
 )
 def test_answers_are_the_same_with_postgresql(tests: list[str]) -> None:
     with servers.postgres() as connection:

@@ -24,6 +24,7 @@ from core.http.fields import Choice, CommaSeparated, Flag, Form, OptionalText, Q
 from core.http.streams import streamed
 from runicorn import archive, export
 from runs import archives
+from runs.finding.filters import RunFilter
 from runs.querysets import RunQuerySet
 
 from .views import RunView
@@ -180,16 +181,14 @@ class ExportMany(ExportView):
         )
 
     def _chosen(self, asked: dict[str, Any]) -> RunQuerySet:
-        runs = self.runs().active()
-        ids, project, name = asked["run_ids"], asked["project"], asked["name"]
-        if not ids and not project:
+        runs = RunFilter.narrow(self.runs(), {key: asked[key] or "" for key in ("project", "name")})
+        ids = asked["run_ids"]
+        if not ids and not asked["project"]:
             raise InvalidInput("Say which: run_ids or project", ["query", "run_ids"])
         if ids:
             found = [run for run_id in ids if (run := runs.by_id(run_id))]
             runs = runs.filter(pk__in=[run.pk for run in found])
-        if project:
-            runs = runs.filter(project__name=project)
-        return runs.filter(name=name) if name else runs
+        return runs
 
 
 # -- import ------------------------------------------------------------------------------------

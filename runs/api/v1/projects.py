@@ -6,19 +6,18 @@ from typing import Any
 
 from django.db.models import Prefetch
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers as fields
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core.access import Right
-from core.http.exceptions import InvalidInput
-from core.http.fields import Body, Flag, Number
+from core.http.fields import Body, Flag, Number, OptionalText, Query, Text, TextList
 from core.http.permissions import MayPurge
-from core.http.rest import json_object
 from runicorn import layout
 from runs import actions
+from runs.finding.filters import RunFilter
 from runs.models import Run, Tag
 from runs.querysets import RunQuerySet
 
@@ -92,10 +91,24 @@ class Environment(RunView):
 # -- tags, search, deletion ----------------------------------------------------------------------
 
 
-class TagRequest(fields.Serializer):
-    run_id = fields.CharField()
-    tags = fields.ListField(child=fields.CharField(), required=False)
-    append = fields.BooleanField(default=True, help_text="Keep the tags that the run has.")
+def _sentence(text: str, *codes: str) -> dict[str, str]:
+    return dict.fromkeys(codes, text)
+
+
+class TagRequest(Body):
+    run_id = Text(
+        error_messages=_sentence("run_id is required", "required", "null", "invalid", "blank")
+    )
+    tags = TextList(
+        child=Text(allow_blank=True),
+        default=list,
+        error_messages=_sentence("tags must be a list of texts", "not_a_list", "null"),
+    )
+    append = Flag(
+        default=True,
+        help_text="Keep the tags that the run has.",
+        error_messages=_sentence("append must be true or false", "invalid", "null"),
+    )
 
 
 class Success(fields.Serializer):
@@ -107,18 +120,12 @@ class TagExperiment(RunView):
     @extend_schema(operation_id="tag_experiment", request=TagRequest, responses=Success)
     def post(self, request: Request) -> Response:
         """Add tags to a run, or replace those it has."""
-        body = json_object(request)
-        run_id, append = body.get("run_id"), body.get("append", True)
-        if not isinstance(run_id, str) or not run_id:
-            raise InvalidInput("run_id is required", ["body", "run_id"])
-        if not isinstance(append, bool):
-            raise InvalidInput("append must be true or false", ["body", "append"])
-        tags = _texts(body.get("tags", []), "tags")
+        asked = TagRequest.read(request)
         try:
-            run = self.run(run_id, right=Right.CHANGE)
+            run = self.run(asked["run_id"], right=Right.CHANGE)
         except NotFound:
             return Response({"success": False})
-        actions.set_tags(run, tags, append=append, by=request.user)
+        actions.set_tags(run, asked["tags"], append=asked["append"], by=request.user)
         return Response({"success": True})
 
 
@@ -138,29 +145,31 @@ class FoundExperiments(fields.Serializer):
     experiments = FoundExperiment(many=True)
 
 
+class SearchQuery(Query):
+    project = OptionalText(default="")
+    tags = OptionalText(default="", help_text="Comma-separated; a run must have all.")
+    text = OptionalText(
+        default="", help_text="Words that all stand in name, project, description, a tag or the id."
+    )
+    archived = Flag(default=False, help_text="Show archived runs, too.")
+
+
 @extend_schema(tags=["experiments"])
 class SearchExperiments(RunView):
     @extend_schema(
         operation_id="search_experiments",
-        parameters=[
-            OpenApiParameter("project", str),
-            OpenApiParameter("tags", str, description="Comma-separated; a run must have all."),
-            OpenApiParameter("text", str, description="In name, project, description or a tag."),
-            OpenApiParameter("archived", bool, description="Show archived runs, too."),
-        ],
+        parameters=[SearchQuery],
         responses=FoundExperiments,
     )
     def get(self, request: Request) -> Response:
         """Runs by what people noted about them, the latest noted first."""
-        query = request.query_params
-        tags = [tag.strip() for tag in query.get("tags", "").split(",") if tag.strip()]
-        runs = self.runs().active().tagged(*dict.fromkeys(tags))
-        if not _boolean(query.get("archived", "false"), "archived"):
+        asked = SearchQuery.read(request)
+        wanted = {"project": asked["project"], "tags": asked["tags"], "search": asked["text"]}
+        runs = RunFilter.narrow(self.runs(), {k: v for k, v in wanted.items() if v})
+        if not asked["archived"]:
             runs = runs.filter(archived=False)
-        if project := query.get("project", "").replace("\x00", ""):
-            runs = runs.filter(project__name=project)
-        runs = runs.noted_containing(query.get("text", "")).select_related("project")
-        found = [_noted(run) for run in runs.prefetch_related(_TAGS).last_changed_first()]
+        runs = runs.select_related("project").prefetch_related(_TAGS)
+        found = [_noted(run) for run in runs.last_changed_first()]
         return Response({"experiments": found})
 
 
@@ -181,9 +190,20 @@ def _noted(run: Run) -> dict[str, Any]:
     }
 
 
-class DeleteRequest(fields.Serializer):
-    run_ids = fields.ListField(child=fields.CharField(), min_length=1)
-    force = fields.BooleanField(default=False, help_text="Delete pinned runs, too.")
+class DeleteRequest(Body):
+    run_ids = TextList(
+        child=Text(allow_blank=True),
+        allow_empty=False,
+        error_messages={
+            **_sentence("run_ids are required", "required", "null", "empty"),
+            "not_a_list": "run_ids must be a list of texts",
+        },
+    )
+    force = Flag(
+        default=False,
+        help_text="Delete pinned runs, too.",
+        error_messages=_sentence("force must be true or false", "invalid", "null"),
+    )
 
 
 class DeletedExperiments(fields.Serializer):
@@ -196,22 +216,18 @@ class DeleteExperiments(RunView):
 
     @extend_schema(
         operation_id="delete_experiments",
+        parameters=[serializers.CopyQuery],
         request={"application/json": DeleteRequest},
         responses={200: DeletedExperiments, 400: OpenApiTypes.OBJECT},
     )
     def delete(self, request: Request) -> Response:
         """Remove runs for good, past the recycle bin."""
-        body = json_object(request)
-        force = body.get("force", False)
-        if not isinstance(force, bool):
-            raise InvalidInput("force must be true or false", ["body", "force"])
-        if not body.get("run_ids"):
-            raise InvalidInput("run_ids are required", ["body", "run_ids"])
-        ids = list(dict.fromkeys(_texts(body["run_ids"], "run_ids")))
-        directory = request.query_params.get("dir")
+        directory = serializers.CopyQuery.read(request)["dir"]
+        asked = DeleteRequest.read(request)
+        ids = list(dict.fromkeys(asked["run_ids"]))
         runs = [run for run_id in ids for run in self.runs(Right.PURGE).copies(run_id, directory)]
         refuse_copies(runs)
-        removed = actions.remove_runs(runs, force=force, by=request.user)
+        removed = actions.remove_runs(runs, force=asked["force"], by=request.user)
         return Response({"results": {run_id: run_id in removed for run_id in ids}})
 
 
@@ -242,22 +258,3 @@ class CleanupExperiments(RunView):
             removed = actions.remove_runs(old, force=False, by=request.user)
             ids = [run_id for run_id in ids if run_id in removed]
         return Response({"run_ids": ids})
-
-
-def _texts(value: Any, name: str) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise InvalidInput(f"{name} must be a list of texts", ["body", name])
-    return value
-
-
-def _boolean(text: str, name: str) -> bool:
-    word = text.strip().lower()
-    if word in ("true", "1", "yes", "on", "t", "y"):
-        return True
-    if word in ("false", "0", "no", "off", "f", "n"):
-        return False
-    raise InvalidInput(
-        f"{name} must be true or false",
-        ["query", name],
-        "Input should be a valid boolean, unable to interpret input",
-    )

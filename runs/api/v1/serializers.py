@@ -8,7 +8,7 @@ from django.conf import settings
 from drf_spectacular.types import OpenApiTypes
 from rest_framework import serializers
 
-from core.http.fields import Body, Flag, Integer, Query, Text, TextList
+from core.http.fields import Body, Flag, Integer, OptionalText, Query, Text, TextList
 from runicorn import layout
 from runs.models import Run
 
@@ -203,6 +203,12 @@ class Emptied(serializers.Serializer):
         child=serializers.CharField(), help_text="By run id why it stays in the recycle bin."
     )
     message = serializers.CharField()
+
+
+class CopyQuery(Query):
+    dir = OptionalText(
+        default=None, help_text="The folder of the run, where copies have the same id."
+    )
 
 
 class DownsampleQuery(Query):

@@ -44,7 +44,7 @@ class RunView(APIView):
         Of several copies of a run's folder ``?dir=`` names one. Only readers may leave it out.
         """
         runs = self.runs(right).active().select_related("project")
-        directory = self.request.query_params.get("dir")
+        directory = serializers.CopyQuery.read(self.request)["dir"]
         if right is not Right.SEE:
             refuse_copies(runs.copies(run_id, directory))
         run = folder_source.refresh(runs.by_id(run_id, directory))
@@ -128,7 +128,7 @@ class ChangeRuns(RunView):
 
     def _candidates(self, runs: RunQuerySet) -> list[Run]:
         """Those of *runs* that the request means. 409 if an id has several."""
-        directory = self.request.query_params.get("dir")
+        directory = serializers.CopyQuery.read(self.request)["dir"]
         if directory is not None:
             runs = runs.filter(directory=directory.strip("/").replace("\x00", ""))
         # Of a run and its copy in the other state, the verb means the one that it can change.

@@ -21,7 +21,7 @@ from metrics.read import EVERYTHING
 from runs.finding.filters import RunFilter
 from runs.models import Run
 from runs.querysets import RunQuerySet
-from runs.repair import repaired
+from runs.repair import with_repair
 
 from ..tables import ARROW, PARQUET, dump_numbers, numbers_answer
 from . import serializers
@@ -54,7 +54,7 @@ class Query(V2View):
         asked = serializers.MetricsQuestion.read(request)
         runs = self.runs().active().filter(run_id__in=asked["run_ids"])
         ids = dict(runs.values_list("pk", "run_id"))
-        found = repaired(
+        found = with_repair(
             lambda: metrics.curves(
                 list(ids),
                 asked.get("metrics"),
@@ -91,7 +91,7 @@ class Statistics(ManyRunsView):
         runs = self.filtered()
 
         def make() -> dict[str, Any]:
-            found = repaired(
+            found = with_repair(
                 lambda: metrics.statistics(
                     runs.order_by().values("pk"),
                     asked["metric"],
@@ -143,6 +143,6 @@ class Export(ManyRunsView):
 def _series(runs: RunQuerySet, names: list[str] | None) -> Iterator[tuple[str, str, Any, Any]]:
     for pk, run_id in list(runs.values_list("pk", "run_id")):
         for key in metrics.number_keys(pk, names):
-            curve = repaired(partial(metrics.curves, [pk], [key], points=None)).get((pk, key))
+            curve = with_repair(partial(metrics.curves, [pk], [key], points=None)).get((pk, key))
             if curve is not None:
                 yield run_id, key, curve.steps, curve.values

@@ -29,10 +29,11 @@ from runs.finding.listing import Listing
 from runs.ingest import folder_source
 from runs.models import Run, TaggedRun
 from runs.querysets import RunQuerySet
-from runs.repair import repaired
+from runs.repair import with_repair
 
 from ..copies import refuse_copies
 from ..tables import TableResponse
+from ..v1.serializers import CopyQuery
 from ..v1.views import RunView
 from . import serializers
 
@@ -59,7 +60,8 @@ class V2View(RunView):
 
     def experiment(self, run_id: str) -> Run:
         """The run as its folder says now, deleted or not; 404 if there is none."""
-        run = folder_source.refresh(self.runs().by_id(run_id, self.request.query_params.get("dir")))
+        directory = CopyQuery.read(self.request)["dir"]
+        run = folder_source.refresh(self.runs().by_id(run_id, directory))
         if run is None:
             raise NotFound(f"Experiment {run_id} not found")
         if not run.is_deleted and actions.check_process(run):
@@ -120,7 +122,7 @@ class ExperimentDetail(V2View):
         """One run, also if it is in the recycle bin, and what it logged in short."""
         run = self.experiment(run_id)
         row = Run.objects.filter(pk=run.pk).values_list(*serializers.SHOWN).get()
-        logged = repaired(lambda: metrics.overview(run.pk))
+        logged = with_repair(lambda: metrics.overview(run.pk))
         return Response(
             {
                 "experiment": serializers.experiment(row),
