@@ -1,4 +1,4 @@
-"""Blocks of events and of values, as arrays."""
+"""Blocks of events and of values, read as arrays."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ BLOCK_SIZE = 4096
 """Events in a full block."""
 
 BATCH_SIZE = 4 * BLOCK_SIZE
-"""Events that are read at once where a part at a time is enough."""
+"""Events that are read at once by code that works through a run in batches."""
 
 FETCH_SIZE = 64
-"""Rows with columns in them that are fetched at once: a few MiB."""
+"""Rows of packed columns that are fetched at once: a few MiB."""
 
 STEP_KEY = "global_step"
-"""Kept with the event, not as a series of its own."""
+"""The key of the steps, which are kept with the events and not as a series."""
 
 NOT_SHOWN = {"step", "epoch"}
 """Keys that no V1 table shows, as in v0.4."""
@@ -46,7 +46,7 @@ def series_columns(blocks: Any) -> Iterator[tuple[int, Column]]:
 
 
 def event_log(run_pk: int) -> EventLog | None:
-    """Return how far the run's events go now; None if it has logged none."""
+    """Return the run's event log, which counts its events; None if it has logged none."""
     return EventLog.objects.filter(run=run_pk).first()
 
 
@@ -67,21 +67,21 @@ def shown_series(run_pk: int, keys: Sequence[str] | None, numbers: bool) -> list
 
 
 def _is_shown(series: Series) -> bool:
-    """Whether any of its values is no list or object."""
+    """Return whether any value of *series* is other than a list or an object."""
     return any((column.kinds != NESTED).any() for _, column in series_columns(series.blocks))
 
 
 def events_between(log: EventLog, steps: Range) -> tuple[int, int, int | None, int | None]:
     """Return first event and end of a range of steps, and the lowest and highest step in it.
 
-    For a run whose steps ascend; events at one step are never torn apart.
+    For a run whose steps ascend; events at one step are never separated.
     """
     blocks = EventBlock.objects.filter(run=log.run_id, low_step__isnull=False).defer("times")
     if steps == EVERYTHING:
         lowest = blocks.order_by("first").values_list("low_step", flat=True).first()
         return 0, log.count, lowest, log.last_step
     low, high = in_64_bits(steps)
-    # Blocks ascend by step as they do by event: either end comes out of an index.
+    # Blocks ascend by step as they do by event: an index finds either end.
     head = blocks.order_by("first").first()
     if low is not None:
         head = blocks.filter(high_step__gte=low).order_by("high_step", "first").first()
@@ -100,7 +100,7 @@ def events_between(log: EventLog, steps: Range) -> tuple[int, int, int | None, i
 
 
 def _placed(block: EventBlock) -> tuple[Integers, Integers]:
-    """The events of the block that have a step, and their steps."""
+    """Return the events of the block that have a step, and their steps."""
     verify(f"metrics.EventBlock {block.pk}", block.steps_checksum, block.steps)
     steps = np.frombuffer(block.steps, "<i8")
     at = np.flatnonzero(steps != NO_STEP)
@@ -108,7 +108,7 @@ def _placed(block: EventBlock) -> tuple[Integers, Integers]:
 
 
 def count_rows(log: EventLog, first: int, end: int) -> int:
-    """Return how many steps the events from *first* to *end* have, of a run whose steps ascend."""
+    """Return the number of steps of the events from *first* to *end*, if the run's steps ascend."""
     if (first, end) == (0, log.count):
         return log.row_count
     blocks = EventBlock.objects.filter(run=log.run_id, low_step__isnull=False).defer("times")
@@ -123,7 +123,7 @@ def count_rows(log: EventLog, first: int, end: int) -> int:
 
 
 def _row(block: EventBlock, event: int, side: str) -> int | None:
-    """The row of the block's first event from *event* on (left) or its last before it (right)."""
+    """Return the row of the first event from *event* on (left) or of the last before (right)."""
     events, steps = _placed(block)
     at = int(np.searchsorted(events, event)) - (side == "right")
     if not 0 <= at < len(events):
@@ -144,7 +144,7 @@ def read_steps(run_pk: int, first: int = 0, end: int | None = None) -> Integers:
 
 
 def steps_of(runs: Collection[int], first: int, end: int | None) -> dict[int, Integers]:
-    """Return the same of many runs, by run."""
+    """Return the steps of the same events of many runs, by run."""
     return _read_events(runs, "steps", first, end)
 
 
@@ -154,7 +154,7 @@ def read_times(run_pk: int, first: int = 0, end: int | None = None) -> Floats:
 
 
 def _read_events(runs: Collection[int], name: str, first: int, end: int | None) -> dict[int, Any]:
-    """Return one column of the runs' event blocks, by run. The other is not even read."""
+    """Return one column of the runs' event blocks, by run, without reading the other."""
     blocks = EventBlock.objects.filter(run__in=runs, first__gte=first)
     if end is not None:
         blocks = blocks.filter(first__lt=end)
@@ -187,8 +187,8 @@ def read_numbers(
 ) -> Iterator[tuple[int, Integers, Floats]]:
     """Yield (series, events, values) of every number that *series* logged as events in a range.
 
-    NaN where NaN was logged; one series is in memory at a time. Most series have nothing but plain
-    numbers: their blocks are then one array as they lie in the database.
+    A logged NaN is a NaN here. One series is in memory at a time. Most series have only plain
+    numbers, whose blocks are joined without decoding.
     """
     blocks = SeriesBlock.objects.filter(
         series__in=series, first__gte=first // BLOCK_SIZE * BLOCK_SIZE, first__lt=end
@@ -199,7 +199,7 @@ def read_numbers(
         packed_blocks = list(rows_of_series)
         if any(kinds for *_, kinds, _ in packed_blocks):
             column = chain(
-                [unpack(f"metrics.SeriesBlock {pk}", *rest) for _, pk, *rest in packed_blocks]
+                [unpack(f"metrics.SeriesBlock {pk}", *packed) for _, pk, *packed in packed_blocks]
             ).only_numbers()
             events, values = column.events, column.values
         else:

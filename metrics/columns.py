@@ -1,11 +1,11 @@
 """Logged values as columns of float64, and back without loss.
 
-A number that a float64 holds exactly is kept as one; a byte beside it remembers whether it was an
-integer, a boolean or null. Text, larger integers, lists and objects are kept as JSON in a list of
-``extras``, each once, and the float64 is the index into it.
+A number that float64 represents exactly is stored as one; a byte beside it records whether it was
+an integer, a boolean or null. Text, larger integers, lists and objects are stored as JSON in a list
+of ``extras``, each once, and the float64 is the index into it.
 
-NaN and the infinities are ordinary values here. They become null in JSON answers (``to_json``)
-and never count in statistics. All numbers are little endian.
+NaN and the infinities are ordinary values here. They become null in JSON (``to_json``) and never
+count in statistics. All numbers are little endian.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from .exceptions import CorruptBlock
 
 FLOAT, INTEGER, BOOLEAN, NULL, EXTRA, NESTED = range(6)
-"""Kinds of a value. NESTED is a list or object: kept, but no V1 table shows it."""
+"""The kinds of values. NESTED is a list or object, which is stored but in no V1 table."""
 
 NO_STEP = -(2**63)
-"""Stands in a column of steps for an event without one."""
+"""The value in a column of steps for an event without a step."""
 
 EXACT = 2**53
 """Integers up to this magnitude are exact as float64."""
@@ -49,7 +49,7 @@ class Column:
         return len(self.events)
 
     def between(self, first: int, end: int) -> Column:
-        """The part logged by events ``first`` to ``end - 1``."""
+        """Return the part that events ``first`` to ``end - 1`` logged."""
         low, high = np.searchsorted(self.events, (first, end))
         kinds, values, extras = self.kinds[low:high], self.values[low:high], []
         indexed = kinds >= EXTRA
@@ -61,7 +61,7 @@ class Column:
         return Column(self.events[low:high], values, kinds, extras)
 
     def is_number(self) -> NDArray[np.bool_]:
-        """Where the value is a number: NaN, infinities, booleans and huge integers are."""
+        """Return a mask of the numbers: NaN, infinities, booleans and huge integers are numbers."""
         is_number = self.kinds <= BOOLEAN
         if self.extras:
             is_integer = np.array([isinstance(extra, int) for extra in self.extras])
@@ -70,16 +70,16 @@ class Column:
         return is_number
 
     def finite(self) -> NDArray[np.bool_]:
-        """Where the value is a finite number."""
+        """Return a mask of the finite numbers."""
         return np.isfinite(self.numbers())
 
     def are_finite_floats(self) -> bool:
         return not self.kinds.any() and bool(np.isfinite(self.values).all())
 
     def numbers(self) -> Floats:
-        """The values as float64, booleans as 0 and 1; NaN for what is no number.
+        """Return the values as float64, booleans as 0 and 1; NaN for anything but numbers.
 
-        An integer beyond all of float64 is an infinity.
+        An integer beyond the range of float64 is an infinity.
         """
         if not self.kinds.any():
             return self.values
@@ -92,25 +92,25 @@ class Column:
         return numbers
 
     def only_numbers(self) -> Column:
-        """The numbers alone, as a column of float64."""
+        """Return only the numbers, as a column of float64."""
         if not self.kinds.any():
             return self
         at = np.flatnonzero(self.is_number())
-        part = self if len(at) == len(self) else self.take(at)
-        return Column(part.events, part.numbers(), np.zeros(len(part), np.uint8), [])
+        logged = self if len(at) == len(self) else self.take(at)
+        return Column(logged.events, logged.numbers(), np.zeros(len(logged), np.uint8), [])
 
     def as_numbers(self) -> Column:
-        """``numbers`` as a column of its own."""
+        """Return ``numbers`` as a column."""
         if not self.kinds.any():
             return self
         return Column(self.events, self.numbers(), np.zeros(len(self), np.uint8), [])
 
     def is_absent(self) -> NDArray[np.bool_]:
-        """Where there is no number, not even NaN or an infinity."""
+        """Return a mask of the values that are not numbers, not even NaN or an infinity."""
         return np.isnan(self.numbers()) & (self.kinds != FLOAT)
 
     def texts(self) -> list[str | None]:
-        """The texts; None for anything else."""
+        """Return the texts; None for any other value."""
         texts = [extra if isinstance(extra, str) else None for extra in self.extras]
         return [
             texts[int(value)] if kind == EXTRA else None
@@ -121,15 +121,15 @@ class Column:
         return bool(self.is_number().any())
 
     def take(self, at: Integers) -> Column:
-        """The values at these indexes."""
+        """Return the values at these indexes."""
         return Column(self.events[at], self.values[at], self.kinds[at], self.extras)
 
     def moved(self, by: int) -> Column:
-        """The same values, logged by events with numbers higher by that much."""
+        """Return the same values, with *by* added to the numbers of their events."""
         return Column(self.events + by, self.values, self.kinds, self.extras)
 
     def spread(self, rows: Integers, count: int) -> Column:
-        """*count* rows, with the values at *rows* (the last wins) and null elsewhere."""
+        """Return *count* rows, with the values at *rows* (the last wins) and null in all others."""
         if len(rows) == count and (count < 2 or (np.diff(rows) > 0).all()):
             return Column(rows, self.values, self.kinds, self.extras)
         values, kinds = np.zeros(count), np.full(count, NULL, np.uint8)
@@ -137,23 +137,23 @@ class Column:
         return Column(np.arange(count), values, kinds, self.extras)
 
     def json_text(self) -> bytes:
-        """The same with commas between them, without taking them apart where that is possible."""
+        """Return the values as JSON with commas between them, in one step where possible."""
         if not self.kinds.any():
             return json_text(self.values)
         return b",".join(self.to_json())
 
     def to_json(self) -> list[bytes]:
-        """The values as JSON: integers stay integers; NaN, infinities and lists are null."""
+        """Return the values as JSON: integers stay integers; NaN, infinities and lists are null."""
         if not self.kinds.any():
             return json_values(self.values)
         if (self.kinds == INTEGER).all():
             return json_values(self.values.astype(np.int64))
-        # Each kind is written by itself, then all are put back in order.
+        # Each kind is written separately, then all are put back in order.
         texts = np.full(len(self), b"null", object)
         for kind, write in _WRITERS.items():
-            where = np.flatnonzero(self.kinds == kind)
-            if len(where):
-                texts[where] = write(self.values[where], self.extras)
+            at = np.flatnonzero(self.kinds == kind)
+            if len(at):
+                texts[at] = write(self.values[at], self.extras)
         return texts.tolist()
 
 
@@ -167,13 +167,13 @@ def _as_float(extra: Any) -> float:
 
 
 def json_text(numbers: NDArray[Any]) -> bytes:
-    """*numbers* as JSON with commas between them; what is not finite as null."""
+    """Return *numbers* as JSON with commas between them, null for those that are not finite."""
     text = orjson.dumps(np.ascontiguousarray(numbers), option=orjson.OPT_SERIALIZE_NUMPY)
     return text[1:-1]
 
 
 def json_values(numbers: NDArray[Any]) -> list[bytes]:
-    """Each of *numbers* as JSON; what is not finite as null."""
+    """Return each of *numbers* as JSON, null for those that are not finite."""
     return json_text(numbers).split(b",") if len(numbers) else []
 
 
@@ -191,7 +191,7 @@ _WRITERS = {
 
 
 def column(events: Integers, logged: Sequence[Any]) -> Column:
-    """Return the values *logged* (anything that JSON holds) as a column."""
+    """Return the values *logged* (any JSON values) as a column."""
     count = len(logged)
     types = set(map(type, logged))
     if types == {float}:
@@ -224,12 +224,12 @@ def column(events: Integers, logged: Sequence[Any]) -> Column:
 
 
 def _storable(text: str) -> str:
-    """Lone surrogates, which no UTF-8 answer could carry, become ``?``."""
+    """Replace lone surrogates, which UTF-8 cannot encode, by ``?``."""
     return text.encode("utf-8", "replace").decode()
 
 
 def concatenate(columns: Sequence[Column]) -> Column:
-    """One column of several, in the order of their events."""
+    """Return several columns as one, in the order of their events."""
     joined = chain(columns)
     if len(columns) > 1 and (np.diff(joined.events) < 0).any():
         return joined.take(np.argsort(joined.events, kind="stable"))
@@ -237,7 +237,7 @@ def concatenate(columns: Sequence[Column]) -> Column:
 
 
 def chain(columns: Sequence[Column]) -> Column:
-    """One column of several that follow on each other."""
+    """Return several columns that follow each other as one."""
     if len(columns) == 1:
         return columns[0]
     values = [c.values for c in columns]
@@ -259,7 +259,7 @@ def chain(columns: Sequence[Column]) -> Column:
 
 
 def pack(part: Column, first: int, count: int) -> dict[str, Any]:
-    """The fields of a ``SeriesBlock`` that covers *count* events from *first* on."""
+    """Return the fields of a ``SeriesBlock`` that covers *count* events from *first* on."""
     fields = {
         "positions": b"" if len(part) == count else (part.events - first).astype("<u2").tobytes(),
         "values": part.values.astype("<f8").tobytes(),
@@ -278,7 +278,7 @@ def unpack(
     kinds: bytes,
     extras: bytes,
 ) -> Column:
-    """The column of a ``SeriesBlock``; CorruptBlock, naming *block*, if it was damaged."""
+    """Return the column of a ``SeriesBlock``. Raises CorruptBlock, naming *block*, on damage."""
     verify(block, expected, positions, values, kinds, extras)
     numbers = np.frombuffer(values, "<f8")
     return Column(
@@ -297,7 +297,7 @@ def unpack_events(first: int, positions: bytes, values: bytes) -> Integers:
 
 
 def checksum(*columns: bytes | memoryview) -> int:
-    """CRC-32 of the columns of a block, one after the other."""
+    """Return the CRC-32 of the columns of a block, one after the other."""
     value = 0
     for data in columns:
         value = zlib.crc32(data, value)

@@ -28,7 +28,7 @@ from .sampling import downsample
 
 @dataclass
 class Curve:
-    """Steps and values of one series, at most as many as asked for; ``total`` it has in range."""
+    """Steps and values of one series, downsampled; ``total`` counts its points in the range."""
 
     steps: Integers
     values: Floats
@@ -38,9 +38,9 @@ class Curve:
 def curve(run_pk: int, key: str, points: int = 300) -> tuple[list[float], list[float | None]]:
     """Return steps and values of one series for a chart of at most *points* points.
 
-    Downsampled by the rule of ``metrics.sampling``; a value that is no finite number is a gap
-    (None) where it is among the points. Events without a step are left out; a series that has no
-    others (samples of the machine, say) is drawn over seconds since the run's first event instead.
+    They are downsampled by the rule of ``metrics.sampling``; a number that is not finite is a gap
+    (None) if it is among the points. Events without a step are left out. If the series has no
+    others, such as samples of the machine, it is drawn over seconds since the run's first event.
     """
     series_curve = curves([run_pk], [key], points=points).get((run_pk, key))
     if series_curve is None:
@@ -61,11 +61,11 @@ def _curve_over_time(run_pk: int, key: str, points: int) -> tuple[Floats, Floats
         return np.empty(0), np.empty(0)
     seconds = times[column.events][is_timed] - np.nanmin(times)
     values = column.values[is_timed]
-    kept = downsample(values, points)
-    return seconds[kept], values[kept]
+    kept_indexes = downsample(values, points)
+    return seconds[kept_indexes], values[kept_indexes]
 
 
-class Part(NamedTuple):
+class CurveSeries(NamedTuple):
     """The columns of a series that its curve needs."""
 
     pk: int
@@ -82,48 +82,50 @@ def curves(
     steps: Range = EVERYTHING,
     points: int | None = 300,
 ) -> dict[tuple[int, str], Curve]:
-    """Return curves of many series of many runs, in a few queries; *points* None: every point.
+    """Return curves of many series of many runs, in a few queries; all points if *points* is None.
 
-    Of the numbers at a repeated step the last logged counts. Series that have no numbers have no
+    If several numbers were logged at a step, the last one counts. Series without numbers have no
     curve.
     """
-    wanted = Series.objects.filter(run__in=list(runs), number_count__gt=0).order_by("run", "key")
+    rows = Series.objects.filter(run__in=list(runs), number_count__gt=0).order_by("run", "key")
     if keys is not None:
-        wanted = wanted.filter(key__in=list(keys))
+        rows = rows.filter(key__in=list(keys))
     logs = {log.run_id: log for log in EventLog.objects.filter(run__in=list(runs))}
     by_series: dict[tuple[int, str], Curve] = {}
-    together: dict[tuple[int, int, int, int], list[Part]] = {}
+    pending: dict[tuple[int, int, int, int], list[CurveSeries]] = {}
     ranges: dict[int, tuple[int, int]] = {}
-    for part in map(Part._make, wanted.values_list(*Part._fields)):
-        log = logs[part.run_id]
-        if not part.is_ascending or (steps != EVERYTHING and not log.is_ascending):
-            by_series[part.run_id, part.key] = _merged_curve(part, steps, points)
+    for series in map(CurveSeries._make, rows.values_list(*CurveSeries._fields)):
+        log = logs[series.run_id]
+        if not series.is_ascending or (steps != EVERYTHING and not log.is_ascending):
+            by_series[series.run_id, series.key] = _merged_curve(series, steps, points)
             continue
-        if part.run_id not in ranges:
+        if series.run_id not in ranges:
             is_all = steps == EVERYTHING
-            ranges[part.run_id] = (0, log.count) if is_all else events_between(log, steps)[:2]
-        first, end = ranges[part.run_id]
-        is_dense = part.point_count == log.count
-        # How many values of a series with gaps lie in a range, only its blocks tell.
+            ranges[series.run_id] = (0, log.count) if is_all else events_between(log, steps)[:2]
+        first, end = ranges[series.run_id]
+        is_dense = series.point_count == log.count
+        # For a series with gaps, only its blocks say how many values are in a range.
         level = level_for(first, end, points) if is_dense or steps == EVERYTHING else 0
-        together.setdefault((level, first, end, log.covered_events), []).append(part)
-    while together:
-        (level, first, end, covered_events), parts = together.popitem()
-        for part, whole in points_of(parts, level, first, end, covered_events):
-            if level and points and len(whole) < min(points, part.point_count):
-                # It logged in few places: a finer level has more points of it.
-                together.setdefault((level - 1, first, end, covered_events), []).append(part)
+        pending.setdefault((level, first, end, log.covered_events), []).append(series)
+    while pending:
+        (level, first, end, covered_events), batch = pending.popitem()
+        for series, all_points in points_of(batch, level, first, end, covered_events):
+            if level and points and len(all_points) < min(points, series.point_count):
+                # It logged only here and there: a finer level has more points.
+                pending.setdefault((level - 1, first, end, covered_events), []).append(series)
                 continue
-            kept = whole.take(downsample(whole.values, points)) if points else whole
-            total = end - first if level else len(whole)
+            shown = all_points
+            if points:
+                shown = all_points.take(downsample(all_points.values, points))
+            total = end - first if level else len(all_points)
             if steps == EVERYTHING:
-                total = part.point_count
-            by_series[part.run_id, part.key] = Curve(kept.steps, kept.values, total)
+                total = series.point_count
+            by_series[series.run_id, series.key] = Curve(shown.steps, shown.values, total)
     return by_series
 
 
 def level_for(first: int, end: int, points: int | None) -> int:
-    """Return the coarsest level that still has as many points as asked for; 0: the blocks."""
+    """Return the coarsest level that has at least *points* points; 0 stands for the blocks."""
     if points is None:
         return 0
     for level in sorted(BUCKET_SIZES, reverse=True):
@@ -135,23 +137,23 @@ def level_for(first: int, end: int, points: int | None) -> int:
 def points_of(
     series: Sequence[Any], level: int, first: int, end: int, covered_events: int
 ) -> Iterator[tuple[Any, Points]]:
-    """Yield each of *series* and its points in these events, one a step, as dense as *level*.
+    """Yield each of *series* and its points in these events, one per step, as dense as *level*.
 
-    Each is a Series or a Part, and ascends. *covered_events* is how far the levels of their runs
-    go. What these do not cover is read from the blocks, and downsampled like them: else the end of
-    a curve would get most of its points.
+    Each is a Series or a CurveSeries, and ascends. The levels of their runs cover the first
+    *covered_events* events. Later events are read from the blocks and downsampled like them: else
+    the end of a curve would get most of its points.
     """
     if first >= end:
-        yield from ((one, join([])) for one in series)
+        yield from ((s, join([])) for s in series)
         return
-    wanted = list(spans(level, first, end, covered_events))
-    parts: dict[int, list[Points]] = {one.pk: [] for one in series}
-    if coarse := [span for span in wanted if span[0]]:
+    all_spans = list(spans(level, first, end, covered_events))
+    parts: dict[int, list[Points]] = {s.pk: [] for s in series}
+    if coarse := [span for span in all_spans if span[0]]:
         rows = SeriesLevel.objects.filter(series__in=list(parts))
         for pk, points in read_levels(rows, coarse, level):
             parts[pk].append(points)
-    run_of = {one.pk: one.run_id for one in series}
-    for _, start, stop in (span for span in wanted if not span[0]):
+    run_of = {s.pk: s.run_id for s in series}
+    for _, start, stop in (span for span in all_spans if not span[0]):
         block = start // BLOCK_SIZE * BLOCK_SIZE
         steps_by_run = steps_of(set(run_of.values()), block, stop)
         for pk, events, values in read_numbers(list(parts), start, stop):
@@ -161,15 +163,15 @@ def points_of(
             points = Points(events, steps[at if is_whole else events - block], values)
             points = points.one_per_step()
             parts[pk].append(points.downsample(level) if level else points)
-    for one in series:
-        yield one, in_order(parts[one.pk]).one_per_step()
+    for s in series:
+        yield s, in_order(parts[s.pk]).one_per_step()
 
 
-def _merged_curve(part: Part, steps: Range, points: int | None) -> Curve:
-    """Read all of a series, and put it in order: for steps that go back."""
-    at = read_steps(part.run_id)
-    series = Series.objects.filter(pk=part.pk)
-    column = read_columns(list(series), 0, len(at))[part.pk].only_numbers()
+def _merged_curve(curve_series: CurveSeries, steps: Range, points: int | None) -> Curve:
+    """Read all of a series and sort it by step, for a run whose steps go back."""
+    at = read_steps(curve_series.run_id)
+    series = Series.objects.filter(pk=curve_series.pk)
+    column = read_columns(list(series), 0, len(at))[curve_series.pk].only_numbers()
     at, values = at[column.events], column.values
     low, high = in_64_bits(steps)
     is_shown = at != NO_STEP
@@ -178,14 +180,14 @@ def _merged_curve(part: Part, steps: Range, points: int | None) -> Curve:
     if high is not None:
         is_shown &= at <= high
     at, values = at[is_shown], values[is_shown]
-    at, last = np.unique(at[::-1], return_index=True)  # the last logged of each step
+    at, last = np.unique(at[::-1], return_index=True)  # the last value of each step
     values = values[::-1][last]
-    kept = downsample(values, points) if points else slice(None)
-    return Curve(at[kept], values[kept], len(values))
+    kept_indexes = downsample(values, points) if points else slice(None)
+    return Curve(at[kept_indexes], values[kept_indexes], len(values))
 
 
 def number_keys(run_pk: int, keys: Sequence[str] | None = None) -> list[str]:
-    """Return the keys of the run's series that have a curve, by name; of *keys* only."""
+    """Return the sorted keys, limited to *keys*, of the run's series that have a curve."""
     series = Series.objects.filter(run=run_pk, number_count__gt=0)
     if keys is not None:
         series = series.filter(key__in=list(keys))

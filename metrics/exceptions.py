@@ -1,4 +1,4 @@
-"""Faults of stored metrics."""
+"""Exceptions of stored metrics."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from django.apps import apps
 
 
 class CorruptBlock(Exception):
-    """A stored block does not have the checksum it was written with.
+    """A stored block does not have the checksum that it was written with.
 
-    ``block`` names the row (``metrics.SeriesBlock 17``). The run's folder, where there is one,
-    still has what was logged.
+    ``block`` names the row (``metrics.SeriesBlock 17``). The run's folder, if it exists, still has
+    the logged values.
     """
 
     def __init__(self, block: str) -> None:
@@ -22,7 +22,7 @@ class CorruptBlock(Exception):
 
     @property
     def run_pk(self) -> int | None:
-        """The run that it belongs to; None if the block is not there any more."""
+        """Return the run that the block belongs to; None if the block no longer exists."""
         label, _, pk = self.block.partition(" ")
         model = apps.get_model(label)
         run = "run_id" if label == "metrics.EventBlock" else "series__run_id"

@@ -1,11 +1,11 @@
 """Downsampled levels of a series: written while it grows, read by charts instead of its blocks.
 
 They exist for series whose steps ascend, and cover the full blocks of their run
-(``EventLog.covered_events``): each level up to the last multiple of its bucket. They can be built
-again from the blocks at any time (``rebuild_levels``).
+(``EventLog.covered_events``): each level up to the last multiple of its bucket size. They can be
+built again from the blocks at any time (``rebuild_levels``).
 
-Sixteen buckets of a level are one of the next, so that some level always has between one and
-sixteen times the points that a chart shows: its reading takes the same few blocks at any length.
+Sixteen buckets of a level make one of the next, so that some level always has between one and
+sixteen times the points that a chart shows: a chart reads the same few blocks at any length.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ BUCKETS_IN_ROW = 512
 """Buckets in a row of the table."""
 
 Span = tuple[int, int, int]
-"""(level, first event, end) of what is read of a series; level 0: its blocks."""
+"""(level, first event, end) of a part of a series to read; level 0 stands for its blocks."""
 
 
 @dataclass
 class Points:
-    """Points of a series in ascending order: number of the event, step, value."""
+    """Points of a series in ascending order: event number, step, value."""
 
     events: Integers
     steps: Integers
@@ -52,7 +52,7 @@ class Points:
         return Points(self.events[at], self.steps[at], self.values[at])
 
     def one_per_step(self) -> Points:
-        """Return those that have a step, and of several at one step the last."""
+        """Return the last point of each step, without those that have no step."""
         points = self
         if len(self) and self.steps.min() == NO_STEP:
             points = self.take(np.flatnonzero(self.steps != NO_STEP))
@@ -60,12 +60,12 @@ class Points:
         return points if is_last.all() else points.take(np.append(is_last, True))
 
     def downsample(self, level: int) -> Points:
-        """Return what *level* keeps of each of its buckets."""
+        """Return the points that *level* keeps of each of its buckets."""
         return self.take(bucket_points(self.events, self.values, BUCKET_SIZES[level]))
 
 
 def join(parts: list[Points]) -> Points:
-    """Return parts that follow on each other as one."""
+    """Return consecutive parts as one."""
     if len(parts) == 1:
         return parts[0]
     return Points(
@@ -76,13 +76,13 @@ def join(parts: list[Points]) -> Points:
 
 
 def covered_by(level: int, events: int) -> int:
-    """Return up to which event *level* covers the first *events*, which levels cover."""
+    """Return how many of the first *events*, which levels cover, *level* itself covers."""
     unit = max(BLOCK_SIZE, BUCKET_SIZES[level])
     return events // unit * unit
 
 
 def spans(level: int, first: int, end: int, covered_events: int) -> Iterator[Span]:
-    """Cut the events *first* to *end* into spans of *level*, and of finer ones where it ends."""
+    """Cut the events *first* to *end* into spans of *level*, and of finer levels at the edges."""
     if first >= end:
         return
     if not level:
@@ -100,25 +100,25 @@ def spans(level: int, first: int, end: int, covered_events: int) -> Iterator[Spa
 
 
 def extend_levels(
-    rows: Any, wholes: dict[int, Column], steps: Integers, start: int, end: int
+    rows: Any, columns: dict[int, Column], steps: Integers, start: int, end: int
 ) -> None:
     """Add the events from *start* to *end*, which fill whole blocks, to *rows* (a queryset).
 
-    *wholes* has the values of each series from *start* on, *steps* the step of each event.
+    *columns* has the values of each series from *start* on, *steps* the step of each event.
     """
     finer = {}
-    for pk, whole in wholes.items():
-        numbers = whole.between(start, end).only_numbers()
+    for pk, column in columns.items():
+        numbers = column.between(start, end).only_numbers()
         points = Points(numbers.events, steps[numbers.events - start], numbers.values)
         finer[pk] = points.one_per_step()
     low = start
     for level, size in BUCKET_SIZES.items():
         if covered_by(level, end) <= covered_by(level, start):
             break
-        if covered_by(level, start) < low:  # some of what is together now was added before
+        if covered_by(level, start) < low:  # events that were added before complete a bucket now
             low, end = covered_by(level, start), covered_by(level, end)
-            several = read_levels(rows, [(level - 1, low, end)])
-            finer = {pk: points.one_per_step() for pk, points in several}
+            points_by_series = read_levels(rows, [(level - 1, low, end)])
+            finer = {pk: points.one_per_step() for pk, points in points_by_series}
         elif covered_by(level, end) < end:
             end = end // size * size
             finer = {pk: points.between(low, end) for pk, points in finer.items()}
@@ -133,20 +133,20 @@ def _extend(level: int, start: int, added: dict[int, Points]) -> None:
     row = start // span * span
     parts = {pk: [points] for pk, points in added.items()}
     if row < start:
-        begun = SeriesLevel.objects.filter(series__in=list(added))
-        for pk, points in read_levels(begun, [(level, row, start)]):
+        begun_rows = SeriesLevel.objects.filter(series__in=list(added))
+        for pk, points in read_levels(begun_rows, [(level, row, start)]):
             parts[pk].insert(0, points)
     rows = []
-    for pk, several in parts.items():
-        points = join(several)
+    for pk, series_points in parts.items():
+        points = join(series_points)
         for first in range(row, int(points.events[-1]) + 1, span):
-            part = points.between(first, first + span)
-            if not len(part):
+            row_points = points.between(first, first + span)
+            if not len(row_points):
                 continue
             packed = (
-                (part.events - first).astype("<u4").tobytes(),
-                part.steps.astype("<i8").tobytes(),
-                part.values.astype("<f8").tobytes(),
+                (row_points.events - first).astype("<u4").tobytes(),
+                row_points.steps.astype("<i8").tobytes(),
+                row_points.values.astype("<f8").tobytes(),
             )
             fields = dict(zip(("events", "steps", "values"), packed, strict=True))
             rows.append(
@@ -163,17 +163,17 @@ def _extend(level: int, start: int, added: dict[int, Points]) -> None:
 
 
 def read_levels(
-    rows: Any, wanted: Sequence[Span], at_least: int = 0
+    rows: Any, all_spans: Sequence[Span], at_least: int = 0
 ) -> Iterator[tuple[int, Points]]:
-    """Yield the points of each series among *rows* (a queryset) in these spans, in one query.
+    """Yield the points in these spans of each series among *rows* (a queryset), in one query.
 
-    Points of levels finer than *at_least* are downsampled to that.
+    Points of levels finer than *at_least* are downsampled to that level.
     """
     condition = Q()
-    for level, start, end in wanted:
+    for level, start, end in all_spans:
         length = BUCKET_SIZES[level] * BUCKETS_IN_ROW
         condition |= Q(level=level, first__gt=start - length, first__lt=end)
-    bounds = {at: [(s, e) for level, s, e in wanted if level == at] for at, *_ in wanted}
+    bounds = {at: [(s, e) for level, s, e in all_spans if level == at] for at, *_ in all_spans}
     fields = ("pk", "series_id", "level", "first", "checksum", "events", "steps", "values")
     parts: list[Points] = []
     last = None
@@ -194,16 +194,16 @@ def read_levels(
             parts = []
         last = series
         for start, end in bounds[level]:
-            part = points.between(start, end)
+            span_points = points.between(start, end)
             if level < at_least:
-                part = part.one_per_step().downsample(at_least)
-            parts.append(part)
+                span_points = span_points.one_per_step().downsample(at_least)
+            parts.append(span_points)
     if last is not None:
         yield last, in_order(parts)
 
 
 def in_order(parts: list[Points]) -> Points:
-    """Return parts, given in any order, as one."""
+    """Return parts, in any order, as one."""
     parts = [part for part in parts if len(part)]
     return join(sorted(parts, key=lambda part: int(part.events[0])))
 
@@ -217,5 +217,5 @@ def rebuild_levels(run_pk: int) -> None:
             rows = SeriesLevel.objects.filter(series=series)
             for start in range(0, log.covered_events, BUCKET_SIZES[4]):
                 stop = min(start + BUCKET_SIZES[4], log.covered_events)
-                wholes = read_columns([series], start, stop)
-                extend_levels(rows, wholes, read_steps(run_pk, start, stop), start, stop)
+                columns = read_columns([series], start, stop)
+                extend_levels(rows, columns, read_steps(run_pk, start, stop), start, stop)

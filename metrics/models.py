@@ -1,13 +1,13 @@
 """Metric storage: a run's events as columns, in blocks of up to 4,096 events.
 
-Event *n* of a run is its *n*-th metrics line. ``EventBlock`` keeps when and at which step each
-event happened; ``SeriesBlock`` keeps what it said about one key. Blocks of all series begin at
-the same events, so a range of a series is read by block number, without a search.
+Event *n* of a run is its *n*-th metrics line. ``EventBlock`` stores the times and steps of events;
+``SeriesBlock`` stores their values of one key. Blocks of all series begin at the same events, so a
+range of a series is read by block number, without a search.
 
-``SeriesLevel`` keeps the extremes of long buckets of a series, at coarser and coarser levels, so
+``SeriesLevel`` stores the extremes of long buckets of a series, at coarser and coarser levels, so
 that a chart of a hundred million points reads about as much as one of ten thousand.
 
-Every block has a checksum of what it holds.
+Every block has a checksum of its content.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from django.utils.translation import gettext_lazy as _
 class EventLog(models.Model):
     """The events of a run as a whole.
 
-    A row of the run's table is a step, and all events at that step are in it. ``is_ascending`` is
-    true as long as no event goes back behind the step of an earlier one: the rows then follow on
-    each other as the events do, and everything can be read block by block. Events without a step
-    that 64 bits can hold are in no row; they are counted, and stand in nobody's way.
+    A row of the run's table is a step, with all events at that step. ``is_ascending`` is true as
+    long as no event goes back behind the step of an earlier one: the rows then have the order of
+    the events, and everything can be read block by block. Events without a step that fits into
+    64 bits are counted, but are in no row.
 
-    The primary key tells one reading of the run's file from the next.
+    The primary key distinguishes one reading of the run's file from the next.
     """
 
     run = models.OneToOneField("runs.Run", models.CASCADE, related_name="event_log")
@@ -42,9 +42,9 @@ class EventLog(models.Model):
 
     @property
     def cursor(self) -> str:
-        """The position from which a client goes on that has read everything so far.
+        """The position from which a client that has read everything so far continues.
 
-        ``read.events_after`` reads it.
+        ``read.events_after`` interprets it.
         """
         return f"{self.pk}.{self.count}"
 
@@ -75,18 +75,18 @@ class EventBlock(models.Model):
 
 
 class Series(models.Model):
-    """The values that a run logged under one key, summed up while they are written.
+    """The values that a run logged under one key, with statistics kept while they are written.
 
-    ``count`` counts every value, null and text included; ``number_count`` the numbers, NaN,
-    infinities and booleans (0 and 1) among them; ``finite_count`` those that the lowest and the
-    highest value are of. The first value is the number at the lowest step, the last value that at
-    the greatest step, and of several there the one at the greatest time.
+    ``count`` counts all values, including null and text; ``number_count`` the numbers, including
+    NaN, infinities and booleans (0 and 1); ``finite_count`` the finite numbers, from which the
+    lowest and the highest value are taken. The first value is the number at the lowest step, the
+    last value the number at the greatest step, with the greatest time if there are several.
 
-    NaN is a value, but SQLite stores none: where there are numbers and ``first_value`` or
+    NaN is a value, but SQLite cannot store it: if a series has numbers and ``first_value`` or
     ``last_value`` is null, it is NaN (``first``, ``last``).
 
     ``is_ascending`` is true as long as no number goes back behind the step of an earlier one. Such
-    a series has levels, and a curve of ``point_count`` points: one a step.
+    a series has levels, and a curve of ``point_count`` points: one per step.
     """
 
     run = models.ForeignKey("runs.Run", models.CASCADE, related_name="series")
@@ -110,7 +110,7 @@ class Series(models.Model):
         verbose_name = _("series")
         verbose_name_plural = _("series")
         constraints = [models.UniqueConstraint(fields=["run", "key"], name="metrics_series_once")]
-        # For questions such as metrics.loss.last < 0.1: the run is in the index, too.
+        # For queries such as metrics.loss.last < 0.1; they find the run in the index, too.
         indexes = [
             models.Index(fields=["key", "last_value", "run"], name="metrics_series_last"),
             models.Index(fields=["key", "min_value", "run"], name="metrics_series_min"),
@@ -154,8 +154,8 @@ class SeriesBlock(models.Model):
 class SeriesLevel(models.Model):
     """First, lowest, highest and last point of every bucket of a series (``metrics.sampling``).
 
-    ``levels.BUCKET_SIZES`` says how many events are in a bucket at each level; a row holds up to
-    512 buckets. Only buckets within full blocks are here: what follows is read from the blocks.
+    ``levels.BUCKET_SIZES`` has the number of events in a bucket of each level; a row holds up to
+    512 buckets. Only buckets within full blocks are here: later events are read from the blocks.
     """
 
     series = models.ForeignKey(Series, models.CASCADE, related_name="levels")

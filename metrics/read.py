@@ -1,9 +1,9 @@
-"""Reading what runs logged: tables, curves, and figures over many runs, for other apps.
+"""The reading API for other apps: tables, curves, and statistics over many runs.
 
 A run whose steps ascend (``EventLog.is_ascending``) is read block by block: a table of any length
-takes as much memory as a few blocks. A curve reads a level of about as many points as it shows,
-of a series whose steps ascend (``Series.is_ascending``). All else is merged by step first, which
-takes all of it at once.
+takes as much memory as a few blocks. A curve of a series whose steps ascend
+(``Series.is_ascending``) reads a level with about as many points as it shows. All others are first
+merged by step, which needs all their values in memory.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ __all__ = [
 
 @dataclass
 class Overview:
-    """How many steps a run has, from which to which, and the keys of its numbers."""
+    """The number of a run's steps, the lowest and highest, and the keys of its numbers."""
 
     steps: int
     low: int | None
@@ -78,9 +78,9 @@ def overview(run_pk: int) -> Overview:
 
 
 def events_after(log: EventLog | None, since: str) -> int:
-    """Return how many events the ``cursor`` *since* stands for; 0 if the run was read anew since.
+    """Return the number of events before the ``cursor`` *since*; 0 if the run was read anew since.
 
-    ValueError if it is no cursor.
+    Raises ValueError if it is not a cursor.
     """
     reading, count = map(int, since.split("."))
     return max(0, min(count, log.count)) if log and log.pk == reading else 0

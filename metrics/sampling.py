@@ -1,8 +1,8 @@
-"""Downsampling: the points to keep of a curve that has more than a screen can show.
+"""Downsampling: choose the points to keep of a curve that has more than a screen can show.
 
-The rule is *min-max*: the points are cut into buckets of equal length, and of each bucket the
-lowest and the highest finite value are kept, beside the first and the last point of all. So every
-spike survives, and the lowest and the highest value of the whole are always exact. The functions
+The rule is *min-max*: the points are divided into buckets of equal length, and the lowest and the
+highest finite value of each bucket are kept, as well as the first and the last point of all. So
+every spike survives, and the lowest and the highest value of all are always exact. The functions
 are pure.
 """
 
@@ -16,16 +16,15 @@ from .columns import Floats, Integers
 
 
 def bucket_points(index: Integers, values: Floats, size: int) -> Integers:
-    """Return where the first, lowest, highest and last value of every bucket are, ascending.
+    """Return the ascending positions of every bucket's first, lowest, highest and last value.
 
-    The values may have gaps between them: *index*, ascending, says where each lies; a bucket
-    begins at every multiple of *size*. The lowest and the highest are those of the finite values
-    before the last, which is kept whatever it is: a later point of the same step may still take
-    its place, and what is left then is as exact as before.
+    The values may have gaps between them: *index*, ascending, has the number of each; a bucket
+    begins at every multiple of *size*. The lowest and the highest are taken from the finite values
+    before the last one, which is always kept: a later point of the same step may still replace it,
+    and the others are then as exact as before.
 
-    To downsample what was downsampled gives the same as to downsample the values themselves, for
-    any larger *size* that the smaller one divides: coarser levels are built from finer ones
-    without loss.
+    Downsampling twice gives the same points as downsampling once, if the first *size* divides the
+    second: coarser levels are built from finer ones without loss.
     """
     if not len(index):
         return np.empty(0, np.int64)
@@ -34,19 +33,19 @@ def bucket_points(index: Integers, values: Floats, size: int) -> Integers:
     lengths = np.diff(first, append=len(index))
     last = first + lengths - 1
     is_finite = np.isfinite(values)
-    kept = [first, last]
+    kept_positions = [first, last]
     for extreme, worst in ((np.minimum, np.inf), (np.maximum, -np.inf)):
         candidates = np.where(is_finite, values, worst)
         candidates[last] = worst
-        # Where nothing is finite, the first of the bucket is taken, which is kept anyway.
+        # In a bucket without finite values this is the first one, which is kept anyway.
         best = np.repeat(extreme.reduceat(candidates, first), lengths)
         is_best = np.flatnonzero(candidates == best)
-        kept.append(is_best[np.searchsorted(is_best, first)])
-    return _unique(np.sort(np.stack(kept, axis=1), axis=1).reshape(-1))
+        kept_positions.append(is_best[np.searchsorted(is_best, first)])
+    return _unique(np.sort(np.stack(kept_positions, axis=1), axis=1).reshape(-1))
 
 
 def _ascending(size: int, rows: Integers | None, *inside: Integers) -> Integers:
-    """Indexes *inside* of each of *rows* (None: all) of *size* values as ascending ones of all."""
+    """Turn indexes *inside* each of *rows* (None: all) of *size* values into indexes of all."""
     if rows is None:
         rows = np.arange(len(inside[0]))
     indexes = np.sort(np.stack(inside, axis=1), axis=1)
@@ -55,7 +54,7 @@ def _ascending(size: int, rows: Integers | None, *inside: Integers) -> Integers:
 
 
 def _unique(ascending: Integers) -> Integers:
-    """Return each of the numbers once."""
+    """Return *ascending* without repetitions."""
     if not len(ascending):
         return ascending
     is_new = np.empty(len(ascending), np.bool_)
@@ -65,9 +64,9 @@ def _unique(ascending: Integers) -> Integers:
 
 
 def downsample(values: Floats, points: int) -> Integers:
-    """Ascending indexes of at most *points* (1 or more) values, by the rule of this module.
+    """Return ascending indexes of at most *points* (1 or more) values, by this module's rule.
 
-    All of them if there are no more than that. From 4 points on the extremes are exact.
+    If there are no more values than that, all are kept. From 4 points on the extremes are exact.
     """
     if len(values) <= points:
         return np.arange(len(values))
@@ -77,11 +76,11 @@ def downsample(values: Floats, points: int) -> Integers:
 
 
 def downsample_rows(columns: Sequence[Floats], length: int, points: int) -> Integers:
-    """Ascending indexes of exactly *points* (1 or more) of *length* rows, all if they are fewer.
+    """Return ascending indexes of exactly *points* (1 or more) of *length* rows; all if fewer.
 
-    Each column keeps its extremes, by the rule of this module, in buckets as short as *points*
-    allows; rows left over are spread evenly. With ``points >= 2 + 2 * len(columns)`` the
-    extremes of every column are exact.
+    Each column keeps its extremes, by this module's rule, in buckets as short as *points* allows;
+    further rows are spread evenly. With ``points >= 2 + 2 * len(columns)`` the extremes of every
+    column are exact.
     """
     if length <= points:
         return np.arange(length)
@@ -91,21 +90,21 @@ def downsample_rows(columns: Sequence[Floats], length: int, points: int) -> Inte
     if count > 0:
         for column in columns:
             is_kept[_extremes(column, count)] = True
-    left_over = points - int(np.count_nonzero(is_kept))
-    if left_over > 0:
-        others = np.flatnonzero(~is_kept)
-        at = (np.arange(left_over) * 2 + 1) * len(others) // (2 * left_over)
-        is_kept[others[at]] = True
+    remaining = points - int(np.count_nonzero(is_kept))
+    if remaining > 0:
+        unkept = np.flatnonzero(~is_kept)
+        at = (np.arange(remaining) * 2 + 1) * len(unkept) // (2 * remaining)
+        is_kept[unkept[at]] = True
     return np.flatnonzero(is_kept)
 
 
 def _extremes(values: Floats, count: int) -> Integers:
-    """Ascending indexes of the lowest and highest finite value in each of *count* buckets."""
+    """Return ascending indexes of the lowest and highest finite value of *count* buckets."""
     size = -(-len(values) // count)
-    whole = len(values) // size * size
-    indexes = [_extremes_of(values[:whole].reshape(-1, size))]
-    if whole < len(values):
-        indexes.append(_extremes_of(values[None, whole:]) + whole)
+    full_length = len(values) // size * size
+    indexes = [_extremes_of(values[:full_length].reshape(-1, size))]
+    if full_length < len(values):
+        indexes.append(_extremes_of(values[None, full_length:]) + full_length)
     return np.concatenate(indexes)
 
 

@@ -1,4 +1,4 @@
-"""Figures over many runs."""
+"""Statistics over many runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .sampling import downsample_rows
 
 @dataclass
 class Spread:
-    """Mean, standard deviation (of the whole population), lowest and highest; 0 of nothing."""
+    """Mean, standard deviation (of the whole population), lowest and highest; 0 without values."""
 
     mean: float = 0.0
     deviation: float = 0.0
@@ -28,7 +28,7 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Return how the finite ones of *values* are spread."""
+    """Return the spread of the finite numbers among *values*."""
     numbers = np.array(values, np.float64)
     numbers = numbers[np.isfinite(numbers)]
     if not len(numbers):
@@ -37,9 +37,9 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def last_values(key: str, runs: Any) -> list[tuple[int, float]]:
-    """Return (run, last value) of the metric in each of *runs* (a queryset of keys) that has it.
+    """Return (run, last value) of the metric for each of *runs* (a queryset of keys) that has it.
 
-    NaN where the run has diverged.
+    The value is NaN if the run has diverged.
     """
     series = Series.objects.filter(key=key, run__in=runs, number_count__gt=0)
     return [
@@ -48,18 +48,18 @@ def last_values(key: str, runs: Any) -> list[tuple[int, float]]:
     ]
 
 
-def best_values(wanted: Mapping[int, tuple[str, str]]) -> dict[int, tuple[float, int | None]]:
-    """Return value and step of the best finite number so far, by run.
+def best_values(metrics: Mapping[int, tuple[str, str]]) -> dict[int, tuple[float, int | None]]:
+    """Return the value and step of the best finite number so far, by run.
 
-    *wanted* names the metric of each run, and whether ``max`` or ``min`` is better.
+    *metrics* names the metric of each run, and whether ``max`` or ``min`` is better.
     """
     series = Series.objects.filter(
-        run__in=list(wanted), key__in={key for key, _ in wanted.values()}, finite_count__gt=0
+        run__in=list(metrics), key__in={key for key, _ in metrics.values()}, finite_count__gt=0
     )
     fields = ("run_id", "key", "min_value", "min_step", "max_value", "max_step")
     best = {}
     for run_pk, key, *extremes in series.values_list(*fields):
-        name, mode = wanted[run_pk]
+        name, mode = metrics[run_pk]
         if key == name:
             value, step = extremes[2:] if mode == "max" else extremes[:2]
             best[run_pk] = (value, step)
@@ -67,14 +67,14 @@ def best_values(wanted: Mapping[int, tuple[str, str]]) -> dict[int, tuple[float,
 
 
 def count_values(runs: Any) -> int:
-    """Return how many values *runs* (a queryset of keys) have logged."""
+    """Return the number of values that *runs* (a queryset of keys) have logged."""
     series = Series.objects.filter(run__in=runs) if runs.query.where else Series.objects.all()
     return series.aggregate(total=models.Sum("count"))["total"] or 0
 
 
 @dataclass
 class Statistics:
-    """Over runs, by step: how many logged a number there, and how those are spread."""
+    """The number of runs with a value at each step, and the spread of these values."""
 
     runs: int
     steps: Integers
@@ -88,13 +88,13 @@ class Statistics:
 def statistics(
     runs: Any, key: str, *, steps: Range = EVERYTHING, points: int | None = None
 ) -> Statistics:
-    """Return the metric *key* over all of *runs* (a queryset of keys), none left out.
+    """Return statistics of the metric *key* over all of *runs* (a queryset of keys).
 
     One run is in memory at a time. ``deviation`` is that of the whole population. With *points*,
-    at most so many steps are shown, the extremes of mean, low and high among them; what is shown
-    is exact.
+    at most that many steps are returned, including the extremes of mean, low and high; their
+    values are exact.
     """
-    at, count = np.empty(0, np.int64), np.empty(0, np.int64)
+    index, count = np.empty(0, np.int64), np.empty(0, np.int64)
     mean, squares, low, high = (np.empty(0) for _ in range(4))
     number = 0
     series = Series.objects.filter(run__in=runs, key=key, number_count__gt=0)
@@ -103,34 +103,40 @@ def statistics(
         if curve is None:
             continue
         finite = np.isfinite(curve.values)
-        new, values = curve.steps[finite], curve.values[finite]
-        number += bool(len(new))
-        if not np.array_equal(new, at):
-            together = np.union1d(at, new)
-            place = np.searchsorted(together, at)
+        steps_of_run, values = curve.steps[finite], curve.values[finite]
+        number += bool(len(steps_of_run))
+        if not np.array_equal(steps_of_run, index):
+            merged = np.union1d(index, steps_of_run)
+            old_rows = np.searchsorted(merged, index)
             count, mean, squares, low, high = (
-                _placed(column, place, len(together), fill)
+                _placed(column, old_rows, len(merged), fill)
                 for column, fill in (
                     *((count, 0), (mean, 0), (squares, 0), (low, np.inf), (high, -np.inf)),
                 )
             )
-            at = together
-        where = np.searchsorted(at, new)
+            index = merged
+        rows = np.searchsorted(index, steps_of_run)
         # Welford: exact where a sum of squares would lose everything to rounding.
-        count[where] += 1
-        delta = values - mean[where]
-        mean[where] += delta / count[where]
-        squares[where] += delta * (values - mean[where])
-        low[where] = np.minimum(low[where], values)
-        high[where] = np.maximum(high[where], values)
-    kept = downsample_rows([mean, low, high], len(at), points) if points else slice(None)
+        count[rows] += 1
+        delta = values - mean[rows]
+        mean[rows] += delta / count[rows]
+        squares[rows] += delta * (values - mean[rows])
+        low[rows] = np.minimum(low[rows], values)
+        high[rows] = np.maximum(high[rows], values)
+    kept = downsample_rows([mean, low, high], len(index), points) if points else slice(None)
     deviation = np.sqrt(squares / np.maximum(count, 1))
     return Statistics(
-        number, at[kept], count[kept], mean[kept], deviation[kept], low[kept], high[kept]
+        number,
+        index[kept],
+        count[kept],
+        mean[kept],
+        deviation[kept],
+        low[kept],
+        high[kept],
     )
 
 
-def _placed(column: Any, place: Integers, length: int, fill: float) -> Any:
+def _placed(column: Any, old_rows: Integers, length: int, fill: float) -> Any:
     placed = np.full(length, fill, column.dtype)
-    placed[place] = column
+    placed[old_rows] = column
     return placed

@@ -1,4 +1,4 @@
-"""Tables of what a run logged, one row a step or a moment."""
+"""Tables of what a run logged, with one row per step or per moment."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ class Table:
     def json_rows(self) -> bytes:
         """Return the rows as JSON objects, with commas between them.
 
-        Written column by column and then put together as text: five times as fast as a
-        dictionary for each row.
+        Each column is written by itself and the rows are put together as text, which is five times
+        as fast as a dictionary per row.
         """
         names = [self.index_name, *self.columns]
         members = [b"%b:%%b" % orjson.dumps(name).replace(b"%", b"%%") for name in names]
@@ -79,12 +79,12 @@ class Table:
 
 @dataclass
 class Tables:
-    """A table in batches, one after the other; ``columns`` names those of each batch.
+    """A table in consecutive batches; ``columns`` has the names of their columns.
 
-    ``total`` counts the rows that there are, ``rows`` those in the batches (fewer, if they were
-    downsampled); ``last`` is the index of the last. ``unplaced`` counts the events of the run that
-    are in no row, because they have no step that 64 bits can hold. ``streams`` writes each column
-    by itself, where that takes no more memory than a batch.
+    ``total`` counts all rows, ``rows`` those in the batches (fewer if they were downsampled);
+    ``last`` is the index of the last. ``unplaced`` counts the events of the run that are in no row,
+    because they have no step that fits into 64 bits. ``streams`` writes each column by itself,
+    where that takes no more memory than a batch.
     """
 
     columns: list[str]
@@ -135,7 +135,7 @@ class Tables:
 
 
 def _stack(parts: list[Column]) -> Column:
-    """Return columns of consecutive batches as one."""
+    """Return the columns of consecutive batches as one."""
     start, moved = 0, []
     for part in parts:
         moved.append(part.moved(start))
@@ -152,13 +152,13 @@ def by_step(
     numbers: bool = False,
     log: EventLog | None = None,
 ) -> Tables:
-    """Return one row a step, ascending; of repeated values of a key at a step the last wins.
+    """Return one row per step, ascending; the last of several values of a key at a step wins.
 
-    Events without a step are not in it, nor are those before the event number *after*. With
-    *numbers* (the V2 form) only numeric series are shown, ``epoch`` among them, and what is no
-    number is passed over; otherwise all that have anything but lists and objects. *keys* limits
-    the series, in its order. *log* is the run's event log, where the caller has it: nothing logged
-    later is shown then.
+    Events without a step are left out, and so are those before the event number *after*. With
+    *numbers* (the V2 form), only numeric series are included, ``epoch`` among them, and only their
+    numbers; otherwise all series with other values than lists and objects. *keys* limits the
+    series, in its order. *log* is the run's event log, if the caller has it: events logged later
+    are then left out.
     """
     series = shown_series(run_pk, keys, numbers)
     log = log or event_log(run_pk)
@@ -169,7 +169,7 @@ def by_step(
     first = max(first, min(after, end))
     total = count_rows(log, first, end)
     if log.unplaced_count and not numbers:
-        series = [one for one in series if one.point_count or _has_step(one, log)]
+        series = [s for s in series if s.point_count or _has_step(s, log)]
     columns = [STEP_KEY, *(s.key for s in series)] if log.row_count else []
     index = partial(read_steps, run_pk)
     has_repeats = log.row_count < log.count
@@ -182,7 +182,7 @@ def by_step(
 
 
 def _has_step(series: Series, log: EventLog) -> bool:
-    """Whether any value that is shown was logged at a step."""
+    """Return whether any value of *series* that tables show was logged at a step."""
     steps = read_steps(log.run_id, 0, log.count)
     return any(
         (steps[_without_nested(part).events] != NO_STEP).any()
@@ -193,7 +193,7 @@ def _has_step(series: Series, log: EventLog) -> bool:
 def rows_of(index: Any) -> tuple[Integers, Any]:
     """Return the row of each event, -1 for one without a step, and the index of each row.
 
-    *index* says where each event lies, and ascends.
+    *index* has the index of each event, ascending.
     """
     if index.min(initial=0) == NO_STEP:
         placed = np.flatnonzero(index != NO_STEP)
@@ -212,8 +212,8 @@ class _Rows:
     """Rows of the events *first* to *end* of a run whose index ascends, read a batch at a time.
 
     ``index(start, stop)`` returns the index of the events from *start*, where a block begins.
-    *has_repeats*: several events may have the same index, and are one row then. A column without
-    a series is that of the steps.
+    *has_repeats*: several events may have the same index and then form one row. A column without
+    a series contains the steps.
     """
 
     run_pk: int
@@ -242,28 +242,28 @@ class _Rows:
     def _batches(self, columns: Mapping[str, Series | None]) -> Iterator[Table]:
         """Yield the rows with these columns.
 
-        The last row of a batch may go on in the next: it is held back, as one event before that.
+        The last row of a batch may continue in the next: it is carried over as one event before it.
         """
-        held_index, held = None, dict.fromkeys(columns, _NO_VALUES)
+        carried_index, carried = None, dict.fromkeys(columns, _NO_VALUES)
         for start in range(self.first // BLOCK_SIZE * BLOCK_SIZE, self.end, BATCH_SIZE):
             low, stop = max(self.first, start), min(start + BATCH_SIZE, self.end)
             index, base = self.index(start, stop)[low - start : stop - start], low
-            if held_index is not None:
-                index, base = np.concatenate([held_index, index]), low - 1
+            if carried_index is not None:
+                index, base = np.concatenate([carried_index, index]), low - 1
             rows, labels = rows_of(index)
             count = len(labels)
             if self.has_repeats and stop < self.end and count:
                 count -= 1
-            held_index = labels[count:] if count < len(labels) else None
+            carried_index = labels[count:] if count < len(labels) else None
             spread = {}
             for key, part in self._read(columns, start, low, stop).items():
-                if len(held[key]):
-                    part = chain([held[key], part])
+                if len(carried[key]):
+                    part = chain([carried[key], part])
                 row = rows[part.events - base]
                 spread[key] = _spread(part, row, count)
                 if self.has_repeats:
-                    held[key] = part.take(np.flatnonzero(row == count)[-1:])
-                    held[key].events = np.full(len(held[key]), stop - 1)
+                    carried[key] = part.take(np.flatnonzero(row == count)[-1:])
+                    carried[key].events = np.full(len(carried[key]), stop - 1)
                 if self.numbers:
                     spread[key] = spread[key].as_numbers()
             if count:
@@ -272,14 +272,14 @@ class _Rows:
     def _read(
         self, columns: Mapping[str, Series | None], start: int, low: int, stop: int
     ) -> dict[str, Column]:
-        """Return what the events *low* to *stop* logged, by key. A block begins at *start*."""
-        parts = read_columns([one for one in columns.values() if one is not None], start, stop)
+        """Return the values of the events *low* to *stop*, by key. A block begins at *start*."""
+        parts = read_columns([s for s in columns.values() if s is not None], start, stop)
         by_key = {}
-        for key, one in columns.items():
-            if one is None:
+        for key, s in columns.items():
+            if s is None:
                 part = _of_steps(read_steps(self.run_pk, start, stop)).moved(start)
             else:
-                part = parts.get(one.pk, _NO_VALUES)
+                part = parts.get(s.pk, _NO_VALUES)
             part = part.between(low, stop)
             by_key[key] = part.only_numbers() if self.numbers else _without_nested(part)
         return by_key
@@ -294,7 +294,7 @@ def _without_nested(part: Column) -> Column:
 
 
 def _spread(part: Column, row: Integers, count: int) -> Column:
-    """Return *count* rows with the values of *part* in these rows; any other row is left out."""
+    """Return *count* rows with the values of *part* in *row*; skip rows beyond."""
     is_shown = (row >= 0) & (row < count)
     if not is_shown.all():
         part, row = part.take(np.flatnonzero(is_shown)), row[is_shown]
@@ -302,7 +302,7 @@ def _spread(part: Column, row: Integers, count: int) -> Column:
 
 
 def _of_steps(steps: Integers) -> Column:
-    """Return the steps that there are as a column of integers."""
+    """Return the steps as a column of integers, without the events that have none."""
     events = np.flatnonzero(steps != NO_STEP)
     placed = steps[events]
     if np.abs(placed).max(initial=0) > EXACT:
@@ -311,7 +311,7 @@ def _of_steps(steps: Integers) -> Column:
 
 
 LONG = 2**16
-"""Rows from which on a series is shown by its levels; shorter ones get as many as asked for."""
+"""The number of rows from which a series is downsampled by its levels."""
 
 
 def sampled_by_step(
@@ -325,7 +325,7 @@ def sampled_by_step(
 ) -> Tables:
     """Return at most *points* rows of ``by_step`` with its numbers, downsampled by the same rule.
 
-    A long run is not read for this: levels say which rows, and only their blocks are opened.
+    A long run is not read for this: levels select the rows, and only their blocks are read.
     """
     log = log or event_log(run_pk)
     if log is None or not log.is_ascending or after:
@@ -354,7 +354,7 @@ def _downsample(series: list[Series], first: int, end: int, points: int) -> Tabl
     steps = read_steps(series[0].run_id, block, end)[first - block : end - block]
     rows, index = rows_of(steps)
     is_plain = len(index) == end - first
-    values = {one.pk: np.full(len(index), np.nan) for one in series}
+    values = {s.pk: np.full(len(index), np.nan) for s in series}
     for pk, events, numbers in read_numbers(list(values), first, end):
         if is_plain and len(numbers) == end - first:
             values[pk] = numbers
@@ -369,7 +369,7 @@ def _downsample(series: list[Series], first: int, end: int, points: int) -> Tabl
     finite = [numbers for numbers in values.values() if np.isfinite(numbers).any()]
     kept = downsample_rows(finite, len(index), points)
     kinds = np.zeros(len(kept), np.uint8)
-    columns = {one.key: Column(kept, values[one.pk][kept], kinds, []) for one in series}
+    columns = {s.key: Column(kept, values[s.pk][kept], kinds, []) for s in series}
     return Table(STEP_KEY, index[kept], columns)
 
 
@@ -378,26 +378,26 @@ def _sample(
     level: int,
     log: EventLog,
     events: tuple[int, int],
-    ends: tuple[int | None, int | None],
+    bounds: tuple[int | None, int | None],
     points: int,
 ) -> Table:
     """Return at most *points* of the rows of these *events*, by the levels from *level* on."""
     first, end = events
     budget = (points - 2) // len(series)
     chosen = {}
-    for one, whole in points_of(series, level, first, end, log.covered_events):
-        chosen[one.pk] = whole.take(downsample(whole.values, budget))
-    edges = Points(np.array([first, end - 1]), np.array(ends, np.int64), np.full(2, np.nan))
-    together = join([*chosen.values(), edges])
-    index, at = np.unique(together.steps, return_index=True)
+    for s, points_of_series in points_of(series, level, first, end, log.covered_events):
+        chosen[s.pk] = points_of_series.take(downsample(points_of_series.values, budget))
+    edges = Points(np.array([first, end - 1]), np.array(bounds, np.int64), np.full(2, np.nan))
+    merged = join([*chosen.values(), edges])
+    index, at = np.unique(merged.steps, return_index=True)
     if len(series) == 1:
         values = np.full(len(index), np.nan)
-        known = chosen[series[0].pk]
-        values[np.searchsorted(index, known.steps)] = known.values
+        single = chosen[series[0].pk]
+        values[np.searchsorted(index, single.steps)] = single.values
         by_key = {series[0].key: values}
     else:
         has_repeats = log.row_count < log.count
-        by_key = _numbers_at(series, together.events[at], index, has_repeats)
+        by_key = _numbers_at(series, merged.events[at], index, has_repeats)
     rows, kinds = np.arange(len(index)), np.zeros(len(index), np.uint8)
     columns = {key: Column(rows, values, kinds, []) for key, values in by_key.items()}
     return Table(STEP_KEY, index, columns)
@@ -406,51 +406,51 @@ def _sample(
 def _numbers_at(
     series: list[Series], events: Integers, steps: Integers, has_repeats: bool
 ) -> dict[str, Floats]:
-    """Return what each of *series* logged at these *steps*; NaN where it logged no number.
+    """Return the numbers that each of *series* logged at these *steps*; NaN if none.
 
-    Each of *events* is one of those at the step; without repeats it is the only one.
+    Each of *events* is one of the events at its step; without repeats it is the only one.
     """
-    values = {one.pk: np.full(len(events), np.nan) for one in series}
+    values = {s.pk: np.full(len(events), np.nan) for s in series}
     blocks = np.unique(events // BLOCK_SIZE * BLOCK_SIZE)
     for start in range(0, len(blocks), 32):
-        some = blocks[start : start + 32].tolist()
-        # The blocks of the growing end begin in between.
-        wanted_blocks = Q(first__in=some) | Q(first__gt=some[-1], first__lt=some[-1] + BLOCK_SIZE)
+        batch = blocks[start : start + 32].tolist()
+        # The small blocks of the growing end begin between these.
+        block_filter = Q(first__in=batch) | Q(first__gt=batch[-1], first__lt=batch[-1] + BLOCK_SIZE)
         block_steps: dict[int, Integers] = {}
         if has_repeats:
-            block_steps = _steps_at(series[0].run_id, wanted_blocks, steps)
-            wanted_blocks = Q(first__in=list(block_steps))
-        rows = SeriesBlock.objects.filter(wanted_blocks, series__in=list(values))
+            block_steps = _steps_at(series[0].run_id, block_filter, steps)
+            block_filter = Q(first__in=list(block_steps))
+        rows = SeriesBlock.objects.filter(block_filter, series__in=list(values))
         firsts = np.array(sorted(block_steps), np.int64)
         for pk, part in series_columns(rows):
             part = part.only_numbers()
             if not len(part):
                 continue
-            index, wanted = part.events, events
+            index, targets = part.events, events
             if has_repeats:
                 first = int(firsts[np.searchsorted(firsts, part.events[0], "right") - 1])
-                index, wanted = block_steps[first][part.events - first], steps
+                index, targets = block_steps[first][part.events - first], steps
                 if index.min() == NO_STEP:
                     is_placed = np.flatnonzero(index != NO_STEP)
                     index, part = index[is_placed], part.take(is_placed)
                     if not len(part):
                         continue
-            low = np.searchsorted(wanted, index[0])
-            high = np.searchsorted(wanted, index[-1], "right")
-            at = np.searchsorted(index, wanted[low:high], "right") - 1
-            is_logged = index[at] == wanted[low:high]
+            low = np.searchsorted(targets, index[0])
+            high = np.searchsorted(targets, index[-1], "right")
+            at = np.searchsorted(index, targets[low:high], "right") - 1
+            is_logged = index[at] == targets[low:high]
             values[pk][low:high][is_logged] = part.values[at[is_logged]]
-    return {one.key: values[one.pk] for one in series}
+    return {s.key: values[s.pk] for s in series}
 
 
-def _steps_at(run_pk: int, wanted_blocks: Q, steps: Integers) -> dict[int, Integers]:
+def _steps_at(run_pk: int, block_filter: Q, steps: Integers) -> dict[int, Integers]:
     """Return the steps of the events in these blocks, and in others with the same row.
 
-    By the number of each block's first event. A row that goes on over the end of a block is the
-    first of *steps* in the next, or the last.
+    They are keyed by the number of the block's first event. A row that crosses the end of a block
+    is at the lowest or highest step of the next one.
     """
     by_first: dict[int, Integers] = {}
-    ends: set[int] = set()
+    bounds: set[int] = set()
 
     def read(condition: Q) -> None:
         blocks = EventBlock.objects.filter(condition, run=run_pk).exclude(first__in=list(by_first))
@@ -458,20 +458,20 @@ def _steps_at(run_pk: int, wanted_blocks: Q, steps: Integers) -> dict[int, Integ
         for pk, expected, first, low, high, packed in blocks.values_list(*fields):
             verify(f"metrics.EventBlock {pk}", expected, packed)
             by_first[first] = np.frombuffer(packed, "<i8")
-            ends.update(step for step in (low, high) if step is not None)
+            bounds.update(step for step in (low, high) if step is not None)
 
-    read(wanted_blocks)
-    torn = np.intersect1d(np.array(sorted(ends), np.int64), steps).tolist()
-    for start in range(0, len(torn), 250):
-        some = torn[start : start + 250]
-        read(Q(low_step__in=some) | Q(high_step__in=some))
+    read(block_filter)
+    crossing_steps = np.intersect1d(np.array(sorted(bounds), np.int64), steps).tolist()
+    for start in range(0, len(crossing_steps), 250):
+        batch = crossing_steps[start : start + 250]
+        read(Q(low_step__in=batch) | Q(high_step__in=batch))
     return by_first
 
 
 def _merged_by_step(
     run_pk: int, series: list[Series], steps: Range, after: int, numbers: bool
 ) -> Tables:
-    """Read all of a run whose steps go back, and put it in order."""
+    """Read all of a run whose steps go back, and sort it by step."""
     at = read_steps(run_pk)
     has_steps = bool((at != NO_STEP).any())
     is_shown = at != NO_STEP
@@ -494,19 +494,19 @@ def _merged_by_step(
 
 
 def by_time(run_pk: int) -> Tables:
-    """Return one row a moment, ascending, in seconds since the run's first event.
+    """Return one row per time, ascending, in seconds since the run's first event.
 
-    Events without a time are not in it; those without a step are, with no ``global_step``.
+    Events without a time are left out; those without a step have no ``global_step``.
     """
     series = [s for s in shown_series(run_pk, None, False) if s.key != "time"]
     log = event_log(run_pk)
-    if log is not None and (ends := _ascending_times(log)):
+    if log is not None and (bounds := _ascending_times(log)):
         by_key: dict[str, Series | None] = {s.key: s for s in series}
         if log.unplaced_count < log.count:
             by_key[STEP_KEY] = None
         by_key = dict(sorted(by_key.items()))
-        rows = _Rows(run_pk, 0, log.count, "time", partial(_seconds, run_pk, ends[0]), by_key)
-        names, last = ["time", *by_key], ends[1] - ends[0]
+        rows = _Rows(run_pk, 0, log.count, "time", partial(_seconds, run_pk, bounds[0]), by_key)
+        names, last = ["time", *by_key], bounds[1] - bounds[0]
         return Tables(names, rows.batches(), log.count, last, streams=rows.streams())
     steps, times = read_steps(run_pk), read_times(run_pk)
     is_timed = np.isfinite(times)
@@ -521,7 +521,7 @@ def by_time(run_pk: int) -> Tables:
 
 
 def _ascending_times(log: EventLog) -> tuple[float, float] | None:
-    """Return first and last time of a run in which no two are the same and none goes back."""
+    """Return the first and last time of a run whose times strictly ascend, else None."""
     first = last = -math.inf
     for start in range(0, log.count, BATCH_SIZE):
         times = read_times(log.run_id, start, min(start + BATCH_SIZE, log.count))
@@ -545,7 +545,7 @@ def _merge(
     columns: dict[str, Column | None],
     keep_empty: bool,
 ) -> Table:
-    """Return all columns as rows; *is_placed* says which events have a place on the index."""
+    """Return all columns as rows; *is_placed* says which events have an index."""
     index, row = np.unique(positions[is_placed], return_inverse=True)
     row_of_event = np.full(len(positions), -1, np.int64)
     row_of_event[is_placed] = row

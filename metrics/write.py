@@ -1,4 +1,4 @@
-"""Append events to a run, inside the transaction that notes how far its file was read."""
+"""Append events to a run, inside the transaction that records how far its file was read."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class Events:
 def columns(
     data: Sequence[dict[str, Any]], exact: Callable[[int], dict[str, Any]]
 ) -> dict[str, Column]:
-    """Return the values that lines logged, by key. *data* is each line as a fast parser read it.
+    """Return the values that lines logged, by key. *data* has each line as a fast parser read it.
 
-    ``exact(i)`` returns the *i*-th exactly, and is asked only about integers too large
-    for a float64. Keys longer than ``MAX_KEY_LENGTH`` characters, or that no database can store,
-    are left out.
+    ``exact(i)`` returns the *i*-th line exactly; it is called only for integers too large for a
+    float64. Keys longer than ``MAX_KEY_LENGTH`` characters, or that no database can store, are left
+    out.
     """
     parts: dict[str, list[Column]] = {}
     for lines, values_by_key in _shapes(data):
@@ -73,11 +73,11 @@ def columns(
                     ]
                     part = column(lines, values)
                 parts.setdefault(key, []).append(part)
-    return {key: concatenate(several) for key, several in parts.items()}
+    return {key: concatenate(columns) for key, columns in parts.items()}
 
 
 def join(parts: Sequence[Events]) -> Events:
-    """Events that follow on each other as one."""
+    """Return consecutive events as one."""
     if len(parts) == 1:
         return parts[0]
     columns: dict[str, list[Column]] = {}
@@ -89,19 +89,19 @@ def join(parts: Sequence[Events]) -> Events:
     return Events(
         np.concatenate([part.steps for part in parts]),
         np.concatenate([part.times for part in parts]),
-        {key: chain(several) for key, several in columns.items()},
+        {key: chain(parts_of_key) for key, parts_of_key in columns.items()},
     )
 
 
 Addition = tuple[int, int, Events]
-"""A run's primary key, how many events it holds so far, and those that follow."""
+"""A run's primary key, the number of its events so far, and the events that follow."""
 
 
 def append_many(additions: Iterable[Addition]) -> None:
     """Append events to several runs (each named once) in few statements."""
     additions = [addition for addition in additions if len(addition[2])]
-    known = _known_series(additions)
-    counted = [(*a, *_count_in(*a, known.get(a[0], {}))) for a in additions]
+    indexed = _indexed_series(additions)
+    counted = [(*a, *_count_in(*a, indexed.get(a[0], {}))) for a in additions]
     fresh = [s for _, first, _, _, series in counted if not first for s in series.values()]
     grown = [s for _, first, _, _, series in counted if first for s in series.values()]
     _insert_series(fresh)
@@ -112,10 +112,10 @@ def append_many(additions: Iterable[Addition]) -> None:
     event_blocks: list[tuple] = []
     series_blocks: list[tuple] = []
     ends = {run_pk: _end(first, events) for run_pk, first, events, *_ in counted}
-    rewritten = [one for one in counted if ends[one[0]].start < one[1]]
+    rewritten = [addition for addition in counted if ends[addition[0]].start < addition[1]]
     old_events = _take_events((run_pk, ends[run_pk].start) for run_pk, *_ in rewritten)
     parts = _take_series(
-        (ends[run_pk], run_pk, [one.pk for one in series.values()])
+        (ends[run_pk], run_pk, [s.pk for s in series.values()])
         for run_pk, _, _, _, series in rewritten
     )
     no_levels = _drop_levels([run_pk for run_pk, end in ends.items() if end.completes_block])
@@ -128,12 +128,12 @@ def append_many(additions: Iterable[Addition]) -> None:
         event_blocks += _event_blocks(run_pk, start, row, steps, times, bounds)
         for key, part in new.items():
             parts.setdefault(run_pk, {}).setdefault(series[key].pk, []).append(part)
-        wholes = {pk: chain(columns) for pk, columns in parts.get(run_pk, {}).items()}
-        for pk, whole in wholes.items():
-            series_blocks += _series_blocks(pk, whole, bounds)
+        joined_columns = {pk: chain(columns) for pk, columns in parts.get(run_pk, {}).items()}
+        for pk, joined in joined_columns.items():
+            series_blocks += _series_blocks(pk, joined, bounds)
         if completes_block:
             levels = SeriesLevel.objects.filter(series__run=run_pk)
-            ascending = {pk: whole for pk, whole in wholes.items() if pk not in no_levels}
+            ascending = {pk: joined for pk, joined in joined_columns.items() if pk not in no_levels}
             extend_levels(levels, ascending, steps, start, end // BLOCK_SIZE * BLOCK_SIZE)
     insert(EventBlock, _EVENT_BLOCK, event_blocks)
     insert(SeriesBlock, _SERIES_BLOCK, series_blocks)
@@ -148,28 +148,28 @@ class _End(NamedTuple):
 
 
 def _end(first: int, events: Events) -> _End:
-    """Only the last small block is rewritten; when a full block's worth is together, its small
-    blocks become one."""
+    """Return the growing end: the last small block, or all small blocks once they fill a full one,
+    which then replaces them."""
     end = first + len(events)
     completes_block = end // BLOCK_SIZE > first // BLOCK_SIZE
     unit = BLOCK_SIZE if completes_block else TAIL_SIZE
     return _End(first // unit * unit, end, completes_block)
 
 
-def _known_series(additions: Sequence[Addition]) -> dict[int, dict[str, Series]]:
-    """Return the series of each run that grows, by key: those that it logs to now."""
-    known: dict[int, dict[str, Series]] = {}
+def _indexed_series(additions: Sequence[Addition]) -> dict[int, dict[str, Series]]:
+    """Return the existing series of each growing run to which *additions* log, by key."""
+    by_run: dict[int, dict[str, Series]] = {}
     grown = [(run_pk, events) for run_pk, first, events in additions if first]
     if grown:
         keys = {key for _, events in grown for key in events.columns}
         runs = [run_pk for run_pk, _ in grown]
         for series in Series.objects.filter(run__in=runs, key__in=list(keys)):
-            known.setdefault(series.run_id, {})[series.key] = series
-    return known
+            by_run.setdefault(series.run_id, {})[series.key] = series
+    return by_run
 
 
 def _insert_series(fresh: Sequence[Series]) -> None:
-    """Write them and give them their keys."""
+    """Insert *fresh* and set the primary keys."""
     insert(Series, _SERIES, map(attrgetter("run_id", *_SERIES[1:]), fresh))
     runs = {series.run_id for series in fresh}
     rows = Series.objects.filter(run__in=runs).values_list("run_id", "key", "pk")
@@ -213,7 +213,7 @@ def _write_event_logs(additions: Sequence[Addition]) -> dict[int, int]:
 def _drop_levels(runs: Sequence[int]) -> set[int]:
     """Return the series of *runs* that have no levels, because their steps went back.
 
-    Levels that they had before are deleted. Nothing reads those any more.
+    Levels that they had before are deleted: nothing reads them any more.
     """
     if not runs:
         return set()
@@ -223,21 +223,23 @@ def _drop_levels(runs: Sequence[int]) -> set[int]:
 
 
 def _placed(steps: Integers) -> Integers:
-    """The steps that there are: without those of events that have none."""
+    """Return *steps* without the events that have none."""
     return steps if steps.min() != NO_STEP else steps[steps != NO_STEP]
 
 
-def _series_blocks(series_pk: int, whole: Column, bounds: list[tuple[int, int]]) -> Iterator[tuple]:
+def _series_blocks(
+    series_pk: int, joined: Column, bounds: list[tuple[int, int]]
+) -> Iterator[tuple]:
     """Yield rows of ``_SERIES_BLOCK``."""
     for low, high in bounds:
-        part = whole.between(low, high)
+        part = joined.between(low, high)
         if len(part):
             packed = pack(part, low, high - low)
             yield series_pk, low, *(packed[name] for name in _SERIES_BLOCK[2:])
 
 
 def clear(run_pk: int) -> None:
-    """Forget everything the run logged (its file is to be read anew)."""
+    """Delete all that the run logged, because its file will be read anew."""
     SeriesLevel.objects.filter(series__run=run_pk).delete()
     SeriesBlock.objects.filter(series__run=run_pk).delete()
     Series.objects.filter(run=run_pk).delete()
@@ -261,13 +263,13 @@ def _bounds(start: int, end: int) -> Iterator[tuple[int, int]]:
 def _shapes(
     data: Sequence[dict[str, Any]],
 ) -> Iterator[tuple[Integers, dict[str, list[Any]]]]:
-    """Yield which lines have the same keys, and their values. Most runs log one shape."""
+    """Yield lines with the same keys, and their values by key. Most runs log only one shape."""
     if set(map(len, data)) == {len(data[0])}:
         try:
             yield np.arange(len(data)), {key: list(map(itemgetter(key), data)) for key in data[0]}
             return
         except KeyError:
-            pass  # as many keys, but others
+            pass  # the same number of keys, but different ones
     numbers: dict[tuple[str, ...], list[int]] = {}
     for i, row in enumerate(data):
         numbers.setdefault(tuple(row), []).append(i)
@@ -306,11 +308,11 @@ def _count_in(
     is_sorted = steps[0] != NO_STEP and bool((steps[1:] > steps[:-1]).all())
     new, series = {}, {}
     for key, part in events.columns.items():
-        one = series[key] = series_by_key.get(key) or Series(run_id=run_pk, key=key)
-        one.count += len(part)
+        row = series[key] = series_by_key.get(key) or Series(run_id=run_pk, key=key)
+        row.count += len(part)
         numbers = part.only_numbers()
         if len(numbers):
-            _add_numbers(one, numbers.values, numbers.events, events, is_sorted)
+            _add_numbers(row, numbers.values, numbers.events, events, is_sorted)
         new[key] = part.moved(first)
     return new, series
 
@@ -318,7 +320,7 @@ def _count_in(
 def _add_numbers(
     series: Series, values: Floats, at: Integers, events: Events, is_sorted: bool
 ) -> None:
-    """Sum up *values*, which the *events* with these indexes logged."""
+    """Add *values*, logged by the *events* with these indexes, to the statistics of *series*."""
     steps = events.steps if len(at) == len(events) else events.steps[at]
 
     def step(i: int) -> int | None:
@@ -368,24 +370,24 @@ def _add_numbers(
 
 
 def _order(step: int | None, time: float | None) -> tuple[int, float]:
-    """The key by which values of a series follow on each other: by step, then by time."""
+    """Return the sort key of a series' values: the step, then the time."""
     has_time = time is not None and not math.isnan(time)
     return NO_STEP if step is None else step, time if time is not None and has_time else -math.inf
 
 
 def _storable_number(value: float) -> float | None:
-    """NaN as null, which is all that SQLite would make of it."""
+    """Return None for NaN, which SQLite would store as null."""
     return None if math.isnan(value) else float(value)
 
 
-_Taken = tuple[int, int | None, Any, Any]
-"""Of a block of events: row of the first with a step, lowest step, steps, times."""
+_OldBlock = tuple[int, int | None, Any, Any]
+"""A block of events: row of the first event with a step, lowest step, steps, times."""
 
 
-def _take_events(ends: Iterable[tuple[int, int]]) -> dict[int, list[_Taken]]:
-    """Remove the blocks from an event of each run on, and return their content by run."""
+def _take_events(ends: Iterable[tuple[int, int]]) -> dict[int, list[_OldBlock]]:
+    """Remove each run's blocks from an event on, and return their content by run."""
     conditions = [Q(run=run_pk, first__gte=start) for run_pk, start in ends]
-    taken: dict[int, list[_Taken]] = {}
+    by_run: dict[int, list[_OldBlock]] = {}
     if conditions:
         blocks = EventBlock.objects.filter(reduce(or_, conditions))
         pks = []
@@ -395,10 +397,10 @@ def _take_events(ends: Iterable[tuple[int, int]]) -> dict[int, list[_Taken]]:
         ).values_list("pk", "run_id", *fields):
             verify(f"metrics.EventBlock {pk}", expected[0], steps)
             verify(f"metrics.EventBlock {pk}", expected[1], times)
-            taken.setdefault(run_pk, []).append((row, low_step, steps, times))
+            by_run.setdefault(run_pk, []).append((row, low_step, steps, times))
             pks.append(pk)
         EventBlock.objects.filter(pk__in=pks).delete()
-    return taken
+    return by_run
 
 
 def _take_series(
@@ -408,20 +410,20 @@ def _take_series(
     conditions: list[Q] = []
     run_of: dict[int, int] = {}
     for end, run_pk, series in ends:
-        if end.completes_block:  # also of what is not logged just now
+        if end.completes_block:  # including series that are not logged now
             series = list(Series.objects.filter(run=run_pk).values_list("pk", flat=True))
         conditions.append(Q(series__in=series, first__gte=end.start))
         run_of |= dict.fromkeys(series, run_pk)
-    taken: dict[int, dict[int, list[Column]]] = {}
+    by_run: dict[int, dict[int, list[Column]]] = {}
     if conditions:
         blocks = SeriesBlock.objects.filter(reduce(or_, conditions))
         for pk, part in series_columns(blocks):
-            taken.setdefault(run_of[pk], {}).setdefault(pk, []).append(part)
+            by_run.setdefault(run_of[pk], {}).setdefault(pk, []).append(part)
         blocks.delete()
-    return taken
+    return by_run
 
 
-def _joined(old: list[_Taken], events: Events) -> tuple[Integers, Floats]:
+def _joined(old: list[_OldBlock], events: Events) -> tuple[Integers, Floats]:
     """Return steps and times of the blocks *old* and of the events that follow."""
     if not old:
         return events.steps, events.times
