@@ -19,7 +19,7 @@ from runicorn.artifacts import ArtifactIndex, ArtifactManifest, ArtifactMetadata
 from runicorn.artifacts.documents import CORRUPTED
 from runicorn.artifacts.folders import FILES, MANIFEST, METADATA, VERSIONS, Location, stage_of
 from runicorn.artifacts.names import parse_digest
-from runs.models import moment
+from runs.models import to_datetime
 
 from .models import Alias, Artifact, Blob, File, Reference, Version
 
@@ -176,7 +176,9 @@ def _read_version(
     deleted = layout.read_json(folder / layout.DELETED)
     is_marked = (folder / layout.DELETED).exists()
     version.deleted_at = (
-        moment(deleted.get("deleted_at")) or moment(folder.stat().st_mtime) if is_marked else None
+        to_datetime(deleted.get("deleted_at")) or to_datetime(folder.stat().st_mtime)
+        if is_marked
+        else None
     )
     version.has_files = not manifest.files or (folder / FILES).is_dir()
     version.fingerprint = fingerprint

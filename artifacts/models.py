@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from runicorn import layout
 from runicorn.artifacts import ArtifactMetadata
 from runicorn.artifacts.folders import FILES, LATEST, Location, stage_of
-from runs.models import Run, moment
+from runs.models import Run, to_datetime
 
 from .querysets import ArtifactQuerySet, BlobQuerySet, UsageQuerySet, VersionQuerySet
 
@@ -62,7 +62,7 @@ class Artifact(models.Model):
 
     @property
     def updated_at(self) -> datetime | None:
-        return moment(self.updated_time)
+        return to_datetime(self.updated_time)
 
 
 class Version(models.Model):
@@ -125,7 +125,7 @@ class Version(models.Model):
 
     @property
     def created_at(self) -> datetime | None:
-        return moment(self.created_time)
+        return to_datetime(self.created_time)
 
     @property
     def shown_status(self) -> str:

@@ -65,7 +65,7 @@ def _write(projects, numbers, dice: random.Random) -> None:
     from metrics.rows import insert
     from runs.finding.fulltext import text_of
     from runs.ingest.folder_source import listing_key
-    from runs.models import Param, Run, SummaryValue, Tag, moment
+    from runs.models import Param, Run, SummaryValue, Tag, to_datetime
 
     now = time.time()
     runs, series, params, summary, tags = [], [], [], [], []
@@ -82,8 +82,8 @@ def _write(projects, numbers, dice: random.Random) -> None:
             listing_key=listing_key(project.name, name),
             directory_mtime=created,
             status=STATUSES[number % len(STATUSES)],
-            started_at=moment(created),
-            ended_at=moment(created + seconds),
+            started_at=to_datetime(created),
+            ended_at=to_datetime(created + seconds),
             duration=seconds,
             pid=1000 + number,
             hostname="elsewhere",
@@ -92,7 +92,7 @@ def _write(projects, numbers, dice: random.Random) -> None:
             best_metric_step=dice.randrange(100),
             best_metric_mode="max",
             notes=f"第 {number} 次, lower learning rate" if number % 50 == 0 else "",
-            deleted_at=moment(now) if number % 50 == 1 else None,
+            deleted_at=to_datetime(now) if number % 50 == 1 else None,
         )
         run.date(created)
         run.search_text = text_of(run, _tags(number))

@@ -158,7 +158,7 @@ class Run(models.Model):
     def date(self, created_time: float) -> None:
         """Set when the run began, in Unix seconds; the caller saves."""
         self.created_time = created_time
-        self.created_at = moment(created_time)
+        self.created_at = to_datetime(created_time)
 
     @property
     def path(self) -> Path:
@@ -353,8 +353,8 @@ class SummaryValue(Leaf):
         indexes = [models.Index(fields=["key", "number", "run"], name="runs_summary_numbers")]
 
 
-def moment(timestamp: object) -> datetime | None:
-    """Unix seconds as a moment; None for what no calendar holds."""
+def to_datetime(timestamp: object) -> datetime | None:
+    """Return Unix seconds as a datetime; None if no calendar has that date."""
     if isinstance(timestamp, bool) or not isinstance(timestamp, int | float):
         return None
     try:

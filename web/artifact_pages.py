@@ -19,7 +19,7 @@ from core.http.permissions import needs
 from core.paginator import NearbyPaginator
 from runicorn.artifacts import LineageNode
 from runs.display import run_page
-from runs.models import moment
+from runs.models import to_datetime
 
 from . import graphs
 from .run_pages import page
@@ -132,7 +132,7 @@ def _history(version: Version) -> list[dict[str, Any]]:
             "old": _text(entry.get("from")),
             "new": _text(entry.get("to")),
             "by": entry.get("by"),
-            "at": moment(entry.get("at")),
+            "at": to_datetime(entry.get("at")),
         }
         for entry in reversed(entries if isinstance(entries, list) else [])
         if isinstance(entry, dict)
@@ -143,7 +143,7 @@ def _transitions(version: Version) -> list[dict[str, Any]]:
     """Return the changes of a version's stage, the newest first."""
     entries = version.kept_changes().get("stage_transitions")
     return [
-        {**entry, "at": moment(entry.get("timestamp"))}
+        {**entry, "at": to_datetime(entry.get("timestamp"))}
         for entry in reversed(entries if isinstance(entries, list) else [])
         if isinstance(entry, dict)
     ]
@@ -154,7 +154,7 @@ def _evaluations(version: Version) -> list[dict[str, Any]]:
     return [
         {
             **record,
-            "at": moment(record.get("evaluation_date")),
+            "at": to_datetime(record.get("evaluation_date")),
             "rows": [(key, _text(value)) for key, value in _items(record.get("metrics"))],
         }
         for record in evaluations.recorded(version.artifact.name, version.number)

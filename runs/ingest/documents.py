@@ -12,7 +12,7 @@ from metrics.read import best_values
 from metrics.rows import insert
 from runicorn import layout
 
-from ..models import Param, Project, Run, SummaryValue, as_json, moment
+from ..models import Param, Project, Run, SummaryValue, as_json, to_datetime
 
 INT64 = 2**63
 
@@ -76,7 +76,7 @@ def _describe_meta(run: Run, meta: dict[str, Any]) -> None:
     run.pid = _integer(meta.get("pid"))
     run.hostname = text(meta.get("hostname")) or ""
     created = _number(meta.get("created_at"))
-    run.date(run.directory_mtime if created is None or moment(created) is None else created)
+    run.date(run.directory_mtime if created is None or to_datetime(created) is None else created)
 
 
 def _place(run: Run, project: str | None, name: str | None) -> None:
@@ -89,8 +89,8 @@ def _place(run: Run, project: str | None, name: str | None) -> None:
 
 def _describe_status(run: Run, status: dict[str, Any]) -> None:
     run.status = text(status.get("status")) or Run.Status.FINISHED
-    run.started_at = moment(status.get("started_at"))
-    run.ended_at = moment(status.get("ended_at"))
+    run.started_at = to_datetime(status.get("started_at"))
+    run.ended_at = to_datetime(status.get("ended_at"))
     run.duration = None
     if run.started_at and run.ended_at:
         run.duration = (run.ended_at - run.started_at).total_seconds()
@@ -105,7 +105,7 @@ def _describe_summary(run: Run, summary: dict[str, Any]) -> None:
 
 
 def _describe_deleted(run: Run, marker: dict[str, Any]) -> None:
-    run.deleted_at = moment(marker.get("deleted_at")) or moment(run.directory_mtime)
+    run.deleted_at = to_datetime(marker.get("deleted_at")) or to_datetime(run.directory_mtime)
     run.delete_reason = text(marker.get("reason")) or "unknown"
     run.original_status = text(marker.get("original_status")) or "unknown"
     run.deleted_by = text(marker.get("deleted_by")) or ""

@@ -17,7 +17,7 @@ from metrics import write as metrics
 from metrics.columns import NO_STEP
 from runicorn import layout
 
-from ..models import Image, moment
+from ..models import Image, to_datetime
 from .documents import text
 
 if TYPE_CHECKING:
@@ -208,5 +208,5 @@ def _image(file: str, offset: int, entry: dict[str, Any], values: dict[str, Any]
         path=text(values["path"], 1100) or "",
         step=_step({"step": values.get("step")}),
         caption=text(values.get("caption"), 100_000) or "",
-        logged_at=moment(_time({}, entry)),
+        logged_at=to_datetime(_time({}, entry)),
     )
