@@ -41,7 +41,7 @@ from remote.ssh import known_hosts  # noqa: E402
 from remote.ssh.connections import Connection  # noqa: E402
 from remote.ssh.transport import Address, Credentials, connect  # noqa: E402
 from remote.sync.session import MIRROR, Sync  # noqa: E402
-from remote.sync.transfer import Source  # noqa: E402
+from remote.sync.source import Source  # noqa: E402
 from runicorn.manifest import ManifestGenerator, ManifestType  # noqa: E402
 from tests.servers import sshd  # noqa: E402
 

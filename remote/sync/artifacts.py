@@ -27,9 +27,10 @@ from runicorn.artifacts.folders import (
 from runicorn.artifacts.names import parse_digest
 from runicorn.remote_storage import Download
 
+from .host_tree import Entry
 from .ledger import Claims
-from .listing import Found, Listing, Report
-from .transfer import LOST
+from .listing import Listing, Report
+from .source import LOST
 
 _DOCUMENTS = (METADATA, MANIFEST, CHANGES, layout.DELETED)
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})")
@@ -69,7 +70,7 @@ class ArtifactSync:
         found = await self._list(path)
         return [one.name for one in found if one.is_dir and not one.name.startswith(".")]
 
-    async def _list(self, path: str) -> list[Found]:
+    async def _list(self, path: str) -> list[Entry]:
         self.looked_at += 1
         try:
             return await self.listing.folder(path)
@@ -97,14 +98,19 @@ class ArtifactSync:
                 failed = True
                 self.report(f"{directory}/v{number}: {error}")
         index = entries.get(VERSIONS)
-        if index and not failed and location.folder.exists() and _mark(index) != seen.get(VERSIONS):
+        if (
+            index
+            and not failed
+            and location.folder.exists()
+            and _fingerprint(index) != seen.get(VERSIONS)
+        ):
             await asyncio.to_thread(
                 receiving.set_index,
                 self.store,
                 location,
                 await self._read(f"{directory}/{VERSIONS}", index),
             )
-            seen[VERSIONS] = _mark(index)
+            seen[VERSIONS] = _fingerprint(index)
         self.claims.set(directory, here=location.folder.exists(), documents=seen)
 
     async def _sync_version(
@@ -122,7 +128,7 @@ class ArtifactSync:
         changed = {
             name: await self._read(f"{folder}/{name}", found)
             for name, found in documents.items()
-            if seen.get(f"v{number}/{name}") != _mark(found)
+            if seen.get(f"v{number}/{name}") != _fingerprint(found)
         }
         gone = [
             name
@@ -149,7 +155,7 @@ class ArtifactSync:
             await asyncio.to_thread(
                 receiving.add_version, self.store, location, number, changed, contents
             )
-        seen |= {f"v{number}/{name}": _mark(found) for name, found in documents.items()}
+        seen |= {f"v{number}/{name}": _fingerprint(found) for name, found in documents.items()}
         for name in gone:
             del seen[f"v{number}/{name}"]
 
@@ -183,11 +189,11 @@ class ArtifactSync:
                 raise OSError(f"{download.source}: its content did not come")
         return contents
 
-    async def _read(self, path: str, found: Found) -> bytes:
+    async def _read(self, path: str, found: Entry) -> bytes:
         if found.size > receiving.LARGEST_DOCUMENT:
             raise ValueError(f"{path} is too large")
         return await self.listing.source.read(path, found.size)
 
 
-def _mark(found: Found) -> list[int]:
+def _fingerprint(found: Entry) -> list[int]:
     return [found.size, found.mtime]

@@ -14,7 +14,8 @@ from runicorn.remote_storage import ManifestSyncClient
 
 from .listing import Report
 from .run_copier import Copier
-from .transfer import LOST, Bridge, Source
+from .source import LOST, Source
+from .transfer import Bridge
 
 FOREIGN = "Some runs are here already and did not come from there"
 

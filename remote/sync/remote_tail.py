@@ -1,8 +1,8 @@
-"""The ends of many files read by one Python on the host: over SFTP each costs three requests.
+"""Read the ends of many files with one Python on the host: over SFTP each costs three requests.
 
 Several hundred runs that are written to have a thousand files that grow. Which bytes of which file
-goes to the program by its input, not by a command line; it answers in the same order. What it did
-not tell, or does not fit what is here, is left to SFTP.
+are wanted is told to the program by its input, not by a command line; it answers in the same order.
+What it leaves out, or what does not fit the file here, is left to SFTP.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import asyncssh
 
 from runicorn.remote_storage import Download
 
-if TYPE_CHECKING:
-    from .transfer import Source
+from .source import Source
 
 LARGEST = 2**18
 """Bytes of one file; more is a matter of the line, not of requests."""
@@ -51,7 +49,7 @@ async def fetch(
     downloads: Sequence[Download],
     done: Callable[[Download, Exception | None], None],
 ) -> set[Download]:
-    """Complete those that lack little, and tell *done*; which they were."""
+    """Complete the downloads that lack little, and tell *done* of each. Return them."""
     asked: list[tuple[Download, int, int]] = []
     total = 0
     for download in downloads:
@@ -86,7 +84,7 @@ async def fetch(
 
 
 def _wanted(download: Download) -> tuple[int, int] | None:
-    """Where to read from, and how much; None if it is not for here."""
+    """Return where to read from, and how much; None for a download that is left to SFTP."""
     if download.sha256:
         return None
     at, size = 0, download.size + 1

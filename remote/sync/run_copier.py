@@ -12,10 +12,11 @@ import asyncssh
 from runicorn import layout
 from runicorn.remote_storage import Download
 
-from . import listing
+from . import listing, transfer
+from .archive_stream import Done
 from .ledger import Claims
 from .progress import Progress
-from .transfer import LOST, Done, Source, gather
+from .source import LOST, Source, gather
 
 SETTLED_SECONDS = 2
 RECENT_SECONDS = 3600
@@ -141,7 +142,7 @@ class Copier:
             if done:
                 done(download, error)
 
-        await source.fetch(downloads, came)
+        await transfer.fetch(source, downloads, came)
 
 
 def _is_below_link(folder: Path, name: str) -> bool:

@@ -31,7 +31,7 @@ from .ledger import Claims
 from .manifest import FOREIGN, ManifestSync
 from .progress import Progress
 from .run_copier import Copier
-from .transfer import Source
+from .source import Source
 
 MIRROR, SMART = "mirror", "smart"
 

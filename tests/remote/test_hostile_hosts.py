@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 import threading
 import time
 
 import pytest
 
-from remote.sync import listing, transfer
+from remote.sync import host_tree, source, transfer
 from tests import servers
 
 from .conftest import RUN, files, make_run, wait_until_same
@@ -45,7 +47,7 @@ def test_names_are_only_names(mirrored, there, local, server, monkeypatch, many)
 
 
 def test_a_crowd_is_passed_over_but_the_run_is_not(mirrored, api, there, local, monkeypatch):
-    monkeypatch.setattr(listing, "MOST_ENTRIES", 60)
+    monkeypatch.setattr(host_tree, "MOST_ENTRIES", 60)
     folder = make_run(there)
     for number in range(300):
         (folder / f"{number}").write_bytes(b"")
@@ -192,9 +194,30 @@ def test_an_archive_that_nobody_asked_for(mirrored, there, local, tmp_path, monk
     assert not [path for path in tmp_path.rglob("outside") if path.parent != evil]
 
 
+ENDLESS = """
+import sys, tarfile
+header = tarfile.TarInfo("x")
+header.type, header.size = tarfile.{kind}, 2**40
+sys.stdout.buffer.write(header.tobuf(tarfile.GNU_FORMAT))
+while True:
+    sys.stdout.buffer.write(bytes(2**16))
+"""
+
+
+@pytest.mark.parametrize("kind", ["XHDTYPE", "GNUTYPE_LONGNAME", "REGTYPE", "GNUTYPE_SPARSE"])
+def test_an_archive_without_end(mirrored, there, local, monkeypatch, kind):
+    """Neither a header nor a file may be larger than what was asked for: nothing more is read."""
+    monkeypatch.setattr(transfer, "MANY", 1)
+    program = shlex.quote(ENDLESS.format(kind=kind))
+    monkeypatch.setattr(transfer, "TAR", f"{sys.executable} -c {program} #")
+    make_run(there)
+    mirrored()
+    wait_until_same(there, local)
+
+
 def test_a_host_that_falls_silent_is_left(mirrored, api, there, local, monkeypatch):
     monkeypatch.setattr(transfer, "MANY", 1)
-    monkeypatch.setattr(transfer, "PATIENCE", 0.5)
+    monkeypatch.setattr(source, "PATIENCE", 0.5)
     monkeypatch.setattr(transfer, "TAR", "sleep 3 #")
     make_run(there)
     mirrored()

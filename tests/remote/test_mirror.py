@@ -11,7 +11,7 @@ import time
 import httpx
 import pytest
 
-from remote.sync import listing, session
+from remote.sync import host_tree, session
 from tests import servers
 
 from .conftest import RUN, USER, login_to, make_run, wait_until_same
@@ -159,7 +159,7 @@ def test_a_local_link_is_not_written_through(mirrored, there, local, tmp_path):
     ],
 )
 def test_which_names_are_one_component_of_a_path(name, is_plain):
-    assert (listing.plain_name(name) is not None) is is_plain
+    assert (host_tree.plain_name(name) is not None) is is_plain
 
 
 def test_the_legacy_api(api, server, there, local):
