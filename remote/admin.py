@@ -1,6 +1,7 @@
 """Saved hosts, sessions and sync jobs in the admin: one more client of ``actions``.
 
-Nothing of it is a row of a table, so the lists are pages of our own; they renew themselves.
+People start, stop and retry here instead of editing rows, so the lists are pages of our own; they
+renew themselves.
 """
 
 from __future__ import annotations
@@ -27,10 +28,8 @@ from runs import display
 
 from . import actions
 from .exceptions import RemoteError
-from .models import Host, Session, SyncJob
-from .ssh.connections import pool
-from .sync import registry
-from .viewer import viewers
+from .models import Host, Session, SyncJob, Viewer
+from .owner.asking import rows
 
 
 class Button(NamedTuple):
@@ -58,12 +57,13 @@ class LiveAdmin(admin.ModelAdmin):
     form_class: type[forms.Form]
     headers: ClassVar[tuple[Any, ...]]
     start_label: Any
-    verbs: ClassVar[dict[str, Callable[[str], Any]]]
+    verbs: ClassVar[dict[str, Callable[..., Any]]]
+    """By name, functions of ``actions``."""
 
     def rows(self) -> list[Row]:
         raise NotImplementedError
 
-    def start(self, data: dict[str, Any]) -> None:
+    def start(self, data: dict[str, Any], *, by: Any) -> None:
         """Make one as the form says. Raises RemoteError, ConfigError or CredentialsError."""
         raise NotImplementedError
 
@@ -88,7 +88,7 @@ class LiveAdmin(admin.ModelAdmin):
         act = self.verbs.get(request.GET.get("verb", ""))
         if act is None or not self.has_change_permission(request):
             raise PermissionDenied
-        self._report(request, lambda: act(request.POST.get("id", "")))
+        self._report(request, lambda: act(request.POST.get("id", ""), by=request.user))
         return redirect(f"admin:remote_{self.opts.model_name}_changelist")
 
     def _report(self, request: HttpRequest, act: Callable[[], Any]) -> bool:
@@ -118,7 +118,9 @@ class LiveAdmin(admin.ModelAdmin):
         if (
             request.method == "POST"
             and form.is_valid()
-            and self._report(request, lambda: self.start({**initial, **form.cleaned_data}))
+            and self._report(
+                request, lambda: self.start({**initial, **form.cleaned_data}, by=request.user)
+            )
         ):
             return redirect(f"admin:remote_{self.opts.model_name}_changelist")
         context = {
@@ -135,7 +137,7 @@ class LiveAdmin(admin.ModelAdmin):
 
 
 def _secret(label: Any, widget: type[forms.Widget] = forms.PasswordInput) -> forms.CharField:
-    """Written, never shown: what is kept is told by the list."""
+    """Make a field that is written and never shown: the list says which secrets are kept."""
     return forms.CharField(
         label=label, required=False, strip=False, widget=widget({"autocomplete": "new-password"})
     )
@@ -170,30 +172,30 @@ class HostAdmin(LiveAdmin):
     form_class = HostForm
     start_label = _("Save a host")
     headers = (_("Name"), _("Host"), _("User"), _("Log in with"), _("Secrets kept"))
-    verbs: ClassVar = {"forget": config.remove_ssh_connection}
+    verbs: ClassVar = {"forget": actions.remove_host}
 
     def rows(self) -> list[Row]:
         methods = dict(HostForm.base_fields["auth_method"].choices)  # type: ignore[attr-defined]
         return [
             Row(
-                one["key"],
+                host["key"],
                 [
                     format_html(
                         '<a href="{}">{}</a>',
-                        reverse("admin:remote_host_change", args=[quote(one["key"])]),
-                        one["name"] or one["host"],
+                        reverse("admin:remote_host_change", args=[quote(host["key"])]),
+                        host["name"] or host["host"],
                     ),
-                    f"{one['host']}:{one['port']}",
-                    one["username"],
-                    methods.get(one["auth_method"], one["auth_method"]),
-                    _("yes") if one["has_password"] or one["has_private_key"] else _("no"),
+                    f"{host['host']}:{host['port']}",
+                    host["username"],
+                    methods.get(host["auth_method"], host["auth_method"]),
+                    _("yes") if host["has_password"] or host["has_private_key"] else _("no"),
                 ],
                 [
                     Button(_("Connect"), name="saved", url=reverse("remote-page-connect")),
                     Button(_("Forget"), "forget"),
                 ],
             )
-            for one in config.ssh_connections()
+            for host in config.ssh_connections()
         ]
 
     def change_view(
@@ -202,13 +204,13 @@ class HostAdmin(LiveAdmin):
         if not self.has_change_permission(request):
             raise PermissionDenied
         key = unquote(object_id)
-        found = next((one for one in config.ssh_connections() if one["key"] == key), None)
-        if found is None:
+        host = next((host for host in config.ssh_connections() if host["key"] == key), None)
+        if host is None:
             raise Http404
-        return self._form(request, found["name"] or found["host"], found)
+        return self._form(request, host["name"] or host["host"], host)
 
-    def start(self, data: dict[str, Any]) -> None:
-        config.save_ssh_connection(data, instead_of=data.get("key"))
+    def start(self, data: dict[str, Any], *, by: Any) -> None:
+        actions.save_host(data, instead_of=data.get("key"), by=by)
 
 
 # -- sessions --------------------------------------------------------------------------------------
@@ -227,7 +229,8 @@ class StartForm(forms.Form):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        choices = [(one.id, one.id) for one in pool.all() if one.is_open]
+        sessions = rows(Session).filter(is_open=True)
+        choices = [(session.id, session.id) for session in sessions]
         self.fields["connection"].choices = choices  # type: ignore[attr-defined]
 
 
@@ -237,51 +240,40 @@ class SessionAdmin(LiveAdmin):
     start_label = _("Open a viewer there")
     headers = (_("Host"), _("What"), _("Status"), _("Since"))
     verbs: ClassVar = {
-        "disconnect": lambda identifier: _disconnect(identifier),
+        "disconnect": actions.disconnect_session,
         "stop": actions.stop_viewer,
         "retry": actions.restart_viewer,
     }
 
     def rows(self) -> list[Row]:
-        connections = [
-            Row(
-                one.id,
-                [
-                    one.id,
-                    _("connection"),
-                    _status("running", _("connected"))
-                    if one.is_open
-                    else _status("interrupted", _("cut")),
-                    _moment(one.connected_at),
-                ],
-                [Button(_("Disconnect"), "disconnect")],
-                one.last_error,
-            )
-            for one in pool.all()
-        ]
-        return connections + [_viewer_row(one) for one in viewers.sessions()]
+        connections = [_session_row(session) for session in rows(Session)]
+        return connections + [_viewer_row(viewer) for viewer in Viewer.objects.all()]
 
-    def start(self, data: dict[str, Any]) -> None:
-        actions.start_viewer(actions.open_connection(data["connection"]), data["folder"])
+    def start(self, data: dict[str, Any], *, by: Any) -> None:
+        actions.start_viewer(data["folder"], connection_id=data["connection"], by=by)
 
 
-def _disconnect(identifier: str) -> None:
-    address = actions.open_connection(identifier, even_if_cut=True).address
-    actions.disconnect(address.host, address.port, address.username)
+def _session_row(session: Session) -> Row:
+    status = _status("running", _("connected"))
+    if not session.is_open:
+        status = _status("interrupted", _("cut"))
+    cells = [session.id, _("connection"), status, _time(session.connected_at)]
+    return Row(session.id, cells, [Button(_("Disconnect"), "disconnect")], session.last_error)
 
 
-def _viewer_row(one: viewers.Session) -> Row:
-    link = format_html('<a href="{0}" target="_blank" rel="noopener">{0}</a>', one.url)
-    what: Any = link if one.status == "running" else _("viewer")
+def _viewer_row(viewer: Viewer) -> Row:
+    link = format_html('<a href="{0}" target="_blank" rel="noopener">{0}</a>', viewer.url)
+    what: Any = link if viewer.status == "running" else _("viewer")
     status = {
         "running": _status("running", _("running")),
         "connecting": _status("running", _("starting")),
-    }.get(one.status, _status("failed" if one.last_error else "finished", _("ended")))
+    }.get(viewer.status, _status("failed" if viewer.last_error else "finished", _("ended")))
     buttons = [Button(_("Stop"), "stop")]
-    if not one.is_active:
+    if not viewer.is_active:
         buttons = [Button(_("Start again"), "retry"), Button(_("Remove"), "stop")]
-    where = f"{one.connection.id}:{one.remote_root}"
-    return Row(one.id, [where, what, status, _moment(one.started_at)], buttons, one.last_error)
+    where = f"{viewer.connection_id}:{viewer.remote_root}"
+    cells = [where, what, status, _time(viewer.started_at)]
+    return Row(viewer.id, cells, buttons, viewer.last_error)
 
 
 # -- sync jobs -------------------------------------------------------------------------------------
@@ -289,7 +281,7 @@ def _viewer_row(one: viewers.Session) -> Row:
 
 class SyncForm(StartForm):
     mode = forms.ChoiceField(
-        label=_("Mode"), choices=[(registry.MIRROR, _("mirror")), (registry.SMART, _("on demand"))]
+        label=_("Mode"), choices=[(actions.MIRROR, _("mirror")), (actions.SMART, _("on demand"))]
     )
 
 
@@ -309,39 +301,42 @@ class SyncJobAdmin(LiveAdmin):
     verbs: ClassVar = {"stop": actions.stop_sync, "retry": actions.retry_sync}
 
     def rows(self) -> list[Row]:
-        return [_sync_row(one) for one in registry.syncs()]
+        return [_sync_row(job) for job in rows(SyncJob)]
 
-    def start(self, data: dict[str, Any]) -> None:
-        connection = actions.open_connection(data["connection"])
-        actions.start_sync(data["mode"], connection, data["folder"])
+    def start(self, data: dict[str, Any], *, by: Any) -> None:
+        actions.start_sync(data["mode"], data["connection"], data["folder"], by=by)
 
 
-def _sync_row(one: registry.Sync) -> Row:
-    progress = one.progress
-    if not one.is_alive:
+def _sync_row(job: SyncJob) -> Row:
+    progress = job.progress
+    if job.status == "interrupted":
+        status = _status("interrupted", _("interrupted"))
+    elif job.status == "ended":
         status = _status("failed", _("ended"))
-    elif one.last_error:
+    elif job.last_error:
         status = _status("interrupted", _("with errors"))
     else:
         status = _status("running", _("running"))
-    mode = dict(SyncForm.base_fields["mode"].choices)[one.mode]  # type: ignore[attr-defined]
+    mode = dict(SyncForm.base_fields["mode"].choices)[job.mode]  # type: ignore[attr-defined]
+    percent = "–"
+    if progress["total_files"]:
+        percent = f"{100 * progress['synced_files'] // progress['total_files']} %"
     cells = [
-        f"{one.connection.id}:{one.remote_root}",
+        f"{job.connection_id}:{job.remote_root}",
         mode,
         status,
-        one.copied_files,
-        f"{100 * progress.synced_files // progress.total_files} %" if progress.total_files else "–",
-        f"{filesizeformat(progress.describe()['bytes_per_second'])}/s",
-        _moment(one.last_sync_at),
+        job.stats["copied_files"],
+        percent,
+        f"{filesizeformat(progress['bytes_per_second'])}/s",
+        _time(job.last_sync_at),
     ]
-    return Row(
-        one.id, cells, [Button(_("Retry"), "retry"), Button(_("Stop"), "stop")], one.last_error
-    )
+    buttons = [Button(_("Retry"), "retry"), Button(_("Stop"), "stop")]
+    return Row(job.id, cells, buttons, job.last_error)
 
 
 def _status(name: str, label: Any) -> SafeString:
     return format_html('<span class="status" data-status="{}">{}</span>', name, label)
 
 
-def _moment(seconds: float | None) -> SafeString | str:
+def _time(seconds: float | None) -> SafeString | str:
     return display.moment(datetime.fromtimestamp(int(seconds), UTC) if seconds else None)

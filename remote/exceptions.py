@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -10,6 +11,24 @@ class RemoteError(Exception):
     """Says what is wrong. The kinds below are those that a client tells apart."""
 
     status = 500
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as it travels from one process to another."""
+        return {"kind": type(self).__name__, "text": str(self), "facts": vars(self)}
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> RemoteError:
+        kinds = {kind.__name__: kind for kind in _kinds(RemoteError)}
+        kind = kinds[data["kind"]]
+        error = kind.__new__(kind, data["text"])
+        error.__dict__.update(data["facts"])
+        return error
+
+
+def _kinds(kind: type[RemoteError]) -> Iterator[type[RemoteError]]:
+    yield kind
+    for narrower in kind.__subclasses__():
+        yield from _kinds(narrower)
 
 
 class Unreachable(RemoteError):
@@ -51,6 +70,12 @@ class HostKeyUnconfirmed(RemoteError):
     def __init__(self, host_key: dict[str, Any]) -> None:
         super().__init__("Host key verification failed")
         self.host_key = host_key
+        self.question: str | None = None
+        """Names the login that waits for the answer, where it was kept."""
+
+
+class QuestionTooOld(RemoteError):
+    status = 400
 
 
 class TooManyAttempts(RemoteError):
@@ -67,3 +92,10 @@ class NotYours(RemoteError):
     """Saved secrets are the owner's alone."""
 
     status = 403
+
+
+class OwnerAway(RemoteError):
+    """The process that holds all connections does not answer."""
+
+    status = 503
+    retry_after = 5

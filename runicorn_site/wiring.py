@@ -17,8 +17,9 @@ from artifacts.watch import ArtifactIndexer
 from core.http import doors, errors, rate_limits
 from metrics.exceptions import CorruptBlock
 from operation import index_health
-from remote.compat import on_demand
-from remote.sync import ledger, registry
+from remote import on_reading
+from remote.compat import storage_status
+from remote.sync import ledger
 from runs.api.v1.door import V1
 from runs.api.v2.door import V2
 from runs.finding import fulltext, tagged
@@ -40,12 +41,12 @@ def connect() -> None:
     # Ingest: documents whose rows belong to other apps, and files that are fetched before reading.
     documents.document_writers |= usage.document_writers
     indexer.companions.append(ArtifactIndexer)
-    folder_source.before_reading.append(registry.bring)
+    folder_source.before_reading.append(on_reading.bring_run)
 
     # Artifacts whose contents are on another host.
-    remote_files.fetchers.append(registry.bring_files)
+    remote_files.fetchers.append(on_reading.bring_version)
     remote_files.remote_checks.append(ledger.came_from_a_host)
-    remote_files.stats_sources.append(on_demand.artifact_statistics)
+    remote_files.stats_sources.append(storage_status.artifact_statistics)
 
 
 def _damaged(error: CorruptBlock) -> APIException:

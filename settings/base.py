@@ -156,6 +156,9 @@ WHITENOISE_AUTOREFRESH = False
 
 # -- Storage -----------------------------------------------------------------------------------
 
+RUNICORN_WORKER = False
+"""Whether a worker process of its own (``manage.py worker``) holds what all processes share."""
+
 RUNICORN_ROOT_CAN_MOVE = False
 """Whether ``POST /api/config/user_root_dir`` moves the server to another storage root."""
 

@@ -68,3 +68,4 @@ CACHES = {
 }
 RUNICORN_RATE_LIMIT_STORAGE_URI = _redis
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+RUNICORN_WORKER = True

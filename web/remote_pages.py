@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -23,20 +21,13 @@ from core.http.client_address import client_address
 from core.http.conditional import html_response
 from core.http.permissions import needs
 from remote import actions
-from remote.exceptions import HostKeyUnconfirmed, RemoteError
-from remote.ssh import auth, known_hosts, transport
-from remote.ssh.connections import VIEWER, Connection, pool
-from remote.sync import registry
-from remote.viewer import viewers
-from runicorn import config, credentials
+from remote.exceptions import HostKeyUnconfirmed, OwnerAway, QuestionTooOld, RemoteError
+from remote.models import Session, SyncJob, Viewer
+from remote.owner.asking import ask, rows
+from remote.ssh import transport
+from runicorn import config
 
 from .run_pages import page
-
-QUESTION_SECONDS = 300
-MOST_QUESTIONS = 100
-
-
-Again = Callable[[HttpRequest], HttpResponseBase]
 
 
 class LoginForm(forms.Form):
@@ -55,24 +46,14 @@ class LoginForm(forms.Form):
     save = forms.BooleanField(required=False)
     remember_password = forms.BooleanField(required=False)
 
-    def address(self) -> transport.Address:
+    def to_save(self) -> dict[str, Any] | None:
+        """Return what is to be saved of a login that succeeds, beside its address."""
         data = self.cleaned_data
-        username = data["username"] or transport.default_username(data["host"])
-        return transport.find_address(data["host"], data["port"], username)
-
-    def credentials(self) -> transport.Credentials:
-        data = self.cleaned_data
-        names = ("password", "private_key_path", "passphrase")
-        return transport.Credentials(
-            **{name: data[name] or None for name in names}, use_agent=data["use_agent"]
-        )
-
-    def to_save(self, address: transport.Address) -> dict[str, Any]:
-        data = self.cleaned_data
+        if not data["save"]:
+            return None
         method = "password" if data["password"] else "key" if data["private_key_path"] else "agent"
         names = ("name", "password", "private_key_path", "passphrase", "remember_password")
-        target = {"host": address.host, "port": address.port, "username": address.username}
-        return {**target, **{name: data[name] for name in names}, "auth_method": method}
+        return {**{name: data[name] for name in names}, "auth_method": method}
 
 
 # -- reading ---------------------------------------------------------------------------------------
@@ -94,13 +75,20 @@ def remote_fragment(request: HttpRequest) -> HttpResponseBase:
 
 
 def _show(request: HttpRequest, form: LoginForm, status: int = 200) -> HttpResponse:
+    aliases, keys = [], []
+    try:
+        keys = ask("list_host_keys")
+        if may(request.user, Right.ADMINISTER):
+            aliases = ask("list_aliases")
+    except OwnerAway as error:
+        messages.error(request, _explain(error))
     context = {
         **_activity(),
         "form": form,
         "is_refused": form.is_bound,
         "saved": config.ssh_connections(),
-        "aliases": transport.aliases() if may(request.user, Right.ADMINISTER) else [],
-        "known_hosts": known_hosts.entries(),
+        "aliases": aliases,
+        "known_hosts": keys,
     }
     return render(request, "pages/remote.html", context, status=status)
 
@@ -108,16 +96,15 @@ def _show(request: HttpRequest, form: LoginForm, status: int = 200) -> HttpRespo
 def _activity() -> dict[str, Any]:
     return {
         "connections": [
-            {"id": c.id, "is_open": c.is_open, "error": c.last_error, "since": _at(c.connected_at)}
-            for c in pool.all()
+            {"session": session, "since": _at(session.connected_at)} for session in rows(Session)
         ],
         "viewers": [
-            {"session": session, "since": _at(session.started_at), "until": _at(session.ended_at)}
-            for session in viewers.sessions()
+            {"session": viewer, "since": _at(viewer.started_at), "until": _at(viewer.ended_at)}
+            for viewer in Viewer.objects.all()
         ],
         "syncs": [
-            {"mode": sync.mode, "host": sync.connection.id, **sync.describe()}
-            for sync in registry.syncs()
+            {"mode": job.mode, "connection": job.connection_id, **job.describe()}
+            for job in SyncJob.objects.all()
         ],
     }
 
@@ -129,80 +116,50 @@ def _at(seconds: float | None) -> datetime | None:
 # -- logging in ------------------------------------------------------------------------------------
 
 
-class Questions:
-    """Logins that wait for a person to confirm a host's key.
-
-    Their secrets stay here meanwhile; the page that asks has only a number for them.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: dict[str, tuple[float, Any, Again, dict[str, Any]]] = {}
-
-    def add(self, user: Any, again: Again, host_key: dict[str, Any]) -> str:
-        now = time.monotonic()
-        recent = [item for item in self._waiting.items() if now - item[1][0] < QUESTION_SECONDS]
-        self._waiting = dict(recent[1 - MOST_QUESTIONS :])
-        number = secrets.token_urlsafe(16)
-        self._waiting[number] = (now, user.pk, again, host_key)
-        return number
-
-    def take(self, user: Any, number: str) -> tuple[Again, dict[str, Any]] | None:
-        asked_at, owner, again, host_key = self._waiting.pop(number, (0.0, None, None, {}))
-        if again is None or owner != user.pk or time.monotonic() - asked_at > QUESTION_SECONDS:
-            return None
-        return again, host_key
-
-
-_questions = Questions()
-
-
 @needs(Right.CHANGE)
 @require_POST
 @page
 def connect(request: HttpRequest) -> HttpResponseBase:
     if name := request.POST.get("saved"):
-        return _finish(request, lambda now: _connect_saved(now, name), None)
+        return _finish(request, lambda: _connect(request, {"saved": name}), None)
     form = LoginForm(request.POST)
     if not form.is_valid():
         return _show(request, form, 400)
-    return _finish(request, lambda now: _connect_new(now, form), form)
+    return _finish(request, lambda: _connect(request, form.cleaned_data, form.to_save()), form)
 
 
-def _connect_saved(request: HttpRequest, name: str) -> Connection:
-    entry = auth.from_saved(auth.saved(name, by=request.user), {})
-    address = transport.find_address(entry.pop("host"), entry.pop("port"), entry.pop("username"))
-    login = transport.Credentials(**entry)
-    client = client_address(request)
-    return auth.connect(VIEWER, address, login, client=client, by=request.user)
+Outcome = tuple[Session, str | None]
 
 
-def _connect_new(request: HttpRequest, form: LoginForm) -> Connection:
-    address = form.address()
-    client = client_address(request)
-    login = form.credentials()
-    connection = auth.connect(VIEWER, address, login, client=client, by=request.user)
-    if form.cleaned_data["save"]:
-        try:
-            config.save_ssh_connection(form.to_save(address))
-        except (config.ConfigError, credentials.CredentialsError, OSError) as error:
-            messages.error(request, str(error))
-    return connection
+def _connect(
+    request: HttpRequest, data: dict[str, Any], saved_as: dict[str, Any] | None = None
+) -> Outcome:
+    return actions.connect_or_ask(
+        actions.VIEWER,
+        actions.login_with(data, by=request.user),
+        client=client_address(request),
+        saved_as=saved_as,
+        by=request.user,
+    )
 
 
 def _finish(
-    request: HttpRequest, attempt: Callable[[HttpRequest], Connection], form: LoginForm | None
+    request: HttpRequest, attempt: Callable[[], Outcome], form: LoginForm | None
 ) -> HttpResponseBase:
     try:
-        connection = attempt(request)
+        session, save_error = attempt()
     except HostKeyUnconfirmed as error:
-        again = partial(_finish, attempt=attempt, form=form)
-        number = _questions.add(request.user, again, error.host_key)
-        context = {"key": error.host_key, "number": number}
+        context = {"key": error.host_key, "number": error.question}
         return render(request, "pages/host_key.html", context)
+    except QuestionTooOld:
+        messages.error(request, _("This question is too old: connect again."))
+        return redirect("remote")
     except RemoteError as error:
         messages.error(request, _explain(error))
         return _show(request, form, error.status) if form else redirect("remote")
-    messages.success(request, _("Connected to %s.") % connection.id)
+    if save_error:
+        messages.error(request, save_error)
+    messages.success(request, _("Connected to %s.") % session.id)
     return redirect("remote")
 
 
@@ -211,13 +168,8 @@ def _finish(
 @page
 def trust(request: HttpRequest) -> HttpResponseBase:
     """Trust the key that was shown, and repeat the login that waits for it."""
-    question = _questions.take(request.user, request.POST.get("number", ""))
-    if question is None:
-        messages.error(request, _("This question is too old: connect again."))
-        return redirect("remote")
-    again, key = question
-    known_hosts.accept_text(key["host"], key["port"], key["public_key"])
-    return again(request)
+    question = request.POST.get("number", "")
+    return _finish(request, lambda: actions.trust(question, by=request.user), None)
 
 
 def _explain(error: RemoteError) -> str:
@@ -239,25 +191,19 @@ def _explain(error: RemoteError) -> str:
 def change(request: HttpRequest, verb: str) -> HttpResponseBase:
     """Apply the change *verb* of CHANGES to the object that ``id`` names."""
     try:
-        CHANGES[verb](request, request.POST.get("id", ""))
+        CHANGES[verb](request, request.POST.get("id", ""), by=request.user)
     except RemoteError as error:
         messages.error(request, _explain(error))
     return redirect("remote")
 
 
-def _disconnect(request: HttpRequest, identifier: str) -> None:
-    address = actions.open_connection(identifier, even_if_cut=True).address
-    actions.disconnect(address.host, address.port, address.username)
+def _start_viewer(request: HttpRequest, identifier: str, *, by: Any) -> None:
+    viewer = actions.start_viewer(_folder(request), connection_id=identifier, by=by)
+    messages.success(request, _("The viewer is ready at %s.") % viewer.url)
 
 
-def _start_viewer(request: HttpRequest, identifier: str) -> None:
-    connection = actions.open_connection(identifier)
-    session = actions.start_viewer(connection, _folder(request))
-    messages.success(request, _("The viewer is ready at %s.") % session.url)
-
-
-def _start_sync(mode: str, request: HttpRequest, identifier: str) -> None:
-    actions.start_sync(mode, actions.open_connection(identifier), _folder(request))
+def _start_sync(mode: str, request: HttpRequest, identifier: str, *, by: Any) -> None:
+    actions.start_sync(mode, identifier, _folder(request), by=by)
 
 
 def _folder(request: HttpRequest) -> str:
@@ -267,21 +213,25 @@ def _folder(request: HttpRequest) -> str:
     return folder
 
 
-def _forget_key(request: HttpRequest, identifier: str) -> None:
+def _forget_key(request: HttpRequest, identifier: str, *, by: Any) -> None:
     words = identifier.split()
     if len(words) == 3 and words[1].isdecimal():
-        known_hosts.remove(words[0], int(words[1]), words[2])
+        actions.remove_host_key(words[0], int(words[1]), words[2], by=by)
 
 
-CHANGES: dict[str, Callable[[HttpRequest, str], Any]] = {
-    "disconnect": _disconnect,
+def _simply(act: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda request, identifier, *, by: act(identifier, by=by)
+
+
+CHANGES: dict[str, Callable[..., Any]] = {
+    "disconnect": _simply(actions.disconnect_session),
     "start-viewer": _start_viewer,
-    "stop-viewer": lambda request, identifier: actions.stop_viewer(identifier),
-    "restart-viewer": lambda request, identifier: actions.restart_viewer(identifier),
-    "start-mirror": partial(_start_sync, registry.MIRROR),
-    "start-smart": partial(_start_sync, registry.SMART),
-    "stop-sync": lambda request, identifier: actions.stop_sync(identifier),
-    "retry-sync": lambda request, identifier: actions.retry_sync(identifier),
-    "forget-connection": lambda request, identifier: config.remove_ssh_connection(identifier),
+    "stop-viewer": _simply(actions.stop_viewer),
+    "restart-viewer": _simply(actions.restart_viewer),
+    "start-mirror": partial(_start_sync, actions.MIRROR),
+    "start-smart": partial(_start_sync, actions.SMART),
+    "stop-sync": _simply(actions.stop_sync),
+    "retry-sync": _simply(actions.retry_sync),
+    "forget-connection": _simply(actions.remove_host),
     "forget-key": _forget_key,
 }

@@ -10,17 +10,15 @@ from typing import Any
 from django.conf import settings
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.exceptions import APIException, NotFound, PermissionDenied
+from rest_framework.exceptions import APIException, NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core.http.exceptions import InvalidInput
 from core.http.fields import Body, Integer, OptionalText, Query, Text
-from core.http.origin_policy import is_same_origin
 from core.http.permissions import MayAdminister, MaySee
-from core.http.rest import json_object
-from runicorn import config, credentials, layout
+from runicorn import config, layout
 
 from .. import storage_root
 
@@ -98,100 +96,6 @@ def change_root(path: str, *, by: Any) -> Response:
             "message": "User root directory updated successfully",
         }
     )
-
-
-# -- saved SSH connections ---------------------------------------------------------------------
-
-
-class SshConnection(serializers.Serializer):
-    host = serializers.CharField()
-    port = serializers.IntegerField(default=22)
-    username = serializers.CharField()
-    name = serializers.CharField(default="", allow_blank=True)
-    auth_method = serializers.ChoiceField(config.AUTH_METHODS, default="password")
-    remember_password = serializers.BooleanField(default=False)
-    private_key_path = serializers.CharField(required=False)
-
-
-class SshConnectionRequest(SshConnection):
-    password = serializers.CharField(required=False)
-    private_key = serializers.CharField(required=False)
-    passphrase = serializers.CharField(required=False)
-
-
-class SavedSshConnection(SshConnection):
-    key = serializers.CharField()
-    has_password = serializers.BooleanField()
-    has_private_key = serializers.BooleanField()
-
-
-class SshConnections(serializers.Serializer):
-    connections = SavedSshConnection(many=True)
-
-
-class SshSaved(Ok):
-    key = serializers.CharField()
-
-
-class SshDetails(serializers.Serializer):
-    ok = serializers.BooleanField()
-    connection = SavedSshConnection()
-
-
-@extend_schema(tags=["config"])
-class SshConnectionList(APIView):
-    permission_classes = [MayAdminister]
-
-    @extend_schema(operation_id="list_ssh_connections", responses=SshConnections)
-    def get(self, request: Request) -> Response:
-        """Return the saved connections, oldest first, without their secrets."""
-        return Response({"connections": config.ssh_connections()})
-
-    @extend_schema(
-        operation_id="save_ssh_connection", request=SshConnectionRequest, responses=SshSaved
-    )
-    def post(self, request: Request) -> Response:
-        """Save a connection. Secrets are kept, encrypted, only with ``remember_password``."""
-        body = json_object(request)
-        key = _changed("save", lambda: config.save_ssh_connection(body))
-        return Response({"ok": True, "message": "SSH connection saved successfully", "key": key})
-
-
-@extend_schema(tags=["config"])
-class SshConnectionItem(APIView):
-    permission_classes = [MayAdminister]
-
-    @extend_schema(operation_id="delete_ssh_connection", responses={200: Ok})
-    def delete(self, request: Request, key: str) -> Response:
-        """Forget a connection. It is not an error if none exists."""
-        _changed("remove", lambda: config.remove_ssh_connection(key))
-        return Response({"ok": True, "message": "SSH connection deleted successfully"})
-
-
-def _changed(verb: str, change: Callable[[], Any]) -> Any:
-    try:
-        return change()
-    except (config.ConfigError, credentials.CredentialsError, OSError, TimeoutError) as error:
-        raise InvalidInput(f"Failed to {verb} connection: {error}", ["body"]) from error
-
-
-@extend_schema(tags=["config"])
-class SshConnectionDetails(APIView):
-    permission_classes = [MayAdminister]
-
-    @extend_schema(
-        operation_id="get_ssh_connection_details", responses={200: SshDetails, 403: None}
-    )
-    def get(self, request: Request, key: str) -> Response:
-        """Return one connection, without its secrets but with the names of those it has."""
-        if not is_same_origin(request._request):
-            raise PermissionDenied("Pages of other sites may not read this.")
-        connection = config.shown_ssh_connection(key)
-        if connection is None:
-            raise NotFound(f"Connection not found: {key}")
-        response = Response({"ok": True, "connection": connection})
-        response["Cache-Control"] = "no-store"
-        return response
 
 
 # -- preferences of pages ----------------------------------------------------------------------

@@ -6,17 +6,6 @@ urlpatterns = [
     path("health", health.Health.as_view(), name="health"),
     path("config", config.Config.as_view(), name="config"),
     path("config/user_root_dir", config.UserRootDir.as_view(), name="user-root-dir"),
-    path("config/ssh_connections", config.SshConnectionList.as_view(), name="ssh-connection-list"),
-    path(
-        "config/ssh_connections/<str:key>",
-        config.SshConnectionItem.as_view(),
-        name="ssh-connection",
-    ),
-    path(
-        "config/ssh_connections/<str:key>/details",
-        config.SshConnectionDetails.as_view(),
-        name="ssh-connection-details",
-    ),
     path("config/column-widths", config.ColumnWidths.as_view(), name="column-widths"),
     path("config/dismissed-alerts", config.DismissedAlerts.as_view(), name="dismissed-alerts"),
     path(

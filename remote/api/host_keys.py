@@ -10,11 +10,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core.http.exceptions import InvalidInput
-from core.http.rest import json_object
 
-from ..ssh import known_hosts, transport
+from .. import actions
+from ..owner.asking import ask
+from ..ssh import transport
 from . import serializers
-from .base import OBJECT, RemoteView, valid
+from .base import OBJECT, RemoteView
 
 
 @extend_schema(tags=["host keys"])
@@ -24,8 +25,10 @@ class AcceptHostKey(RemoteView):
     )
     def post(self, request: Request) -> Response:
         """Trust this key for this host from now on: what the 409 said, once a person agreed."""
-        data = valid(serializers.HostKey, json_object(request)).validated_data
-        known_hosts.accept(_host(data["host"]), data["port"], _host_key(data))
+        data = serializers.HostKey.read(request)
+        host = _host(data["host"])
+        _check_key(data)
+        actions.accept_host_key(host, data["port"], data["public_key"], by=request.user)
         return Response({"ok": True})
 
 
@@ -33,7 +36,7 @@ class AcceptHostKey(RemoteView):
 class HostKeys(RemoteView):
     @extend_schema(operation_id="list_host_keys", responses={200: OBJECT})
     def get(self, request: Request) -> Response:
-        return Response({"entries": known_hosts.entries()})
+        return Response({"entries": ask("list_host_keys")})
 
 
 @extend_schema(tags=["host keys"])
@@ -43,9 +46,10 @@ class RemoveHostKey(RemoteView):
     )
     def post(self, request: Request) -> Response:
         """Trust no key of this type for this host any more."""
-        data = valid(serializers.HostKeyName, json_object(request)).validated_data
+        data = serializers.HostKeyName.read(request)
         host, key_type = _host(data["host"]), _word(data, "key_type")
-        return Response({"ok": True, "changed": known_hosts.remove(host, data["port"], key_type)})
+        changed = actions.remove_host_key(host, data["port"], key_type, by=request.user)
+        return Response({"ok": True, "changed": changed})
 
 
 def _host(host: str) -> str:
@@ -60,8 +64,8 @@ def _word(data: dict[str, Any], name: str) -> str:
     return str(data[name])
 
 
-def _host_key(data: dict[str, Any]) -> asyncssh.SSHKey:
-    """The key, if it is one and is what the person saw."""
+def _check_key(data: dict[str, Any]) -> None:
+    """Raises InvalidInput unless it is a key, and the one that the person saw."""
     key_type, fingerprint = _word(data, "key_type"), _word(data, "fingerprint_sha256")
     if not fingerprint.startswith("SHA256:"):
         raise InvalidInput("Invalid fingerprint_sha256", ["body", "fingerprint_sha256"])
@@ -75,4 +79,3 @@ def _host_key(data: dict[str, Any]) -> asyncssh.SSHKey:
         raise InvalidInput(
             "fingerprint_sha256 does not match public_key", ["body", "fingerprint_sha256"]
         )
-    return key

@@ -2,45 +2,43 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
-from django.conf import settings
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from core.http.exceptions import InvalidInput
-from core.http.rest import json_object
+from core.http.permissions import MayChange
 
-from ..compat import artifact_downloads, on_demand
-from ..exceptions import NotConnected, RemoteError
-from ..ssh.connections import pool
-from ..ssh.loop import run
+from .. import actions
+from ..compat import storage_status
+from ..exceptions import OwnerAway, RemoteError
+from ..models import Session
+from ..owner.asking import ask
+from . import serializers
 from .base import OBJECT, RemoteView
 
 
-def connect(view: RemoteView, request: Request, body: dict[str, Any]) -> Response:
+def connect(view: RemoteView, request: Request) -> Response:
     """``POST /remote/connect`` with a ``remote_root``."""
-    root, minutes, auto_sync = _checked(body)
-    holder = f"start:{secrets.token_hex(4)}"
-    connection = view.connect(request, holder, body)
-    local_root = settings.RUNICORN_STORAGE_ROOT
-    try:
-        one, structure = run(
-            on_demand.connect(connection, root, local_root, 60 * minutes, auto_sync=auto_sync)
-        )
-    finally:
-        run(pool.release(holder, connection))
+    data = serializers.StorageLogin.read(request)
+    root, minutes, auto_sync = (
+        data[name] for name in ("remote_root", "sync_interval_minutes", "auto_sync")
+    )
+    login = view.login(request, data)
+    answer = actions.connect_storage(
+        remote_root=root, interval=60 * minutes, auto_sync=auto_sync, **login
+    )
+    session, structure = Session(**answer["session"]), answer["structure"]
     return Response(
         {
             "ok": True,
             "status": "connected",
-            "connection_id": connection.id,
-            **connection.describe(),
-            "remote_root": one.remote_root,
-            "cache_dir": str(local_root),
+            "connection_id": session.id,
+            **session.describe(),
+            "remote_root": answer["sync"]["remote_root"],
+            "cache_dir": answer["sync"]["local_root"],
             "structure_verified": structure["artifacts_exists"] or structure["has_experiments"],
             "auto_sync": auto_sync,
             "sync_interval_minutes": minutes,
@@ -48,33 +46,9 @@ def connect(view: RemoteView, request: Request, body: dict[str, Any]) -> Respons
     )
 
 
-def _checked(body: dict[str, Any]) -> tuple[str, float, bool]:
-    root, minutes = body.get("remote_root"), body.get("sync_interval_minutes", 10)
-    port = body.get("port", 22)
-    is_port = isinstance(port, int) and not isinstance(port, bool) and 0 < port < 65536
-    proofs = ("password", "private_key", "private_key_path")
-    problems = {
-        "Host is required": body.get("saved") or body.get("host"),
-        "Username is required": body.get("saved") or body.get("username"),
-        f"Invalid port: {port}": port is None or is_port,
-        "Remote root directory is required": isinstance(root, str) and root and "\0" not in root,
-        "At least one authentication method is required": body.get("use_agent", True)
-        or body.get("saved")
-        or any(body.get(name) for name in proofs),
-        "sync_interval_minutes must be a positive number": isinstance(minutes, int | float)
-        and 0 < minutes <= 1440,
-        "auto_sync must be true or false": isinstance(body.get("auto_sync", True), bool),
-    }
-    for problem, is_fine in problems.items():
-        if not is_fine:
-            raise InvalidInput(f"Invalid configuration: {problem}", ["body"])
-    return str(root), float(minutes), body.get("auto_sync", True)
-
-
-def disconnect() -> Response:
+def disconnect(request: Request) -> Response:
     """``POST /remote/disconnect`` without a body."""
-    if not run(on_demand.disconnect()):
-        raise NotConnected("Not connected to remote server")
+    actions.disconnect_storage(by=request.user)
     message = "Disconnected from remote server"
     return Response({"ok": True, "status": "disconnected", "message": message})
 
@@ -86,10 +60,7 @@ class Sync(RemoteView):
     )
     def post(self, request: Request) -> Response:
         """Look for what is new at once, in the background."""
-        one = on_demand.needed()
-        if not one.is_alive:
-            raise NotConnected("Remote connection is not active")
-        run(_sync_now())
+        actions.sync_storage_now(by=request.user)
         return Response(
             {
                 "ok": True,
@@ -99,10 +70,6 @@ class Sync(RemoteView):
         )
 
 
-async def _sync_now() -> None:
-    on_demand.needed().sync_now()
-
-
 @extend_schema(tags=["remote storage"])
 class ClearCache(RemoteView):
     @extend_schema(
@@ -110,7 +77,7 @@ class ClearCache(RemoteView):
     )
     def post(self, request: Request) -> Response:
         """Remove what came from there; the next sync brings it again."""
-        run(on_demand.clear_cache())
+        actions.clear_storage_cache(by=request.user)
         return Response({"ok": True, "message": "Cache cleared successfully"})
 
 
@@ -121,24 +88,22 @@ class CleanCache(RemoteView):
     )
     def post(self, request: Request) -> Response:
         """Let go of what is over the limit, from the run that was looked at longest ago."""
-        count = run(on_demand.clean_cache())
+        count = actions.clean_storage_cache(by=request.user)
         message = f"Cleaned up {count} old files"
         return Response({"ok": True, "files_removed": count, "message": message})
 
 
 @extend_schema(tags=["remote storage"])
 class SwitchMode(RemoteView):
-    @extend_schema(operation_id="remote_mode_switch", request=OBJECT, responses={200: OBJECT})
+    @extend_schema(
+        operation_id="remote_mode_switch",
+        request=serializers.StorageMode,
+        responses={200: OBJECT},
+    )
     def post(self, request: Request) -> Response:
         """Remember which storage is meant; runs of both are shown either way."""
-        body = json_object(request)
-        if "mode" not in body:
-            raise InvalidInput("mode is required", ["body", "mode"], "Field required")
-        mode = body["mode"]
-        if mode not in ("local", "remote"):
-            text = f"Invalid mode: {mode}. Must be 'local' or 'remote'"
-            raise InvalidInput(text, ["body", "mode"])
-        on_demand.switch(mode)
+        mode = serializers.StorageMode.read(request)["mode"]
+        actions.select_storage(mode, by=request.user)
         message = f"Switched to {mode} storage mode"
         return Response({"ok": True, "mode": mode, "message": message})
 
@@ -147,24 +112,26 @@ class SwitchMode(RemoteView):
 class Mode(RemoteView):
     @extend_schema(operation_id="remote_mode", responses={200: OBJECT})
     def get(self, request: Request) -> Response:
-        found = on_demand.status()
-        connected = found["connected"]
-        answer = {"mode": found["mode"], "remote_available": True, "remote_connected": connected}
-        return Response(answer)
+        described = storage_status.describe()
+        answer = {"mode": described["mode"], "remote_available": True}
+        return Response({**answer, "remote_connected": described["connected"]})
 
 
 @extend_schema(tags=["remote storage"])
 class Verify(RemoteView):
+    permission_classes = (MayChange,)
+
     @extend_schema(operation_id="remote_verify", responses={200: OBJECT})
     def get(self, request: Request) -> Response:
         """Whether the host answers, and what lies in its root."""
         try:
-            structure = run(on_demand.verify())
+            structure = ask("verify_storage")
+        except OwnerAway:
+            raise
         except RemoteError as error:
             return Response({"connected": False, "error": str(error)})
-        adapter_status = on_demand.status()["status"]
-        answer = {"connected": True, "structure": structure, "adapter_status": adapter_status}
-        return Response(answer)
+        status = storage_status.describe()["status"]
+        return Response({"connected": True, "structure": structure, "adapter_status": status})
 
 
 # -- artifacts ---------------------------------------------------------------------------------
@@ -173,10 +140,11 @@ KIND = OpenApiParameter("type", str, description="Of the artifact, if its name i
 
 
 class ArtifactView(RemoteView):
-    def version(self, request: Request, name: str, version: str) -> tuple[str, int, str | None]:
+    def version(self, request: Request, name: str, version: str) -> dict[str, Any]:
         if not version.isdecimal():
             raise NotFound("Not Found")
-        return name, int(version[:9]), request.query_params.get("type") or None
+        kind = request.query_params.get("type") or None
+        return {"name": name, "number": int(version[:9]), "kind": kind, "by": request.user}
 
 
 @extend_schema(tags=["remote storage"])
@@ -184,21 +152,19 @@ class StartDownload(ArtifactView):
     @extend_schema(
         operation_id="remote_download",
         parameters=[KIND],
-        request=OBJECT,
+        request=serializers.Download,
         responses={200: OBJECT},
     )
     def post(self, request: Request, name: str, version: str) -> Response:
         """Fetch the contents of a version and verify them; copy them to `target_dir` too."""
-        body = json_object(request) if request.body else {}
-        target = body.get("target_dir")
-        if target is not None and not isinstance(target, str):
-            text = "Invalid target directory: it must be text"
-            raise InvalidInput(text, ["body", "target_dir"])
-        download = run(artifact_downloads.start(*self.version(request, name, version), target))
+        data = serializers.Download.read(request) if request.body else {}
+        download = actions.start_download(
+            target=data.get("target_dir"), **self.version(request, name, version)
+        )
         return Response(
             {
                 "ok": True,
-                "task_id": download.id,
+                "task_id": download["task_id"],
                 "artifact": f"{name}:v{version}",
                 "message": f"Download started for {name}:v{version}",
             }
@@ -209,14 +175,14 @@ class StartDownload(ArtifactView):
 class DownloadStatus(RemoteView):
     @extend_schema(operation_id="remote_download_status", responses={200: OBJECT, 400: None})
     def get(self, request: Request, task_id: str) -> Response:
-        return Response(artifact_downloads.get(task_id).describe())
+        return Response(ask("describe_download", download_id=task_id))
 
 
 @extend_schema(tags=["remote storage"])
 class CancelDownload(RemoteView):
     @extend_schema(operation_id="cancel_remote_download", responses={200: OBJECT, 400: None})
     def delete(self, request: Request, task_id: str) -> Response:
-        run(artifact_downloads.cancel(task_id))
+        actions.cancel_download(task_id, by=request.user)
         return Response({"ok": True, "message": f"Download task {task_id} cancelled"})
 
 
@@ -224,11 +190,12 @@ class CancelDownload(RemoteView):
 class Downloads(RemoteView):
     @extend_schema(operation_id="remote_downloads", responses={200: OBJECT})
     def get(self, request: Request) -> Response:
-        if on_demand.current() is None:
+        downloads = ask("list_downloads")
+        if downloads is None:
             return Response({"downloads": []})
-        found = [one.describe() for one in artifact_downloads.downloads()]
-        active = sum(one["status"] == "running" for one in found)
-        return Response({"downloads": found, "active_count": active, "total_count": len(found)})
+        active = sum(one["status"] == "running" for one in downloads)
+        count = len(downloads)
+        return Response({"downloads": downloads, "active_count": active, "total_count": count})
 
 
 @extend_schema(tags=["remote storage"])
@@ -236,15 +203,13 @@ class SetAlias(ArtifactView):
     @extend_schema(
         operation_id="remote_artifact_alias",
         parameters=[KIND],
-        request=OBJECT,
+        request=serializers.Alias,
         responses={200: OBJECT},
     )
     def post(self, request: Request, name: str, version: str) -> Response:
         """Let `alias` name the version, on the host. Needs runicorn there."""
-        alias = json_object(request).get("alias")
-        if not isinstance(alias, str):
-            raise InvalidInput("alias is required", ["body", "alias"], "Field required")
-        run(artifact_downloads.set_alias(*self.version(request, name, version), alias))
+        alias = serializers.Alias.read(request)["alias"]
+        actions.set_alias(alias=alias, **self.version(request, name, version))
         return Response({"ok": True, "message": f"Set alias '{alias}' → {name}:v{version}"})
 
 
@@ -253,14 +218,11 @@ class AddTags(ArtifactView):
     @extend_schema(
         operation_id="remote_artifact_tags",
         parameters=[KIND],
-        request=OBJECT,
+        request=serializers.Tags,
         responses={200: OBJECT},
     )
     def post(self, request: Request, name: str, version: str) -> Response:
         """Add `tags` to the version, on the host. Needs runicorn there."""
-        tags = json_object(request).get("tags")
-        if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-            text = "Input should be a valid list"
-            raise InvalidInput("tags must be a list of text", ["body", "tags"], text)
-        run(artifact_downloads.add_tags(*self.version(request, name, version), tags))
+        tags = serializers.Tags.read(request)["tags"]
+        actions.add_tags(tags=tags, **self.version(request, name, version))
         return Response({"ok": True, "message": f"Added tags {tags} to {name}:v{version}"})

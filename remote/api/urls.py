@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import host_keys, storage, sync, viewer
+from . import host_keys, saved_hosts, storage, sync, viewer
 
 urlpatterns = [
     path("unified/connect", sync.Connect.as_view(), name="unified-connect"),
@@ -37,7 +37,16 @@ urlpatterns = [
     ),
     path("remote/conda-envs", viewer.Environments.as_view(), name="remote-environments"),
     path("remote/config", viewer.HostConfig.as_view(), name="remote-host-config"),
-    path("remote/connections/saved", viewer.SavedConnections.as_view(), name="remote-saved"),
+    path("remote/connections/saved", saved_hosts.SavedConnections.as_view(), name="remote-saved"),
+    path("config/ssh_connections", saved_hosts.SavedHostList.as_view(), name="ssh-connection-list"),
+    path(
+        "config/ssh_connections/<str:key>", saved_hosts.SavedHost.as_view(), name="ssh-connection"
+    ),
+    path(
+        "config/ssh_connections/<str:key>/details",
+        saved_hosts.SavedHostDetails.as_view(),
+        name="ssh-connection-details",
+    ),
     path("remote/sync", storage.Sync.as_view(), name="remote-storage-sync"),
     path("remote/cache/clear", storage.ClearCache.as_view(), name="remote-cache-clear"),
     path("remote/cache/cleanup", storage.CleanCache.as_view(), name="remote-cache-cleanup"),

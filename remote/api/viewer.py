@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import re
-import secrets
+from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core.http.exceptions import InvalidInput
-from core.http.rest import json_list, json_object
-from runicorn import config, credentials
+from core.http.permissions import MayChange
+from core.http.rest import json_object
 
 from .. import actions
-from ..compat import on_demand
+from ..compat import storage_status
 from ..exceptions import RemoteError
-from ..ssh import browse, environments
-from ..ssh.connections import VIEWER, Connection, pool
-from ..ssh.loop import run
-from ..viewer import viewers
-from . import serializers
-from . import storage as storage_views
-from .base import CONNECTION, OBJECT, PATH, RemoteView, query, valid
+from ..models import Session, Viewer
+from ..owner.asking import ask, rows
+from ..ssh.environments import Missing
+from . import serializers, storage
+from .base import CONNECTION, OBJECT, PATH, RemoteView, open_session, query
+from .sync import folders_first
 
 
 @extend_schema(tags=["remote viewer"])
@@ -34,11 +32,11 @@ class RemoteConnect(RemoteView):
     )
     def post(self, request: Request) -> Response:
         """Log in to a host and keep the connection for the requests that name it."""
-        body = json_object(request)
-        if "remote_root" in body:  # remote storage of 0.4 has the same path
-            return storage_views.connect(self, request, body)
-        connection = self.connect(request, VIEWER, body)
-        return Response({"ok": True, "connection_id": connection.id, **connection.describe()})
+        if "remote_root" in json_object(request):  # remote storage of 0.4 has the same path
+            return storage.connect(self, request)
+        data = serializers.Login.read(request)
+        session = actions.connect(actions.VIEWER, **self.login(request, data))
+        return Response({"ok": True, "connection_id": session.id, **session.describe()})
 
     def explain(self, error: RemoteError) -> str:
         return f"Connection failed: {error}"
@@ -48,7 +46,8 @@ class RemoteConnect(RemoteView):
 class RemoteSessions(RemoteView):
     @extend_schema(operation_id="remote_sessions", responses={200: OBJECT})
     def get(self, request: Request) -> Response:
-        return Response({"sessions": [{"key": c.id, **c.describe()} for c in pool.all()]})
+        sessions = [{"key": one.id, **one.describe()} for one in rows(Session)]
+        return Response({"sessions": sessions})
 
 
 @extend_schema(tags=["remote viewer"])
@@ -59,11 +58,11 @@ class RemoteDisconnect(RemoteView):
     def post(self, request: Request) -> Response:
         """Close a connection, whoever else uses it."""
         if not request.body or not json_object(request):
-            return storage_views.disconnect()
-        peer = valid(serializers.Peer, json_object(request)).validated_data
-        if not pool.all():
+            return storage.disconnect(request)
+        peer = serializers.Peer.read(request)
+        if not rows(Session).exists():
             return Response({"ok": False, "message": "No connection pool"})
-        was_open = actions.disconnect(peer["host"], peer["port"], peer["username"])
+        was_open = actions.disconnect(**peer, by=request.user)
         message = "Connection removed" if was_open else "Connection not found"
         return Response({"ok": was_open, "message": message})
 
@@ -72,15 +71,16 @@ class RemoteDisconnect(RemoteView):
 class RemoteStatus(RemoteView):
     @extend_schema(operation_id="remote_status", responses={200: OBJECT})
     def get(self, request: Request) -> Response:
-        connections = [{"key": c.id, **c.describe()} for c in pool.all()]
-        sessions = [session.describe() for session in viewers.active()]
+        storage_described = storage_status.describe()
+        connections = [{"key": one.id, **one.describe()} for one in Session.objects.all()]
+        viewers = [one.describe() for one in Viewer.objects.exclude(status="stopped")]
         return Response(
             {
-                **on_demand.status(),
+                **storage_described,
                 "connections": connections,
-                "viewer_sessions": sessions,
+                "viewer_sessions": viewers,
                 "connection_count": len(connections),
-                "viewer_session_count": len(sessions),
+                "viewer_session_count": len(viewers),
             }
         )
 
@@ -97,25 +97,21 @@ class StartViewer(RemoteView):
     )
     def post(self, request: Request) -> Response:
         """Start a viewer on a host, and a tunnel to it from a port of this machine."""
-        body = json_object(request)
-        options = valid(serializers.ViewerOptions, body).validated_data
-        holder = f"start:{secrets.token_hex(4)}"
-        if identifier := body.get("connection_id"):
-            connection = open_connection(str(identifier), ["body", "connection_id"])
+        data = serializers.ViewerRequest.read(request)
+        if identifier := data.get("connection_id"):
+            session = open_session(identifier, ["body", "connection_id"])
+            where: dict[str, Any] = {"connection_id": session.id, "by": request.user}
         else:
-            connection = self.connect(request, holder, body)
-        try:
-            session = actions.start_viewer(
-                connection,
-                options["remote_root"],
-                environment=options.get("conda_env"),
-                local_port=options.get("local_port"),
-                remote_port=options.get("remote_port"),
-            )
-        finally:
-            run(pool.release(holder, connection))
-        message = f"Remote Viewer ready at {session.url}"
-        return Response({"ok": True, "session": session.describe(), "message": message})
+            where = self.login(request, data)
+        viewer = actions.start_viewer(
+            data["remote_root"],
+            environment=data.get("conda_env"),
+            local_port=data.get("local_port"),
+            remote_port=data.get("remote_port"),
+            **where,
+        )
+        message = f"Remote Viewer ready at {viewer.url}"
+        return Response({"ok": True, "session": viewer.describe(), "message": message})
 
     def explain(self, error: RemoteError) -> str:
         return f"Failed to start Remote Viewer: {error}"
@@ -128,9 +124,8 @@ class StopViewer(RemoteView):
     )
     def post(self, request: Request) -> Response:
         """Stop a viewer on a host, and close its tunnel."""
-        data = valid(serializers.SessionName, json_object(request)).validated_data
-        identifier = data["session_id"]
-        if not actions.stop_viewer(identifier):
+        identifier = serializers.SessionName.read(request)["session_id"]
+        if not actions.stop_viewer(identifier, by=request.user):
             raise NotFound(f"Session not found: {identifier}")
         return Response({"ok": True, "message": f"Session {identifier} stopped"})
 
@@ -140,7 +135,8 @@ class ViewerSessions(RemoteView):
     @extend_schema(operation_id="list_remote_viewers", responses={200: OBJECT})
     def get(self, request: Request) -> Response:
         """The viewers that run now."""
-        return Response({"sessions": [session.describe() for session in viewers.active()]})
+        viewers = rows(Viewer).exclude(status="stopped")
+        return Response({"sessions": [one.describe() for one in viewers]})
 
 
 @extend_schema(tags=["remote viewer"])
@@ -148,27 +144,22 @@ class ViewerStatus(RemoteView):
     @extend_schema(operation_id="remote_viewer_status", responses={200: OBJECT})
     def get(self, request: Request, session_id: str) -> Response:
         """One viewer; `healthy` says whether it answers through its tunnel right now."""
-        session = viewers.get(session_id)
-        if session is None:
+        viewer = rows(Viewer).filter(pk=session_id).first()
+        if viewer is None:
             raise NotFound(f"Session not found: {session_id}")
-        return Response({**session.describe(), "healthy": run(session.is_healthy())})
+        healthy = viewer.is_active and ask("is_viewer_healthy", viewer_id=session_id)
+        return Response({**viewer.describe(), "healthy": healthy})
 
 
 # -- what a host has ---------------------------------------------------------------------------
 
 
-def open_connection(identifier: str, loc: list[str | int]) -> Connection:
-    user, _, peer = identifier.rpartition("@")
-    if not user or not peer.rpartition(":")[2].isdecimal():
-        raise InvalidInput(f"Invalid connection_id format: {identifier}", loc)
-    if (connection := pool.get(identifier)) is None:
-        raise NotFound(f"Connection not found or inactive: {identifier}")
-    return connection
-
-
 class HostView(RemoteView):
-    def connection(self, request: Request) -> Connection:
-        return open_connection(query(request, "connection_id"), ["query", "connection_id"])
+    permission_classes = (MayChange,)
+
+    def connection_id(self, request: Request) -> str:
+        identifier = query(request, "connection_id")
+        return open_session(identifier, ["query", "connection_id"]).id
 
 
 @extend_schema(tags=["remote viewer"])
@@ -178,20 +169,7 @@ class Environments(HostView):
     )
     def get(self, request: Request) -> Response:
         """The Pythons of the host; `is_default` is the one that a viewer would be started with."""
-        there = run(environments.survey(self.connection(request)))
-        chosen = environments.find(there, None) if there else None
-        envs = [
-            {
-                "name": one.name,
-                "type": one.type,
-                "python_version": one.python_version,
-                "path": one.path,
-                "is_default": one is chosen,
-                "runicorn_version": one.runicorn_version,
-                "has_viewer": one.has_viewer,
-            }
-            for one in there
-        ]
+        envs = ask("list_environments", connection_id=self.connection_id(request))
         return Response({"ok": True, "envs": envs})
 
 
@@ -204,23 +182,22 @@ class HostConfig(HostView):
     )
     def get(self, request: Request) -> Response:
         """What a viewer there would be started with."""
-        connection = self.connection(request)
-        there = run(environments.survey(connection))
+        identifier, name = self.connection_id(request), request.query_params.get("conda_env")
         try:
-            one = environments.find(there, request.query_params.get("conda_env"))
-        except environments.Missing as error:
+            one = ask("describe_environment", connection_id=identifier, name=name)
+        except Missing as error:
             raise NotFound(str(error)) from error
-        found = run(environments.configuration(connection, one))
+        there = one["configuration"]
         return Response(
             {
                 "ok": True,
-                "condaEnv": one.name,
-                "pythonVersion": one.python_version,
-                "runicornVersion": one.runicorn_version,
-                "defaultStorageRoot": found.get("root"),
-                "storageRootExists": found.get("exists") is True,
-                "suggestedRemotePort": found.get("port"),
-                "connectionId": connection.id,
+                "condaEnv": one["name"],
+                "pythonVersion": one["python_version"],
+                "runicornVersion": one["runicorn_version"],
+                "defaultStorageRoot": there.get("root"),
+                "storageRootExists": there.get("exists") is True,
+                "suggestedRemotePort": there.get("port"),
+                "connectionId": identifier,
             }
         )
 
@@ -239,20 +216,23 @@ class StorageFolders(HostView):
     )
     def get(self, request: Request) -> Response:
         """Folders of the host that look like storage folders, the likeliest first."""
-        connection = self.connection(request)
         scan_root = request.query_params.get("scan_root") or None
         text = request.query_params.get("max_depth", "3")
         if not re.fullmatch("[0-9]{1,9}", text):
             raise InvalidInput("max_depth must be a number from 1 to 8.", ["query", "max_depth"])
         depth = max(1, min(int(text), 8))
         name = request.query_params.get("conda_env")
-        there = run(environments.survey(connection))
         try:  # 0.7's client says "system" for the default
-            one = environments.find(there, None if name == "system" else name)
-        except environments.Missing as error:
+            folders = ask(
+                "find_storage_folders",
+                connection_id=self.connection_id(request),
+                environment=None if name == "system" else name,
+                scan_root=scan_root,
+                max_depth=depth,
+            )
+        except Missing as error:
             raise NotFound(str(error)) from error
-        found = run(environments.storage_folders(connection, one, scan_root, depth))
-        return Response({"scan_root": scan_root, "max_depth": depth, "candidates": found})
+        return Response({"scan_root": scan_root, "max_depth": depth, "candidates": folders})
 
 
 @extend_schema(tags=["remote viewer"])
@@ -262,18 +242,18 @@ class ListFolder(HostView):
     )
     def get(self, request: Request) -> Response:
         """A folder, hidden entries too, folders first."""
-        connection = self.connection(request)
-        folder = run(browse.list_folder(connection, request.query_params.get("path", "~")))
+        identifier, path = self.connection_id(request), request.query_params.get("path", "~")
+        folder = ask("list_folder", connection_id=identifier, path=path)
         items = [
             {
-                "name": item.name,
-                "is_dir": item.type == "dir",
-                "size": item.size,
-                "mtime": item.mtime,
+                "name": item["name"],
+                "is_dir": item["type"] == "dir",
+                "size": item["size"],
+                "mtime": item["mtime"],
             }
-            for item in browse.folders_first(folder.items)
+            for item in folders_first(folder["items"])
         ]
-        return Response({"path": folder.path, "items": items})
+        return Response({"path": folder["path"], "items": items})
 
     def explain(self, error: RemoteError) -> str:
         return f"Failed to list directory: {error}" if error.status == 500 else str(error)
@@ -287,32 +267,6 @@ class PathExists(HostView):
         responses={200: OBJECT},
     )
     def get(self, request: Request) -> Response:
-        connection, path = self.connection(request), query(request, "path")
-        is_dir = run(browse.look_up(connection, path))
+        identifier, path = self.connection_id(request), query(request, "path")
+        is_dir = ask("is_folder", connection_id=identifier, path=path)
         return Response({"path": path, "exists": is_dir is not None, "is_dir": is_dir is True})
-
-
-# -- saved connections -------------------------------------------------------------------------
-
-
-@extend_schema(tags=["remote viewer"])
-class SavedConnections(RemoteView):
-    @extend_schema(operation_id="saved_remote_connections", responses={200: OBJECT})
-    def get(self, request: Request) -> Response:
-        """The saved connections, oldest first, without their secrets: `saved` names one."""
-        return Response({"ok": True, "connections": config.ssh_connections()})
-
-    @extend_schema(
-        operation_id="save_remote_connections",
-        request=OpenApiTypes.ANY,
-        responses={200: OBJECT},
-    )
-    def post(self, request: Request) -> Response:
-        """Save these connections, a list, instead of those that are saved. A secret that is kept
-        and not sent again stays."""
-        entries = json_list(request)
-        try:
-            config.replace_ssh_connections(entries)
-        except (config.ConfigError, credentials.CredentialsError) as error:
-            raise InvalidInput(f"Failed to save connections: {error}", ["body"]) from error
-        return Response({"ok": True, "message": "Connections saved successfully"})

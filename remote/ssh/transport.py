@@ -11,7 +11,7 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,26 @@ class Credentials:
     private_key_path: str | None = None
     passphrase: str | None = field(default=None, repr=False)
     use_agent: bool = True
+
+
+@dataclass(frozen=True)
+class Login:
+    """A host as somebody named it, and how to log in there."""
+
+    host: str
+    port: int | None
+    username: str | None
+    credentials: Credentials
+
+    def address(self) -> Address:
+        return find_address(self.host, self.port, self.username or default_username(self.host))
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Login:
+        return cls(**{**data, "credentials": Credentials(**data["credentials"])})
 
 
 @dataclass(frozen=True)

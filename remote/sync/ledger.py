@@ -35,15 +35,15 @@ class Claims:
     """Those of one source. *former*: a name that it may have had before."""
 
     def __init__(self, local_root: Path, source: str, former: str = "") -> None:
-        self.root, self.source, self._former = local_root, source, former
+        self.root, self.source, self.former = local_root, source, former
         self._path = local_root / layout.SERVER_DIR / CLAIMS
         self._all: dict[str, Claim] = {}
         self._changed: set[str] = set()
         self._read_at = 0
-        self._read()
+        self.reread()
 
-    def _read(self) -> None:
-        """What others have noted since: another sync of the same source, or another process."""
+    def reread(self) -> None:
+        """Take over what others have written since: another sync of this source, or process."""
         try:
             written = self._path.stat().st_mtime_ns
         except FileNotFoundError:
@@ -72,7 +72,7 @@ class Claims:
         ]
 
     def _is_ours(self, claim: Claim) -> bool:
-        return claim.get("source") in (self.source, self._former)
+        return claim.get("source") in (self.source, self.former)
 
     def owns(self, run: str) -> bool:
         return run in self._all and self._is_ours(self._all[run])
@@ -94,7 +94,7 @@ class Claims:
 
     def purged(self, runs: Iterable[str]) -> list[str]:
         """Those of *runs* that were here and are gone."""
-        self._read()
+        self.reread()
         return [
             run
             for run in runs
@@ -108,7 +108,7 @@ class Claims:
 
         *meta*: the time of ``meta.json`` there, at least for those that were purged.
         """
-        self._read()
+        self.reread()
         accepted, foreign = [], 0
         for run in runs:
             if run not in self._all and not (self.root / run).exists():

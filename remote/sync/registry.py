@@ -1,4 +1,4 @@
-"""What is synced just now, by session and mode."""
+"""The syncs that run in this process, by session and mode."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..ssh import browse, loop
 from ..ssh.connections import Connection, pool
 from .session import MIRROR, SMART, Sync, source_of
 
-if TYPE_CHECKING:
-    from artifacts.models import Version
-
 __all__ = ["MIRROR", "SMART", "Sync"]
 
 WAIT_SECONDS = 10
-"""How long a reader waits for a run's files; then he is answered with what is there."""
+"""How long a reader waits for a run's files, before those that are here are shown."""
 
 WAIT_FOR_FILES_SECONDS = 60
 """The same for the files of an artifact; the download goes on."""
@@ -60,8 +57,32 @@ async def start(
     return one
 
 
+def get(identifier: str) -> Sync | None:
+    return _syncs.get(identifier)
+
+
+async def restart(sync: Sync) -> Sync:
+    """Start *sync* anew, logging in again if the connection is gone. Raises RemoteError."""
+    holder, old = f"again:{sync.id}", sync.connection
+    connection = await pool.connect(holder, old.address, old.credentials)
+    try:
+        await stop(sync.id)
+        return await start(
+            sync.mode,
+            sync.session_id,
+            connection,
+            sync.remote_root,
+            sync.local_root,
+            sync.interval,
+            auto_sync=sync.auto_sync,
+            cache_bytes=sync.cache_bytes,
+        )
+    finally:
+        await pool.release(holder, connection)
+
+
 async def stop(identifier: str) -> bool:
-    """Stop a sync; whether there was one. What it copied stays."""
+    """Stop a sync, and return whether there was one. What it copied stays."""
     one = _syncs.pop(identifier, None)
     if one is None:
         return False
@@ -83,21 +104,20 @@ async def stop_all(session_id: str, mode: str | None = None) -> None:
 
 
 def bring(directory: str) -> None:
-    """Before the run in *directory* (relative to the storage root) is read: fetch its files if they
-    are on a host. For a thread beside the event loop."""
+    """Fetch the files of the run in *directory* (relative to the storage root) if they are on a
+    host. For a thread beside the event loop."""
     for one in syncs(mode=SMART):
         if one.claims.owns(directory):
             with suppress(TimeoutError):
                 loop.run(_in_time(one.bring(directory)))
 
 
-def bring_files(version: Version) -> None:
-    """Before the files of an artifact's version are read: fetch them if they are on a host."""
-    directory = version.artifact.directory
+def bring_files(directory: str, number: int) -> None:
+    """Fetch the files of a version of the artifact in *directory* if they are on a host."""
     for one in syncs(mode=SMART):
-        if one.claims.owns(directory) and not version.files_folder.is_dir():
+        if one.claims.owns(directory):
             with suppress(TimeoutError):
-                loop.run(_in_time(one.complete(directory, version.number), WAIT_FOR_FILES_SECONDS))
+                loop.run(_in_time(one.complete(directory, number), WAIT_FOR_FILES_SECONDS))
 
 
 async def _in_time(coroutine: Coroutine[Any, Any, None], seconds: float = WAIT_SECONDS) -> None:

@@ -83,6 +83,8 @@ class Sync:
     next_sync_at: float | None = None
     gone_runs: int = 0
     """Runs that are here and not there any more."""
+    is_selected: bool = False
+    """Of 0.4's remote storage: clients are told that the server is in remote mode."""
 
     def __post_init__(self) -> None:
         self.interval = max(SHORTEST_INTERVAL, self.interval)
@@ -327,29 +329,12 @@ class Sync:
     def describe_cache(self) -> dict[str, Any]:
         return cache.describe(self.claims, self.cache_bytes)
 
-    # -- what to show --------------------------------------------------------------------------
-
-    def describe(self) -> dict[str, Any]:
+    def statistics(self) -> dict[str, Any]:
         return {
-            "id": self.id,
-            "session_id": self.session_id,
-            "host": self.connection.address.host,
-            "remote_root": self.remote_root,
-            "local_root": str(self.local_root),
-            "interval": self.interval,
-            "alive": self.is_alive,
-            "stats": {
-                "copied_files": self.copied_files,
-                "appended_bytes": self.appended_bytes,
-                "scans": self.scans,
-                "started_at": self.started_at,
-                "last_error": self.last_error,
-                "known_files": self.progress.known_files,
-                "avg_dirs_per_cycle": self._run_folders,
-                "last_sync_at": self.last_sync_at,
-                "next_sync_at": self.next_sync_at,
-                "gone_runs": self.gone_runs,
-                "by_manifest": self._has_manifest,
-            },
-            "progress": self.progress.describe(),
+            "copied_files": self.copied_files,
+            "appended_bytes": self.appended_bytes,
+            "known_files": self.progress.known_files,
+            "avg_dirs_per_cycle": self._run_folders,
+            "gone_runs": self.gone_runs,
+            "by_manifest": self._has_manifest,
         }

@@ -76,13 +76,15 @@ async def _fetch_in_turn(source: Source, downloads: Iterable[Download], done: Do
 async def _fetch_one(source: Source, download: Download) -> None:
     async with source.alone([download.target]), _open(source, download) as file:
         for _ in range(2):
-            at = download.begin()
+            at, beyond = download.begin(), 1
             try:
                 while download.missing:
-                    size = min(READ_BYTES, download.missing)
+                    size = min(READ_BYTES, max(download.missing, beyond))
                     data = cast(bytes, await patient(file.read(size, at)))
                     at += len(data)
                     download.write(data)
+                    if at > download.size:
+                        beyond = READ_BYTES  # it grew, by how much nobody knows
                     if not data or (download.is_open_ended and len(data) < size):
                         break
                 return download.finish()

@@ -1,6 +1,6 @@
 """Viewers on other hosts: started over SSH, and reached through a port of this machine.
 
-A viewer there lives as long as the channel that started it (``supervisor``): whichever side
+A viewer there lives as long as the channel that started it (``launcher``): whichever side
 crashes, nothing is left behind, and no record is needed to find it again.
 """
 
@@ -24,7 +24,7 @@ from ..ssh.connections import Connection, pool
 
 START_SECONDS = 90
 HEARTBEAT_SECONDS = 15
-"""Much less than ``supervisor.SILENCE_SECONDS``."""
+"""Much less than ``launcher.SILENCE_SECONDS``."""
 
 PORTS = range(8080, 9000)
 HEALTH_SECONDS = 5
@@ -35,7 +35,7 @@ _RUN = "import sys;exec(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())).
 
 
 class ViewerFailed(RemoteError):
-    """The viewer came not up; says what it said last."""
+    """The viewer did not start; says what it said last."""
 
     status = 500
 
@@ -67,10 +67,6 @@ class Session:
     @property
     def is_active(self) -> bool:
         return self.status != "stopped"
-
-    @property
-    def url(self) -> str:
-        return f"http://localhost:{self.local_port}"
 
     async def open(self, local_port: int | None, remote_port: int | None) -> None:
         """Start the viewer and the tunnel to it. Raises RemoteError, and leaves nothing then."""
@@ -177,27 +173,18 @@ class Session:
         except (OSError, TimeoutError, ValueError):
             return False
 
-    def describe(self) -> dict[str, Any]:
-        until = self.ended_at or time.time()
+    def details(self) -> dict[str, Any]:
+        """Return what the API tells of it beside its state."""
         return {
-            "sessionId": self.id,
             "host": "127.0.0.1",  # where the viewer listens there
             "remoteHost": self.connection.address.host,
             "sshPort": self.connection.address.port,
             "username": self.connection.address.username,
-            "connection_id": self.connection.id,
-            "localPort": self.local_port,
             "remotePort": self.remote_port,
-            "remoteRoot": self.remote_root,
             "remotePid": self.remote_pid,
             "condaEnv": self.environment.name,
             "runicornVersion": self.environment.runicorn_version,
-            "status": self.status,
-            "startedAt": int(self.started_at * 1000),
-            "uptimeSeconds": until - self.started_at,
             "isActive": self.status == "running" and self.connection.is_open,
-            "lastError": self.last_error,
-            "url": self.url,
         }
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import asyncssh
 import pytest
 
+from remote.exceptions import RemoteError
+from remote.owner import calls, sealing
 from remote.ssh import known_hosts
 from remote.ssh.connections import pool
 from remote.ssh.loop import run
@@ -49,6 +51,25 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _key(connection: Any) -> tuple[str, int, str]:
     address = connection.address
     return address.host, address.port, address.username
+
+
+@pytest.fixture(autouse=True)
+def as_between_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the owner is asked, and answers, travels here as it does from a worker to the web."""
+
+    def travelling(function: Any) -> Any:
+        def wrapped(**arguments: Any) -> Any:
+            try:
+                answer = function(**sealing.unseal(sealing.seal(arguments)))
+            except RemoteError as error:
+                data = sealing.unseal(sealing.seal(error.to_json()))
+                raise RemoteError.from_json(data) from error
+            return sealing.unseal(sealing.seal(answer))
+
+        return wrapped
+
+    for name, call in calls.CALLS.items():
+        monkeypatch.setitem(calls.CALLS, name, call._replace(function=travelling(call.function)))
 
 
 class Api:

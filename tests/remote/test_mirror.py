@@ -50,16 +50,20 @@ def test_only_what_is_new_travels(mirrored, api, there, local):
         (task,) = api.get("/ssh/mirror/list")["mirrors"]
         return task["stats"]["appended_bytes"]
 
+    # A file is here a moment before it is counted.
+    servers.wait_until(lambda: appended() > 3_000_000, "is counted")
     before = appended()
     with (folder / "logs.txt").open("ab") as log:
         log.write(b"y" * 1000)
     wait_until_same(there, local)
+    servers.wait_until(lambda: appended() > before, "is counted")
     assert appended() - before == 1000
     api.post("/unified/deactivate_mode", {"mode": "mirror"})
     mirrored()  # knows nothing but the folder
     with (folder / "logs.txt").open("ab") as log:
         log.write(b"z" * 10)
     wait_until_same(there, local)
+    servers.wait_until(lambda: appended() > 0, "is counted")
     assert appended() == 10
 
 

@@ -45,6 +45,7 @@ class Team:
     web_processes: list[str]
     storage: Path
     env: dict[str, str]
+    worker: subprocess.Popen[bytes] | None = None
 
     def client(self, address: str = "127.0.0.1", **options: Any) -> httpx.Client:
         """A client whose own address is *address*: all of 127.0.0.0/8 is this machine."""
@@ -96,7 +97,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
             )
         log = folder / "worker.log"
         command = _command(DEPLOY / "runicorn-worker.service")
-        stack.enter_context(servers.process(command, log, log.exists, **options))
+        started.worker = stack.enter_context(servers.process(command, log, log.exists, **options))
         stack.enter_context(servers.nginx(_nginx_config(port, web_ports), port))
         client = stack.enter_context(started.client())
         servers.wait_until(

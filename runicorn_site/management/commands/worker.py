@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand
 from django.db import connection
 
 from core import memory
+from remote.owner.serving import Server
 from runs.ingest import progress
 from runs.ingest.indexer import Indexer
 
@@ -18,7 +19,10 @@ SHARE_SECONDS = 1
 
 
 class Command(BaseCommand):
-    help = "The background worker: indexes the runs of the storage root until it is stopped."
+    help = (
+        "The background worker: indexes the runs of the storage root and holds the connections to "
+        "hosts, until it is stopped."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
         memory.keep_flat()
@@ -30,9 +34,12 @@ class Command(BaseCommand):
                 return
         indexer = Indexer(settings.RUNICORN_STORAGE_ROOT)
         indexer.start()
+        remote = Server()
+        remote.start()
         self.stdout.write(f"Indexing the runs in {settings.RUNICORN_STORAGE_ROOT}")
         while not stopping.wait(SHARE_SECONDS):
             progress.share()
+        remote.stop()
         indexer.stop()
 
 
