@@ -99,7 +99,7 @@ class Download:
             shutil.copyfile(self._files / entry.path, path, follow_symlinks=False)
 
     async def cancel(self) -> bool:
-        """Whether it was running."""
+        """Cancel the download, and return whether it was running."""
         is_running = self.status == "running"
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)

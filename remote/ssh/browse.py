@@ -1,11 +1,11 @@
-"""Look at the folders of a host. What it says is shown, never trusted: sizes are bounded."""
+"""Look at the folders of a host. Its answers are shown, never trusted: sizes are bounded."""
 
 from __future__ import annotations
 
 import asyncio
 import posixpath
 import stat
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from typing import NamedTuple, cast
 
@@ -15,7 +15,7 @@ from ..exceptions import PathNotFound, RemoteError, TimedOut
 from .connections import Connection, pool
 
 MOST_ENTRIES = 10_000
-"""A longer listing ends here: no person reads more, and no host may make us hold a million."""
+"""Where a longer listing ends: nobody reads more, and no host may make us hold a million."""
 
 SECONDS = 30
 
@@ -35,7 +35,7 @@ class Folder(NamedTuple):
 
 
 async def list_folder(connection: Connection, path: str) -> Folder:
-    """The entries of a folder, by name; links are followed. ``~`` is the home folder."""
+    """Return the entries of a folder, by name; links are followed. ``~`` is the home folder."""
     with _explained():
         async with asyncio.timeout(SECONDS), connection.sftp() as sftp:
             folder = await absolute(sftp, path)
@@ -53,7 +53,7 @@ async def list_folder(connection: Connection, path: str) -> Folder:
 
 
 async def look_up(connection: Connection, path: str) -> bool | None:
-    """Whether *path* is a folder; None if there is nothing."""
+    """Return whether *path* is a folder; None if there is nothing."""
     try:
         with _explained():
             async with asyncio.timeout(SECONDS), connection.sftp() as sftp:
@@ -63,19 +63,15 @@ async def look_up(connection: Connection, path: str) -> bool | None:
     return stat.S_ISDIR(attributes.permissions or 0)
 
 
-def folders_first(items: Iterable[Item]) -> list[Item]:
-    return sorted(items, key=lambda item: (item.type != "dir", item.name.lower()))
-
-
 async def absolute(sftp: asyncssh.SFTPClient, path: str) -> bytes:
-    """SFTP itself knows no ``~``; a relative path starts at the home folder."""
+    """Return *path* in full: SFTP knows no ``~``, and a relative path starts at the home folder."""
     if path == "~" or path.startswith("~/"):
         path = path[2:].lstrip("/")
     return await sftp.realpath(path.encode() or b".")
 
 
 async def real_root(connection: Connection, path: str) -> str:
-    """*path* as the host itself calls it, so that a folder has one name however it is spelled."""
+    """Return *path* as the host calls it, so that a folder has one name however it is spelled."""
     await pool.reopen(connection)
     with _explained():
         async with asyncio.timeout(SECONDS), connection.sftp() as sftp:

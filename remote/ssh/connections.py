@@ -1,4 +1,4 @@
-"""The open connections of this process: one per ``user@host:port``, shared by all who hold it.
+"""The open connections of the owner: one per ``user@host:port``, shared by all who hold it.
 
 Everything here runs on the event loop of ``loop``, so nothing needs a lock. Credentials are kept
 as long as the connection, to tell a second login with the same ones from a guess.
@@ -54,7 +54,7 @@ class Connection:
 
     @asynccontextmanager
     async def sftp(self) -> AsyncIterator[asyncssh.SFTPClient]:
-        """A file channel. One of its own for each use: nothing stale is ever found in it."""
+        """Open a file channel, a new one for each use: nothing stale is ever found in it."""
         async with self._slots:
             try:
                 client = await self.channel.start_sftp_client()
@@ -64,8 +64,8 @@ class Connection:
                 yield client
 
     def renew(self, channel: asyncssh.SSHClientConnection, login: transport.Credentials) -> None:
-        """*login* was proven on *channel*, which takes over only if ours was cut: what runs
-        over ours goes on."""
+        """Remember *login*, which was proven on *channel*. That takes over only if ours was cut:
+        what runs over ours goes on."""
         self.credentials = login
         if self.is_open:
             channel.close()
@@ -94,7 +94,7 @@ class Connections:
     async def connect(
         self, holder: str, address: transport.Address, credentials: transport.Credentials
     ) -> Connection:
-        """The connection to *address*, opened unless it is there. Raises RemoteError.
+        """Return the connection to *address*, opened unless it is there. Raises RemoteError.
 
         Other credentials than those it was opened with are tried before it is handed out.
         """
@@ -119,7 +119,7 @@ class Connections:
             connection.renew(await transport.connect(connection.address, login), login)
 
     async def release(self, holder: str, connection: Connection) -> None:
-        """*holder* needs it no longer; the last one closes it."""
+        """Let *holder* go, which needs it no longer; the last one closes it."""
         connection.holders.discard(holder)
         if holder == UNIFIED and connection is self.current:
             self.current = None
@@ -128,7 +128,7 @@ class Connections:
             connection.channel.close()
 
     async def close(self, host: str, port: int, username: str) -> bool:
-        """Close it whoever holds it; whether there was one."""
+        """Close a connection whoever holds it, and return whether there was one."""
         connection = self._open.get(str(transport.Address(host, port, username)))
         if connection is None:
             return False
@@ -138,7 +138,7 @@ class Connections:
         return True
 
     def get(self, identifier: str) -> Connection | None:
-        """An open connection by its ``user@host:port``."""
+        """Return the open connection of that ``user@host:port``."""
         connection = self._open.get(identifier)
         return connection if connection and connection.is_open else None
 

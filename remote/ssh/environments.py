@@ -1,4 +1,4 @@
-"""Which Pythons a host has, and which of them could show its runs."""
+"""Find the Pythons of a host, and which of them could show its runs."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Environment(NamedTuple):
 
 
 async def survey(connection: Connection) -> list[Environment]:
-    """The Pythons of the host, those on the user's path first."""
+    """Return the Pythons of the host, those on the user's path first."""
     output = await execute(connection, "sh -s", _SURVEY)
     found: dict[str, Environment] = {}
     for line in output.splitlines():
@@ -145,7 +145,7 @@ async def survey(connection: Connection) -> list[Environment]:
 
 
 def find(environments: list[Environment], name: str | None) -> Environment:
-    """The one of that name or path, or the first that has a viewer. Raises Missing."""
+    """Return the one of that name or path, or the first that has a viewer. Raises Missing."""
     if name:
         for one in environments:
             if name in (one.name, one.path, one.path.removesuffix("/bin/python")):
@@ -172,7 +172,7 @@ def check_viewer(one: Environment, others: list[Environment]) -> None:
 
 
 async def configuration(connection: Connection, one: Environment) -> dict[str, Any]:
-    """``{"root", "exists", "port"}``: where runs are kept there, and a port that is free."""
+    """Return ``{"root", "exists", "port"}``: where runs are kept there, and a free port."""
     return answer_in(await execute(connection, f"exec '{one.path}' -", _CONFIGURE))
 
 
@@ -212,7 +212,7 @@ def _count(value: object) -> int:
 
 
 async def execute(connection: Connection, command: str, given: str) -> str:
-    """What *command* says when it reads *given*; bounded in time and size."""
+    """Return what *command* prints when it reads *given*, bounded in time and size."""
     try:
         async with asyncio.timeout(SECONDS):
             process = await connection.channel.create_process(command, errors="replace")

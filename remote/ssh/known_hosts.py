@@ -33,7 +33,7 @@ def name_of(host: str, port: int) -> str:
 
 
 def keys_of(host: str, port: int) -> list[asyncssh.SSHKey]:
-    """The keys that were confirmed for this host; those that cannot be read are passed over."""
+    """Return the keys that were confirmed for this host; unreadable ones are passed over."""
     keys = []
     for entry in filter(None, map(_parse, _lines())):
         if name_of(host, port) in entry.names:
@@ -45,7 +45,7 @@ def keys_of(host: str, port: int) -> list[asyncssh.SSHKey]:
 
 
 def describe(host: str, port: int, key: asyncssh.SSHKey) -> dict[str, Any]:
-    """A key as the confirmation protocol shows it."""
+    """Return a key as the confirmation protocol shows it."""
     return {
         "host": host,
         "port": port,
@@ -61,7 +61,7 @@ def public_text(key: asyncssh.SSHKey) -> str:
 
 
 def entries() -> list[dict[str, Any]]:
-    """Every confirmed key, one entry per host."""
+    """Return every confirmed key, one entry per host."""
     found = []
     for entry in filter(None, map(_parse, _lines())):
         try:
@@ -97,12 +97,12 @@ def accept_text(host: str, port: int, public_key: str) -> None:
 
 
 def remove(host: str, port: int, key_type: str) -> bool:
-    """Trust no key of this type for this host any more; whether one was trusted."""
+    """Trust no key of this type for this host any more, and return whether one was trusted."""
     return _change(_without(name_of(host, port), key_type))
 
 
 def _without(name: str, key_type: str) -> Callable[[list[str]], list[str]]:
-    """Takes one host out of the lines that name it; a line may name several."""
+    """Return a change that takes a host out of the lines that name it; a line may name several."""
 
     def left(lines: list[str]) -> Iterator[str]:
         for line in lines:

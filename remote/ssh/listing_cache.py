@@ -1,4 +1,4 @@
-"""Listings of folders, kept for a few seconds: asking again and again costs a host little."""
+"""Keep listings of folders for a few seconds: asking again and again costs a host little."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _kept: OrderedDict[tuple[str, float, str], tuple[float, Folder | None]] = Ordere
 
 
 async def list_recently(connection: Connection, path: str) -> Folder:
-    """As ``list_folder``, at most KEPT_SECONDS old."""
+    """Return what ``list_folder`` does, at most KEPT_SECONDS old."""
     key = (connection.id, connection.connected_at, path)
     now = time.monotonic()
     at, folder = _kept.get(key, (0.0, None))

@@ -17,7 +17,7 @@ _loop: asyncio.AbstractEventLoop | None = None
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """What *coroutine* returns or raises; the calling thread waits."""
+    """Return what *coroutine* returns, or raise what it raises; the calling thread waits."""
     return asyncio.run_coroutine_threadsafe(coroutine, _running()).result()
 
 

@@ -88,7 +88,7 @@ class Address:
 
 
 def find_address(host: str, port: int | None, username: str) -> Address:
-    """Fills in the port that ``~/.ssh/config`` has for the host.
+    """Return the address, with the port that ``~/.ssh/config`` has for the host.
 
     22 counts as none: clients of v0.4 always send it.
     """
@@ -100,14 +100,14 @@ def find_address(host: str, port: int | None, username: str) -> Address:
 
 
 def default_username(host: str) -> str:
-    """Whom ``ssh`` would log in as."""
+    """Return the user that ``ssh`` would log in as."""
     if not HOST.fullmatch(host):
         raise Unreachable("Host and username must be plain names")
     return str(_configured(host, None).username)
 
 
 def aliases() -> list[str]:
-    """The hosts that ``~/.ssh/config`` has names for."""
+    """Return the hosts that ``~/.ssh/config`` has names for."""
     try:
         lines = (Path.home() / ".ssh" / "config").read_text(errors="replace").splitlines()
     except OSError:
@@ -117,7 +117,7 @@ def aliases() -> list[str]:
 
 
 async def connect(address: Address, credentials: Credentials) -> asyncssh.SSHClientConnection:
-    """A connection that is logged in. Raises RemoteError, saying why not."""
+    """Return a connection that is logged in. Raises RemoteError, saying why not."""
     keys = await asyncio.to_thread(_load_keys, credentials)
     tunnel: asyncssh.SSHClientConnection | None = None
     try:
@@ -164,7 +164,7 @@ async def _open(
 
 
 def _configured(host: str, username: str | None) -> asyncssh.SSHClientConnectionOptions:
-    """What ``~/.ssh/config`` says of a host."""
+    """Return what ``~/.ssh/config`` says of a host."""
     try:
         return asyncssh.SSHClientConnectionOptions(
             config=(), host=host, username=username or (), client_keys=None, known_hosts=None
@@ -215,7 +215,7 @@ class _Client(asyncssh.SSHClient):
             self._connection.set_extra_info(lost=str(error))
 
     def host_key_algorithms(self) -> list[str]:
-        """Those of the known keys first, or a host with several keys would seem to have changed."""
+        """Put those of known keys first: a host with several would else seem to have changed."""
         known = {key.get_algorithm() for key in self.known}
         return sorted(HOST_KEY_ALGORITHMS, key=lambda name: _key_type(name) not in known)
 

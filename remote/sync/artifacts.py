@@ -1,4 +1,4 @@
-"""Artifacts of a host: their documents always, their contents by digest and only those that lack.
+"""Bring the artifacts of a host: their documents always, of their contents those missing here.
 
 What a person did here to an artifact stays, until the same document changes there.
 """
@@ -50,7 +50,7 @@ class ArtifactSync:
 
     def __post_init__(self) -> None:
         self.looked_at = 0
-        """Folders."""
+        """How many folders were listed."""
         self.store = ArtifactStorage(self.claims.root)
         self.partial = self.claims.root / layout.SERVER_DIR / "sync" / "contents"
 
@@ -169,7 +169,7 @@ class ArtifactSync:
         )
 
     async def _contents(self, folder: str, manifest: bytes) -> dict[str, Path]:
-        """Those that lack here, verified. Raises OSError if one did not come."""
+        """Fetch the contents missing here, verified. Raises OSError if one did not come."""
         files = receiving.missing_contents(self.store, receiving.read_manifest(manifest).files)
         contents = {digest: self.partial / digest for digest in files}
         downloads = [

@@ -1,7 +1,7 @@
-"""What smart mode keeps here of a host's runs: how much it is, and letting it go again.
+"""The cache of smart mode: how much of a host's runs lies here, and what to remove of it.
 
 The documents of a run always stay, so that lists and summaries need no connection. Curves, logs and
-media can be fetched again, and are let go of from the run that was looked at longest ago.
+media can be fetched again, and are removed from the run that was opened longest ago first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _VERSION = re.compile(r"^v(\d+)/", re.MULTILINE)
 
 
 def describe(claims: Claims, limit: int) -> dict[str, Any]:
-    """How many runs are here, and the bytes of what could be fetched again."""
+    """Count the runs that are here, and the bytes of what could be fetched again."""
     runs = claims.runs()
     return {
         "cached_runs": len(runs),
@@ -36,7 +36,7 @@ def describe(claims: Claims, limit: int) -> dict[str, Any]:
 
 
 def clean_up(claims: Claims, limit: int, *, keep: Collection[str] = ()) -> int:
-    """Let go of what was looked at longest ago until the rest fits; how many files went.
+    """Remove what was opened longest ago until the rest fits, and return how many files that were.
 
     Runs of *keep* stay, so the limit may be exceeded by what is being looked at."""
     sizes = {run: size for run in claims.runs() if (size := _size(claims.root / run))}
@@ -64,7 +64,7 @@ def clear(claims: Claims) -> None:
 
 
 def _clear_artifacts(claims: Claims) -> None:
-    """The versions that came from there, but not those that a run of elsewhere made or used."""
+    """Remove the versions that came from there, except those that another run here made or used."""
     store = ArtifactStorage(claims.root)
     needed = {
         (key.type, key.name, key.version)
@@ -83,7 +83,7 @@ def _clear_artifacts(claims: Claims) -> None:
 
 
 def _loose(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """What of a run can be fetched again: all but its documents."""
+    """Yield what can be fetched again of a run: all but its documents."""
     try:
         with os.scandir(folder) as entries:
             yield from [entry for entry in entries if entry.name not in layout.DOCUMENTS]

@@ -1,4 +1,4 @@
-"""Which run folder here was copied from where, and what a person did to it since.
+"""A ledger of which run folder here was copied from where, and what people did to it since.
 
 A claim is what makes copying safe: no host may name a run of ours, or of another host, and write
 to it. It also remembers what the folder alone cannot tell:
@@ -32,7 +32,7 @@ of these files there when they were copied. ``opened``: when a person last looke
 
 
 class Claims:
-    """Those of one source. *former*: a name that it may have had before."""
+    """The claims of one source. *former*: a name that it may have had before."""
 
     def __init__(self, local_root: Path, source: str, former: str = "") -> None:
         self.root, self.source, self.former = local_root, source, former
@@ -58,7 +58,7 @@ class Claims:
                 self._all[run] = {"here": False} | claim
 
     def runs(self) -> list[str]:
-        """Those that were copied from this source and are here."""
+        """Return the runs that were copied from this source and are here."""
         return [name for name in self._copied() if layout.split_run_dir(name)]
 
     def artifacts(self) -> list[str]:
@@ -93,7 +93,7 @@ class Claims:
             layout.update_json(self._path, {run: self._all[run] for run in changed})
 
     def purged(self, runs: Iterable[str]) -> list[str]:
-        """Those of *runs* that were here and are gone."""
+        """Return those of *runs* that were here and are gone."""
         self.reread()
         return [
             run
@@ -104,7 +104,7 @@ class Claims:
     def accept(
         self, runs: Iterable[str], meta: Mapping[str, float | None]
     ) -> tuple[list[str], int]:
-        """Those of *runs* to copy, and how many are not because they did not come from there.
+        """Return those of *runs* to copy, and how many are not, having come from elsewhere.
 
         *meta*: the time of ``meta.json`` there, at least for those that were purged.
         """
@@ -140,7 +140,7 @@ class Claims:
     # -- .deleted ------------------------------------------------------------------------------
 
     def takes_deleted(self, run: str, mtime: float) -> bool:
-        """Whether the ``.deleted`` there is another than the one that was taken over."""
+        """Return whether the ``.deleted`` there is another than the one that was taken over."""
         return bool(self._all[run].get("deleted") != _seconds(mtime))
 
     def has_taken_deleted(self, run: str) -> bool:
@@ -158,7 +158,7 @@ class Claims:
             self.save()
 
     def forget(self, runs: Iterable[str]) -> None:
-        """Those may come again, as if they had never been here."""
+        """Let *runs* come again, as if they had never been here."""
         for run in runs:
             self.set(run, here=False, meta=None, deleted=None)
         self.save()
@@ -166,11 +166,11 @@ class Claims:
     # -- artifacts -----------------------------------------------------------------------------
 
     def documents(self, artifact: str) -> dict[str, list[int]]:
-        """Size and time there of what came, by its path in the artifact's folder."""
+        """Return size and time there of what came, by its path in the artifact's folder."""
         return dict(self._all.get(artifact, {}).get("documents") or {})
 
     def forget_documents(self, artifact: str, *, keep: Collection[str]) -> None:
-        """All but those of the versions *keep* may come again."""
+        """Let all documents come again, except those of the versions in *keep*."""
         left = {
             name: mark
             for name, mark in self.documents(artifact).items()
@@ -181,9 +181,9 @@ class Claims:
 
 
 def came_from_a_host(version: Version) -> bool:
-    """Whether an artifact's version was copied from a host, connected or not."""
-    noted = layout.read_json(settings.RUNICORN_STORAGE_ROOT / layout.SERVER_DIR / CLAIMS)
-    return version.artifact.directory in noted
+    """Return whether an artifact's version was copied from a host, connected or not."""
+    claims = layout.read_json(settings.RUNICORN_STORAGE_ROOT / layout.SERVER_DIR / CLAIMS)
+    return version.artifact.directory in claims
 
 
 def _seconds(mtime: float | None) -> int | None:

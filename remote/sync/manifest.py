@@ -20,11 +20,11 @@ from .transfer import Bridge
 FOREIGN = "Some runs are here already and did not come from there"
 
 PATIENCE = 1800
-"""A manifest that nobody has written or confirmed for so long says nothing any more."""
+"""Seconds after which a manifest that is neither written nor confirmed no longer counts."""
 
 
 class ManifestSync:
-    """Of one root, over whatever file channel is open. *cursor* keeps how far it is."""
+    """Syncs one root, over whatever file channel is open. *cursor* keeps how far it has come."""
 
     def __init__(self, remote_root: str, copier: Copier, report: Report, cursor: Path) -> None:
         self._remote_root, self._copier, self._report = remote_root, copier, report
@@ -36,7 +36,7 @@ class ManifestSync:
         self._bridge: Bridge | None = None
 
     def close(self) -> None:
-        """The file channel is gone: whatever still runs over it ends."""
+        """End what still runs over the file channel, which is gone."""
         if self._bridge:
             self._bridge.cancel()
         self._bridge = self._client = None
@@ -62,7 +62,7 @@ class ManifestSync:
         return self._client
 
     async def sync(self, source: Source) -> bool:
-        """Whether a manifest told what is new. One that nobody keeps up to date does not."""
+        """Sync, and return whether a manifest that is kept up to date said what is new."""
         client, self._accepted = self._open(source), {}
         try:
             result = await asyncio.to_thread(client.sync)
@@ -92,7 +92,7 @@ class ManifestSync:
         return self._is_confirmed(client.confirmed_at)
 
     def _is_confirmed(self, confirmed_at: float) -> bool:
-        """Whether somebody keeps the manifest up to date: its generator notes each time it ran."""
+        """Return whether the manifest is kept up to date: its generator notes each time it ran."""
         if self._seen[0] != confirmed_at:
             is_recent = abs(time.time() - confirmed_at) < PATIENCE
             is_first = not self._seen[0]
@@ -123,7 +123,7 @@ class ManifestSync:
 
 
 def _meta(entry: ExperimentEntry, name: str) -> float | None:
-    """When the run's own file of that name was written there."""
+    """Return when the run's own file of that name was written there."""
     return next(
         (f.mtime for f in entry.files if f.path.count("/") == 4 and f.path.endswith(f"/{name}")),
         None,

@@ -1,4 +1,4 @@
-"""How far a sync is, and how fast."""
+"""How far a sync has come, and how fast it goes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 from runicorn.remote_storage import Download
 
 WINDOW = 5
-"""Seconds that the speed is about."""
+"""Seconds over which the speed is measured."""
 
 
 class Progress:
-    """Of one pass over everything, from ``begin`` to ``end``; between passes it shows the last."""
+    """The progress of one pass over everything; between passes it shows the last one."""
 
     def __init__(self) -> None:
         self.status = "idle"
         self.known_files = 0
-        """Files that were fetched so far, whatever for."""
+        """Files that were fetched so far, in all passes."""
         self._received = 0
         self._coming: set[Download] = set()
         self._lately: deque[tuple[float, int]] = deque()
@@ -49,12 +49,12 @@ class Progress:
 
     @property
     def synced_bytes(self) -> int:
-        """Those of files that are on their way count, too."""
+        """Bytes of this pass, with those of files that are still on their way."""
         return self._synced + self._on_their_way()
 
     @property
     def received_bytes(self) -> int:
-        """All that came since the start."""
+        """All bytes that came since the start."""
         return self._received + self._on_their_way()
 
     def _on_their_way(self) -> int:
@@ -67,13 +67,13 @@ class Progress:
             self._lately.popleft()
 
     def bytes_per_second(self) -> int:
-        """Over the last seconds."""
+        """Return the speed over the last seconds."""
         self._note()
         (before, had), (now, has) = self._lately[0], self._lately[-1]
         return round((has - had) / max(now - before, 1))
 
     def end(self) -> None:
-        """What did not come will be asked for again."""
+        """End the pass; what did not come will be asked for again."""
         self._received = self.received_bytes
         self._coming.clear()
         if self.status == "running":

@@ -42,7 +42,7 @@ async def start(
     **options: Any,
 ) -> Sync:
     """Sync *remote_root* (``SMART`` or ``MIRROR``), instead of what this session synced before in
-    the same mode, and of whoever syncs the same folder in it. Raises RemoteError."""
+    the same mode, and instead of another sync of the same folder. Raises RemoteError."""
     root = await browse.real_root(connection, remote_root)
     source = source_of(connection, root)
     for earlier in syncs(mode=mode):

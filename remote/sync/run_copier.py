@@ -36,11 +36,11 @@ class Copier:
         self.copied_files = 0
         self.appended_bytes = 0
         self.newest: dict[str, int] = {}
-        """By run, when its newest file was written there."""
+        """When the newest file of each run was written there."""
         self._fetched: dict[Path, tuple[int, float]] = {}
 
     def wants(self, target: Path) -> bool:
-        """Smart mode takes documents, and goes on with what it has brought before."""
+        """Return whether *target* is copied: in smart mode documents, and what is here already."""
         return self._whole or target.name in layout.DOCUMENTS or target.exists()
 
     async def copy(
@@ -74,7 +74,7 @@ class Copier:
         self.claims.save()
 
     async def _plan(self, there: listing.Listing, run: str, whole: bool) -> list[Download]:
-        """What of the run has to be fetched."""
+        """Return what has to be fetched of the run."""
         folder = self.claims.root / run
         if folder.is_symlink() or self.claims.purged([run]):
             return []
@@ -106,7 +106,7 @@ class Copier:
         return plan
 
     def drop_old(self, run: str, meta: float | None, names: Collection[str]) -> None:
-        """A run that was set up anew there under the same id has nothing of the one before."""
+        """Remove what a run of the same id left here that was set up anew there since."""
         if meta is not None and self.claims.was_written_anew(run, meta):
             for name in {*layout.DOCUMENTS, *layout.STREAMS}.difference(names, [layout.DELETED]):
                 (self.claims.root / run / name).unlink(missing_ok=True)

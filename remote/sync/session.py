@@ -55,13 +55,13 @@ FRESH_SECONDS = 2
 
 
 def source_of(connection: Connection, root: str) -> str:
-    """The name of where runs came from; *root* as the host calls it."""
+    """Return the name of where runs come from; *root* as the host calls it."""
     return f"{connection.id} {root}"
 
 
 @dataclass(eq=False)
 class Sync:
-    """One host's root being synced; everything here runs on the event loop of ``loop``."""
+    """A host's root that is being synced; all of it runs on the event loop of ``loop``."""
 
     id: str
     mode: str
@@ -231,7 +231,7 @@ class Sync:
         self.last_sync_at = time.time()
 
     def _ask(self, source: Source) -> listing.Listing:
-        """Folder by folder: a few of them cost a host less than a shell."""
+        """Return a listing by folders: asking for a few costs a host less than a shell does."""
         return listing.Listing(source, self._report)
 
     def _artifacts(self, there: listing.Listing) -> ArtifactSync:
@@ -272,7 +272,7 @@ class Sync:
         return list(self._opened)
 
     async def bring(self, run: str) -> None:
-        """All files of *run*, as they are now; without a connection those that are here."""
+        """Fetch all files of *run* as they are now, if there is a connection."""
         source, task = self._source, self._brought.get(run)
         if source is None or not self.claims.owns(run):
             return
@@ -296,7 +296,7 @@ class Sync:
             self._opened.pop(run, None)
 
     async def clear(self) -> None:
-        """Remove all that came from there; it comes again with the next sync."""
+        """Remove all that came from there; the next sync brings it again."""
         await asyncio.to_thread(cache.clear, self.claims)
         self._manifest.forget()
         self._opened.clear()
@@ -323,7 +323,7 @@ class Sync:
             self._report(f"{directory}: {error}")
 
     def clean_up(self) -> int:
-        """Bring the cache within its limit; how many files went."""
+        """Bring the cache within its limit, and return how many files were removed."""
         return cache.clean_up(self.claims, self.cache_bytes, keep=set(self._opened))
 
     def describe_cache(self) -> dict[str, Any]:

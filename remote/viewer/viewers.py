@@ -97,7 +97,7 @@ class Session:
         return answer
 
     async def _read(self) -> dict[str, Any]:
-        """What the supervisor says next; nothing if it, or the connection, is gone."""
+        """Return what the launcher says next; nothing if it, or the connection, is gone."""
         assert self._process
         while line := await self._process.stdout.readline():
             with suppress(ValueError, RecursionError):  # what a login script prints
@@ -118,7 +118,7 @@ class Session:
         raise PortTaken("No available local port found")
 
     async def _follow(self) -> None:
-        """Tell the supervisor that we are there, until it says how the viewer ended."""
+        """Tell the launcher that we are there, until it says how the viewer ended."""
         assert self._process
         reading = asyncio.ensure_future(self._read())
         error = "The connection to the host was lost"
@@ -159,7 +159,7 @@ class Session:
         await pool.release(self.id, self.connection)
 
     async def is_healthy(self) -> bool:
-        """Whether the viewer answers through the tunnel."""
+        """Return whether the viewer answers through the tunnel."""
         if self.status != "running":
             return False
         try:
@@ -194,7 +194,7 @@ _sessions: dict[str, Session] = {}
 
 
 def sessions() -> list[Session]:
-    """Those that run or start, and the last ones that ended, oldest first."""
+    """Return the viewers that run or start, and the last ones that ended, oldest first."""
     return list(_sessions.values())
 
 
@@ -214,7 +214,7 @@ async def start(
     local_port: int | None = None,
     remote_port: int | None = None,
 ) -> Session:
-    """A viewer of *remote_root* on the host, ready to be looked at. Raises RemoteError.
+    """Start a viewer of *remote_root*, and return it ready to be looked at. Raises RemoteError.
 
     *environment*: the name or path of one of ``environments.survey``; without it the first that
     has a viewer. Ports are chosen where none are asked for.
@@ -239,7 +239,7 @@ async def start(
 
 
 async def restart(session: Session) -> Session:
-    """The same viewer once more, instead of *session*; logs in again if the connection is gone."""
+    """Start the same viewer instead of *session*, logging in again if the connection is gone."""
     await session.close()
     old = session.connection
     connection = await pool.connect(f"again:{session.id}", old.address, old.credentials)
@@ -252,7 +252,7 @@ async def restart(session: Session) -> Session:
 
 
 async def stop(identifier: str) -> bool:
-    """Stop a viewer and forget it; whether there was one."""
+    """Stop a viewer and forget it, and return whether there was one."""
     session = _sessions.pop(identifier, None)
     if session is None:
         return False
@@ -275,7 +275,7 @@ def _remember(session: Session) -> None:
 
 
 def _local_ports() -> Iterator[int]:
-    """Those that are tried for a tunnel; at last whichever the system has."""
+    """Yield the ports to try for a tunnel; at last whichever the system has."""
     start = secrets.randbelow(len(PORTS))
     yield from (PORTS[(start + number) % len(PORTS)] for number in range(20))
     yield 0
