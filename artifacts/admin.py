@@ -117,7 +117,7 @@ class ArtifactAdmin(FolderAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
     ) -> tuple[Any, bool]:
-        return queryset.matching(search_term), False
+        return queryset.quick_search(search_term), False
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         index.refresh_all()

@@ -36,7 +36,7 @@ class ArtifactQuerySet(AccessQuerySet["Artifact"]):
             latest_size=Subquery(newest.values("size_bytes")[:1]),
         ).filter(num_versions__gt=0)
 
-    def matching(self, text: str) -> Self:
+    def quick_search(self, text: str) -> Self:
         """Keep artifacts whose name or type contains each word of *text*."""
         artifacts = self.all()
         for word in text.replace("\x00", "").split():

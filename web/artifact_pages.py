@@ -38,7 +38,7 @@ def artifact_list(request: HttpRequest) -> HttpResponseBase:
     index.refresh_all()
     everything = Artifact.objects.visible_to(request.user).with_versions()
     filters = {name: request.GET.get(name, "").strip() for name in ("q", "type")}
-    artifacts = everything.matching(filters["q"])
+    artifacts = everything.quick_search(filters["q"])
     if filters["type"]:
         artifacts = artifacts.filter(type=filters["type"].replace("\x00", ""))
     artifacts = artifacts.prefetch_related("aliases__version").order_by(

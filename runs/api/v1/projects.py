@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Prefetch
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
@@ -15,7 +16,7 @@ from rest_framework.response import Response
 from core.access import Right
 from core.http.fields import Body, Flag, Number, OptionalText, Query, Text, TextList
 from core.http.permissions import MayPurge
-from runicorn import layout
+from runicorn import layout, run_store
 from runs import actions
 from runs.finding.filters import RunFilter
 from runs.models import Run, Tag
@@ -169,21 +170,26 @@ class SearchExperiments(RunView):
         if not asked["archived"]:
             runs = runs.filter(archived=False)
         runs = runs.select_related("project").prefetch_related(_TAGS)
-        found = [_noted(run) for run in runs.last_changed_first()]
+        records = run_store.experiments_file(settings.RUNICORN_STORAGE_ROOT).records()
+        found = [_noted(run, records.get(run.run_id, {})) for run in runs.last_changed_first()]
         return Response({"experiments": found})
 
 
 _TAGS = Prefetch("tags", Tag.objects.order_by("pk"))
 
 
-def _noted(run: Run) -> dict[str, Any]:
+def _noted(run: Run, record: dict[str, Any]) -> dict[str, Any]:
+    """Return what people keep about *run*. *record*: what 0.4's file has of it, which alone says
+    when something was noted first."""
+    created_at = record.get("created_at")
+    is_time = isinstance(created_at, int | float) and not isinstance(created_at, bool)
     return {
         "id": run.run_id,
         "project": run.project.name if run.project else None,
         "name": run.name,
         "tags": [tag.key for tag in run.tags.all()],
         "description": run.notes or None,
-        "created_at": run.created_time,
+        "created_at": created_at if is_time else run.created_time,
         "updated_at": run.annotated_at or run.created_time,
         "archived": run.archived,
         "pinned": run.pinned,
