@@ -11,8 +11,6 @@ index then follows: what another viewer does to the same folder goes the same wa
 from __future__ import annotations
 
 import logging
-import socket
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +21,7 @@ from django.db import transaction
 
 from core import access
 from runicorn import layout, processes, run_store
-from runicorn.run_store import Annotations, RunConflict, RunNotFound, RunStore
+from runicorn.run_store import Annotations, RunConflict, RunNotFound, RunStore, living
 
 from .ingest import folder_source
 from .models import Run
@@ -224,44 +222,30 @@ _COPIES = (
 
 
 def check_process(run: Run) -> bool:
-    """Mark *run* as failed if it says that it runs here and its process is gone.
+    """Store what became of a run that says it is running: failed if its processes are gone or lost,
+    running again if it was lost and shows a sign of life.
 
-    Returns whether it was changed. A process that has the id by now, but began later than the run
-    was last written to, is another one.
+    Returns whether it was changed. A run without heartbeats is judged by its process alone, and
+    only on this host: it is never ended by its age.
     """
-    path = run.path
-    if run.status != Run.Status.RUNNING or not run.pid:
+    folder = run.path
+    if not (run.status == Run.Status.RUNNING or run.exit_reason == living.LOST):
         return False
-    if run.hostname not in ("", socket.gethostname()):
+    if any(part in str(folder).lower() for part in _COPIES):
         return False
-    if any(part in str(path).lower() for part in _COPIES):
-        return False
-    run = folder_source.refresh(run)  # type: ignore[assignment]
-    if run is None or run.status != Run.Status.RUNNING or not run.pid:
-        return False
-    listed = run.files.listed() or {}
-    last_seen = max((info.st_mtime for name, info in listed.items() if name != "."), default=0)
-    if not {layout.META, layout.STATUS} <= listed.keys():
-        return False
-    meta = run.document(layout.META)
-    if processes.is_alive(run.pid, meta.get("process"), last_seen) is not False:
+    if living.judged(folder) is None:
         return False
     try:
-        with layout.locked(path / layout.STATUS):
-            # Under this lock a new process takes the run over: look whether one just did.
-            if layout.read_json(path / layout.META) != meta:
+        with layout.locked_in_run(folder / layout.STATUS):
+            # Under this lock a process takes the run over or ends it: look whether one just did.
+            status = living.judged(folder)
+            if status is None:
                 return False
-            status = layout.read_json(path / layout.STATUS)
-            if status.get("status") != Run.Status.RUNNING:
-                return False
-            status |= {
-                "status": "failed",
-                "ended_at": time.time(),
-                "exit_reason": "process_not_found",
-            }
-            layout.write_json(path / layout.STATUS, status)
+            layout.write_json(folder / layout.STATUS, status)
+    except FileNotFoundError:  # the folder was removed
+        return False
     except (OSError, TimeoutError) as error:
-        logger.warning("Could not mark %s as failed: %s", path, error)
+        logger.warning("Could not say in %s what became of the run: %s", folder, error)
         return False
     folder_source.refresh(run)
     return True
@@ -269,7 +253,9 @@ def check_process(run: Run) -> bool:
 
 def check_vanished(runs: Iterable[Run]) -> None:
     """The quick form for lists: look closer only at runs of this machine whose pid is gone."""
-    check_processes(run for run in runs if run.pid and not psutil.pid_exists(run.pid))
+    here = ("", processes.hostname())
+    own = (run for run in runs if run.pid and run.hostname in here)
+    check_processes(run for run in own if not psutil.pid_exists(run.pid))
 
 
 def check_processes(runs: Iterable[Run]) -> int:

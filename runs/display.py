@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
 from .models import Run
+from .models import moment as to_datetime
 
 NOTHING = "–"
 
@@ -24,8 +25,9 @@ def status(text: str) -> SafeString:
     )
 
 
-def moment(at: datetime | None) -> SafeString | str:
-    """In UTC; the browser's script turns it into local time."""
+def moment(at: datetime | float | None) -> SafeString | str:
+    """In UTC; the browser's script turns it into local time. A number is one of Unix seconds."""
+    at = to_datetime(at) if isinstance(at, float) else at
     if at is None:
         return NOTHING
     at = at.astimezone(UTC)

@@ -10,6 +10,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from runicorn import layout
+from runicorn.run_store import living
 
 from .files import RunFiles
 from .finding import tagged
@@ -183,6 +184,13 @@ class Run(models.Model):
     def duration_seconds(self) -> float | None:
         """Seconds from start to end; None unless both are known."""
         return self.duration
+
+    @property
+    def silent_since(self) -> float | None:
+        """Unix seconds: when a running run, of whose process nothing can be known, was last
+        written to, if that is a while ago."""
+        is_running = self.status == self.Status.RUNNING
+        return living.silent_since(self.path) if is_running else None
 
     def document(self, name: str) -> dict:
         """The object in one of the run's small files; empty if there is none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from django.db import connection, models
@@ -96,6 +96,12 @@ class RunQuerySet(AccessQuerySet["Run"]):
 
     def running(self) -> Self:
         return self.filter(status="running")
+
+    def judged_by_processes(self) -> Self:
+        """Running, or lost not long ago: what became of their processes is to be looked at."""
+        recently = datetime.now(UTC) - timedelta(days=7)
+        is_lost = models.Q(status="failed", exit_reason="lost", ended_at__gt=recently)
+        return self.filter(models.Q(status="running") | is_lost)
 
     def full_text(self, text: str) -> Self:
         """In whose id, names, project, notes or tags each word of *text* stands, in either case."""

@@ -162,7 +162,7 @@ RUNICORN_WORKER = False
 RUNICORN_ROOT_CAN_MOVE = False
 """Whether ``POST /api/config/user_root_dir`` moves the server to another storage root."""
 
-RUNICORN_STATUS_CHECK_SECONDS = 30
+RUNICORN_STATUS_CHECK_SECONDS = 10
 """The interval at which runs are checked for processes that have vanished."""
 
 RUNICORN_WATCH_FORCE_POLLING = env_bool("RUNICORN_WATCH_FORCE_POLLING", False)

@@ -38,7 +38,7 @@ from operation import index_health
 from runicorn import layout
 from runs import actions
 from runs.finding.filters import RunFilter
-from runs.ingest import progress
+from runs.ingest import folder_source, progress
 from runs.models import Image, Project, Run
 from runs.querysets import RunQuerySet
 from runs.templatetags.run_parts import NOT_CHARTED
@@ -172,7 +172,8 @@ def run_fragment(request: HttpRequest, run_id: str) -> HttpResponseBase:
 def _find(request: HttpRequest, run_id: str) -> Run:
     """Return the run with *run_id*; one in the recycle bin if there is no other."""
     runs, directory = _runs(request), request.GET.get("dir")
-    run = runs.active().by_id(run_id, directory) or runs.deleted().by_id(run_id, directory)
+    run = folder_source.look_up(runs.active(), run_id, directory)
+    run = run or runs.deleted().by_id(run_id, directory)
     if run is None:
         raise Http404
     return run
@@ -182,7 +183,8 @@ def _state(run: Run) -> str:
     """Return a text that changes with anything the page shows, all of which is in files."""
     files = run.indexed_files.order_by("name").values_list("name", "offset", "fingerprint")
     tags = run.tags.order_by("key").values_list("key", flat=True)
-    return repr((run.pk, run.status, run.deleted_at, run.notes, list(files), list(tags)))
+    known = (run.pk, run.status, run.deleted_at, run.notes, run.silent_since)
+    return repr((known, list(files), list(tags)))
 
 
 @needs(Right.SEE)

@@ -156,7 +156,8 @@ class RunArtifacts(ArtifactView):
     @extend_schema(operation_id="list_run_artifacts", responses=serializers.RunArtifacts)
     def get(self, request: Request, run_id: str) -> Response:
         """Return the artifact versions that the run created and used."""
-        run = folder_source.refresh(Run.objects.visible_to(request.user).active().by_id(run_id))
+        runs = Run.objects.visible_to(request.user).active()
+        run = folder_source.refresh(folder_source.look_up(runs, run_id))
         if run is None or run.is_deleted:
             raise NotFound(f"Run not found: {run_id}")
         index.refresh_all()

@@ -79,6 +79,7 @@ class Copier:
         if folder.is_symlink() or self.claims.purged([run]):
             return []
         found = await there.run(run, listing.DEPTH if whole else 1)
+        found = [one for one in found if not layout.is_heartbeat(one.name)]
         self.newest[run] = max((one.mtime for one in found), default=0)
         names = {one.name: one for one in found}
         if layout.DELETED not in names:

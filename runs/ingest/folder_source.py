@@ -19,6 +19,7 @@ from runicorn import layout
 
 from ..files import LARGEST_DOCUMENT, READ_BYTES, RunFiles, fingerprint
 from ..models import IndexedFile, Run
+from ..querysets import RunQuerySet
 from . import documents, writer
 from .events import MAX_LINE
 from .writer import Change, Sentence
@@ -30,6 +31,9 @@ HALF_WRITTEN_SECONDS = 2
 
 REFRESH_SECONDS = 2
 """How long a reader waits for a large change to be indexed; the rest follows in the background."""
+
+LOOK_SECONDS = 1
+"""How long a run that nobody knows is looked for on disk."""
 
 before_reading: list[Callable[[str], None]] = []
 """Called with the folder of a run that somebody looks at; other apps add what fetches its files."""
@@ -160,6 +164,43 @@ def place_anew(run: Run) -> None:
         places = locked.indexed_files.filter(name__in=(layout.META, layout.DELETED))
         places.update(fingerprint="")
     refresh(Run.objects.get(pk=run.pk))
+
+
+def look_up(runs: RunQuerySet, run_id: str, directory: str | None = None) -> Run | None:
+    """Return the run of *runs* with that id, as ``by_id`` does, also if the indexer is behind."""
+    run = runs.by_id(run_id, directory)
+    if run is None and index_unknown([run_id]):
+        run = runs.by_id(run_id, directory)
+    return run
+
+
+def index_unknown(run_ids: Iterable[str]) -> bool:
+    """Index those of these runs that are on disk and have no row yet; return whether any was.
+
+    A run that is there is never told to be missing because others are indexed first.
+    """
+    missing = {run_id for run_id in run_ids if _may_be_folder(run_id)}
+    missing -= set(Run.objects.filter(run_id__in=missing).values_list("run_id", flat=True))
+    if not missing:
+        return False
+    is_any = False
+    deadline = time.monotonic() + LOOK_SECONDS
+    for directory, entry in layout.iter_run_dirs(settings.RUNICORN_STORAGE_ROOT, missing):
+        if entry.name in missing:
+            try:
+                index_run(directory)
+                is_any = True
+            except OperationalError:
+                raise  # the database's trouble, not the run's
+            except Exception:
+                logger.exception("The run in %s could not be indexed", directory)
+        if time.monotonic() > deadline:
+            break
+    return is_any
+
+
+def _may_be_folder(run_id: str) -> bool:
+    return layout.is_plain_name(run_id) and not run_id.startswith(".")
 
 
 def has_events(run: Run) -> bool:

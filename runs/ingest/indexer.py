@@ -155,7 +155,7 @@ class Indexer(threading.Thread):
                         memory.trim()
                         self._report()
                     if now >= next_check:
-                        actions.check_processes(Run.objects.active().running())
+                        actions.check_processes(Run.objects.active().judged_by_processes())
                         next_check = now + settings.RUNICORN_STATUS_CHECK_SECONDS
                     self._wake.wait(max(0, min(next_live, next_scan) - time.monotonic()))
                     self._wake.clear()
@@ -422,6 +422,8 @@ class Listener:
 
     def _announce(self, path: str) -> None:
         path = path.replace(os.sep, "/")
+        if layout.is_heartbeat(path.rpartition("/")[2]) or path.endswith(".lock"):
+            return  # touched again and again, and indexed never
         directory = layout.run_dir_of(self._root, path)
         if directory is not None:
             self._indexer.changed(directory)

@@ -113,7 +113,7 @@ class LogConsumer(AsyncWebsocketConsumer):
         run_id = self.scope["url_route"]["kwargs"]["run_id"]
         runs = Run.objects.visible_to(self.scope.get("user")).active()
         query = parse_qs(self.scope.get("query_string", b"").decode("utf-8", "replace"))
-        run = folder_source.refresh(runs.by_id(run_id, *query.get("dir", ())[:1]))
+        run = folder_source.refresh(folder_source.look_up(runs, run_id, *query.get("dir", ())[:1]))
         return run if run is not None and not run.is_deleted else None
 
     async def _read_anew(self) -> None:

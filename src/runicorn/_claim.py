@@ -7,22 +7,15 @@ One of them is the owner, whom ``meta.json`` names; when it ends before the othe
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import layout, processes
+from . import heartbeats, layout, processes
 
 logger = logging.getLogger("runicorn")
-
-BEAT_S = 10.0
-LOST_S = 60.0
-"""A process that cannot be looked at from here is lost after so long without a heartbeat."""
 
 _OUTCOMES = "outcomes"
 """In ``status.json`` of a run of several processes: how those that have ended did so."""
@@ -38,7 +31,7 @@ class Claim:
         self.is_owner = is_owner
         self.is_recorder = is_recorder
         """Whether environment and system metrics are this process's to record."""
-        self.heartbeat = run_dir / heartbeat_name(signature())
+        self.heartbeat = run_dir / heartbeats.name_of(signature())
         self._pid = os.getpid()
         self._met = met
         layout.write_json(self.heartbeat, signature())
@@ -81,15 +74,15 @@ class Claim:
         self.beat()
         now = self.heartbeat.stat().st_mtime
         living = []
-        for path, who, seen in heartbeats(self.run_dir):
-            if path == self.heartbeat:
+        for beat in heartbeats.in_folder(self.run_dir):
+            if beat.path == self.heartbeat:
                 continue
-            if _is_beating(who, seen, now):
-                living.append(who)
+            if beat.is_beating(now):
+                living.append(beat.process)
                 continue
-            if path.name in self._met or seen > self._joined_at:
-                outcomes[path.name] = "failed"
-            path.unlink(missing_ok=True)
+            if beat.path.name in self._met or beat.touched > self._joined_at:
+                outcomes[beat.path.name] = "failed"
+            beat.path.unlink(missing_ok=True)
         return living
 
 
@@ -111,12 +104,13 @@ def claim(run_dir: Path, meta: dict[str, Any], *, resume: bool | None) -> Claim:
                     f"Run {run_dir.name!r} already exists in {run_dir.parent}: leave run_id out to "
                     "start a new one, or pass resume=True to continue it."
                 )
-            if not resume and status.get("status") == "running":
+            is_open = status.get("status") == "running" or status.get("exit_reason") == "lost"
+            if not resume and is_open:
                 joined = _join(run_dir, old, status)
                 if joined is not None:
                     return joined
-        for path, _, _ in heartbeats(run_dir):
-            path.unlink(missing_ok=True)
+        for beat in heartbeats.in_folder(run_dir):
+            beat.path.unlink(missing_ok=True)
         meta = {**old, **meta, "created_at": old.get("created_at", meta["created_at"])}
         layout.write_json(run_dir / layout.META, meta)
         status = {**status, "status": "running", "started_at": time.time()}
@@ -128,20 +122,21 @@ def claim(run_dir: Path, meta: dict[str, Any], *, resume: bool | None) -> Claim:
 
 def _join(run_dir: Path, meta: dict[str, Any], status: dict[str, Any]) -> Claim | None:
     """Join the processes that write the run; None if there are none, as far as one can know."""
-    now = _time_of_storage(run_dir)
-    own_name = heartbeat_name(signature())
-    owner_name = heartbeat_name(meta)
+    now = heartbeats.time_of_storage(run_dir) or time.time()
+    own_name = heartbeats.name_of(signature())
+    owner_name = heartbeats.name_of(meta)
     met, has_others, owner_beats = set(), False, None
-    for path, who, seen in heartbeats(run_dir):
-        is_beating = path.name == own_name or _is_beating(who, seen, now)
-        if path.name == owner_name:
+    for beat in heartbeats.in_folder(run_dir):
+        name = beat.path.name
+        is_beating = name == own_name or beat.is_beating(now)
+        if name == owner_name:
             owner_beats = is_beating
         if not is_beating:
-            path.unlink(missing_ok=True)  # of an earlier life of the run
+            beat.path.unlink(missing_ok=True)  # of an earlier life of the run
             continue
-        has_others |= path.name != own_name
-        if who.get("hostname") == _hostname():
-            met.add(path.name)
+        has_others |= name != own_name
+        if beat.process.get("hostname") == processes.hostname():
+            met.add(name)
     is_owned: bool | None = owner_beats
     if owner_beats is None:  # a version of Runicorn without heartbeats
         is_owned = _is_owned(run_dir, meta, status)
@@ -150,57 +145,13 @@ def _join(run_dir: Path, meta: dict[str, Any], status: dict[str, Any]) -> Claim 
     return Claim(run_dir, is_owner=False, is_recorder=is_owned is None, met=met - {own_name})
 
 
-def _time_of_storage(run_dir: Path) -> float:
-    """Return the time on the clock that dates the run's files: that of a file server, maybe."""
-    lock = run_dir / f"{layout.STATUS}.lock"
-    try:
-        os.utime(lock)
-        return lock.stat().st_mtime
-    except OSError:
-        return time.time()
-
-
-def heartbeat_name(who: dict[str, Any]) -> str:
-    """Return the name of the file of the process that *who*, a signature, tells from others."""
-    known = json.dumps([who.get(key) for key in ("hostname", "pid", "process")], sort_keys=True)
-    return f"{layout.HEARTBEAT}{who.get('pid')}-{hashlib.sha256(known.encode()).hexdigest()[:12]}"
-
-
-def heartbeats(run_dir: Path) -> Iterator[tuple[Path, dict[str, Any], float]]:
-    """Yield the heartbeats in a run's folder: the file, whose it is, when it was last touched."""
-    try:
-        names = sorted(os.listdir(run_dir))
-    except OSError:
-        return
-    for name in names:
-        if name.startswith(layout.HEARTBEAT):
-            path = run_dir / name
-            try:
-                yield path, layout.read_json(path), path.stat().st_mtime
-            except OSError:
-                pass  # it has ended just now
-
-
-def _is_beating(who: dict[str, Any], seen: float, now: float) -> bool:
-    alive = None
-    if who.get("hostname") == _hostname():
-        alive = processes.is_alive(who.get("pid"), who.get("process"), seen)
-    return now - seen < LOST_S if alive is None else alive
-
-
 def signature() -> dict[str, Any]:
     """The members of ``meta.json`` that tell this process from every other."""
     return {
-        "hostname": _hostname(),
+        "hostname": processes.hostname(),
         "pid": os.getpid(),
         "process": processes.identity(),
     }
-
-
-def _hostname() -> str:
-    import socket
-
-    return socket.gethostname()
 
 
 def owns(run_dir: Path) -> bool:
@@ -215,7 +166,7 @@ def _is_owned(run_dir: Path, meta: dict[str, Any], status: dict[str, Any]) -> bo
         return False
     host = meta.get("hostname")
     alive = None
-    if not host or host == _hostname():
+    if not host or host == processes.hostname():
         alive = processes.is_alive(
             meta["pid"], meta.get("process"), processes.last_seen(run_dir, status)
         )

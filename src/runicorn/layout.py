@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,8 @@ _PART = re.compile(r"(events|logs|system)(?:\.[A-Za-z0-9_-]{1,64})?\.(jsonl|txt)
 
 _USUAL = frozenset(DOCUMENTS + STREAMS)
 
+_HEARTBEAT = re.compile(re.escape(HEARTBEAT) + r"[0-9]+-[0-9a-f]{12}")
+
 RUN_FILES = (META, STATUS, EVENTS)
 """A folder that holds one of these is a run; any other is a folder to look into."""
 
@@ -116,6 +118,11 @@ def is_run_file(name: str) -> bool:
     return name in _USUAL or stream_of(name) is not None
 
 
+def is_heartbeat(name: str) -> bool:
+    """Whether the file means something only in its folder: it travels in no archive or copy."""
+    return _HEARTBEAT.fullmatch(name) is not None
+
+
 def new_run_id() -> str:
     """``YYYYMMDD_HHMMSS_XXXXXX``: local time and six hexadecimal digits."""
     return time.strftime("%Y%m%d_%H%M%S") + "_" + uuid.uuid4().hex[:6]
@@ -161,8 +168,13 @@ def is_plain_name(name: str) -> bool:
     return not is_odd and not (sys.platform == "win32" and ":" in name)
 
 
-def iter_run_dirs(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def iter_run_dirs(
+    root: Path, run_ids: Container[str] | None = None
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Every run folder below *root*, as (path relative to the root with ``/``, directory entry).
+
+    With *run_ids* only those with one of these names, and what else lies below ``runs``: the many
+    other folders of 0.4's layout are not looked into.
 
     Those of 0.4 come first, then what lies below ``runs``. A folder that cannot be read is passed
     over; it never hides the others. A project or experiment of 0.4 may be a link to a folder
@@ -171,12 +183,12 @@ def iter_run_dirs(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """
     for project in _scan(root):
         if is_project_name(project.name) and _is_dir(project, links=True):
-            yield from _walk_v04(project.name, project.path, 1, project.is_symlink())
+            yield from _walk_v04(project.name, project.path, 1, project.is_symlink(), run_ids)
     yield from _walk_v07(RUNS, os.path.join(root, RUNS), 1)
 
 
 def _walk_v04(
-    directory: str, path: str, depth: int, is_strict: bool
+    directory: str, path: str, depth: int, is_strict: bool, run_ids: Container[str] | None
 ) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """The runs of the 0.4 layout below *directory*, which lies *depth* folders below the root.
 
@@ -185,6 +197,8 @@ def _walk_v04(
     is_runs = depth >= 3 and directory.endswith(f"/{RUNS}")
     for entry in _scan(path):
         may_be_link = depth == 1 or (depth == 2 and entry.name == RUNS)
+        if is_runs and run_ids is not None and entry.name not in run_ids:
+            continue
         if not _is_dir(entry, may_be_link) or entry.name in _NEVER:
             continue
         child = f"{directory}/{entry.name}"
@@ -199,7 +213,7 @@ def _walk_v04(
         if depth < DEEPEST - 1 and not (
             strict and depth >= 2 and (depth > 2 or entry.name != RUNS)
         ):
-            yield from _walk_v04(child, entry.path, depth + 1, strict)
+            yield from _walk_v04(child, entry.path, depth + 1, strict, run_ids)
 
 
 def _walk_v07(directory: str, path: str, depth: int) -> Iterator[tuple[str, os.DirEntry[str]]]:

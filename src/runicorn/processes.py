@@ -29,6 +29,13 @@ def identity(pid: int | None = None) -> dict[str, Any]:
     return {"start": _start(pid), "boot": _boot(), "pidns": _namespace()}
 
 
+def hostname() -> str:
+    """Return the name of this host, as ``meta.json`` has it."""
+    import socket
+
+    return socket.gethostname()
+
+
 def is_alive(pid: object, identity: object, last_seen: object) -> bool | None:
     """Is the process that wrote a run alive on this host? None: that cannot be known from here.
 

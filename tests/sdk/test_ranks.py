@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from runicorn import _claim, processes
+from runicorn import heartbeats as heartbeats_of_runs
+from runicorn import processes
 
 from .conftest import document, only_run, steps
 
@@ -131,7 +132,7 @@ def test_what_died_in_an_earlier_life_of_the_run_is_forgotten(ranks, script, tmp
 
 def _name(rank):
     who = {"hostname": os.uname().nodename, "pid": rank.process.pid}
-    return _claim.heartbeat_name({**who, "process": processes.identity(rank.process.pid)})
+    return heartbeats_of_runs.name_of({**who, "process": processes.identity(rank.process.pid)})
 
 
 def test_a_run_that_was_taken_over_is_ended_by_who_took_it(ranks, start, tmp_path):
@@ -154,7 +155,7 @@ def elsewhere(run_dir, age_s):
     (run_dir / "meta.json").write_text(json.dumps(meta))
     for path in run_dir.glob("heartbeat.*"):
         path.unlink()
-    path = run_dir / _claim.heartbeat_name(meta)
+    path = run_dir / heartbeats_of_runs.name_of(meta)
     path.write_text(json.dumps({key: meta[key] for key in ("hostname", "pid", "process")}))
     os.utime(path, (time.time() - age_s,) * 2)
     return path
@@ -192,7 +193,7 @@ def test_a_process_of_another_host_that_was_seen_and_is_lost_has_failed(killed, 
     run = start(run_id="one", system_metrics=False)
     os.utime(path)
     os.utime(path, (path.stat().st_mtime + 5,) * 2)
-    monkeypatch.setattr(_claim, "LOST_S", -10)
+    monkeypatch.setattr(heartbeats_of_runs, "LOST_S", -10)
     run.finish()
     assert document(killed, "status.json")["status"] == "failed"
 

@@ -25,6 +25,7 @@ from core.http.streams import streamed
 from runicorn import archive, export
 from runs import archives
 from runs.finding.filters import RunFilter
+from runs.ingest import folder_source
 from runs.querysets import RunQuerySet
 
 from .views import RunView
@@ -186,6 +187,7 @@ class ExportMany(ExportView):
         if not ids and not asked["project"]:
             raise InvalidInput("Say which: run_ids or project", ["query", "run_ids"])
         if ids:
+            folder_source.index_unknown(ids)
             found = [run for run_id in ids if (run := runs.by_id(run_id))]
             runs = runs.filter(pk__in=[run.pk for run in found])
         return runs

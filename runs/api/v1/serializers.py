@@ -61,6 +61,14 @@ class RunListItem(serializers.Serializer):
     artifacts_used_count = serializers.IntegerField()
 
 
+def silent_since_field() -> serializers.Field:
+    return serializers.FloatField(
+        allow_null=True,
+        help_text="Unix seconds: when a running run, of whose process nothing can be known, was "
+        "last written to; null for any other.",
+    )
+
+
 class RunDetail(serializers.Serializer):
     id = serializers.CharField(source="run_id")
     status = serializers.CharField()
@@ -76,6 +84,7 @@ class RunDetail(serializers.Serializer):
     created_time = serializers.FloatField(allow_null=True)
     created_at = serializers.FloatField(source="created_time", allow_null=True)
     tags = serializers.SerializerMethodField()
+    silent_since = silent_since_field()
     notes = serializers.CharField(help_text="Free text that people keep about the run.")
     display_name = serializers.CharField(help_text="What people call the run; may be empty.")
     pinned = serializers.BooleanField()

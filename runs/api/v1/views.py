@@ -45,9 +45,9 @@ class RunView(APIView):
         """
         runs = self.runs(right).active().select_related("project")
         directory = serializers.CopyQuery.read(self.request)["dir"]
+        run = folder_source.refresh(folder_source.look_up(runs, run_id, directory))
         if right is not Right.SEE:
             refuse_copies(runs.copies(run_id, directory))
-        run = folder_source.refresh(runs.by_id(run_id, directory))
         if run is None or run.is_deleted:
             raise NotFound(detail)
         return run
@@ -122,6 +122,7 @@ class ChangeRuns(RunView):
     ) -> dict[str, dict[str, Any]]:
         """Do *action* to the runs of these ids; per id the outcome in the documented form."""
         ids = list(dict.fromkeys(submitted))
+        folder_source.index_unknown(ids)
         runs = {run.run_id: run for run in self._candidates(candidates.filter(run_id__in=ids))}
         outcome = action([runs[i] for i in ids if i in runs], by=self.request.user)
         return {run_id: _result(outcome.get(run_id, "run not found")) for run_id in ids}
@@ -328,9 +329,10 @@ class Progress(RunView):
 class StatusCheck(RunView):
     @extend_schema(operation_id="check_status", request=None, responses=serializers.StatusChecked)
     def post(self, request: Request) -> Response:
-        """Mark running runs of this machine as failed if their process has vanished."""
-        running = list(self.runs(Right.CHANGE).active().running())
-        updated = actions.check_processes(running)
+        """Mark running runs as failed if their process has vanished, or shows no sign of life."""
+        judged = list(self.runs(Right.CHANGE).active().judged_by_processes())
+        running = [run for run in judged if run.status == Run.Status.RUNNING]
+        updated = actions.check_processes(judged)
         return Response(
             {
                 "checked": len(running),

@@ -13,7 +13,7 @@ from core.http.fields import Body, Choice, Flag, Integer, OptionalText, Query, T
 from metrics.read import Range
 from runicorn import layout
 
-from ..v1.serializers import since_field
+from ..v1.serializers import silent_since_field, since_field
 
 ORDERS = {
     "created_at": "created_time",
@@ -235,6 +235,7 @@ class ExperimentDetail(serializers.Serializer):
     metrics_summary = MetricsSummary()
     environment_available = serializers.BooleanField()
     file_count = serializers.IntegerField()
+    silent_since = silent_since_field()
 
 
 class AppliedFilters(serializers.Serializer):

@@ -61,7 +61,7 @@ class V2View(RunView):
     def experiment(self, run_id: str) -> Run:
         """The run as its folder says now, deleted or not; 404 if there is none."""
         directory = CopyQuery.read(self.request)["dir"]
-        run = folder_source.refresh(self.runs().by_id(run_id, directory))
+        run = folder_source.refresh(folder_source.look_up(self.runs(), run_id, directory))
         if run is None:
             raise NotFound(f"Experiment {run_id} not found")
         if not run.is_deleted and actions.check_process(run):
@@ -135,6 +135,7 @@ class ExperimentDetail(V2View):
                     run.path and (run.path / layout.ENVIRONMENT).exists()
                 ),
                 "file_count": _count_files(run.path),
+                "silent_since": run.silent_since,
             }
         )
 
@@ -204,6 +205,7 @@ class BatchDelete(V2View):
         """Move runs to the recycle bin, the one that V1 shows and restores from."""
         asked = serializers.ExperimentIds.read(request)
         ids = list(dict.fromkeys(asked["exp_ids"]))
+        folder_source.index_unknown(ids)
         candidates = self.runs(Right.CHANGE).active().in_listing_order()
         runs = list(candidates.filter(run_id__in=ids))
         refuse_copies(runs)

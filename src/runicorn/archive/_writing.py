@@ -61,22 +61,27 @@ def _outermost(run_dirs: list[str]) -> Iterator[str]:
 
 
 def _run(root: Path, name: str) -> Iterator[Member]:
-    """Yield a run's folder. What only 0.4's file notes of it travels as ``annotations.json``."""
+    """Yield a run's folder, without heartbeats.
+
+    What only 0.4's file notes of it travels as ``annotations.json``.
+    """
     home, run_id = _home(root, name)
     noted = annotations_document(root, name)
-    if noted is None:
-        yield from _tree(home, run_id, name, stat_inside(home, run_id))
-        return
-    content = layout.dump_json(noted)
-    mtime_ns = int(noted["updated_at"] * 10**9)
-    document = _header(f"{name}/{layout.ANNOTATIONS}", tarfile.REGTYPE, len(content), mtime_ns)
-    yield _member(name, stat_inside(home, run_id), tarfile.DIRTYPE), None
-    entries = dict(scan_inside(home, run_id))
-    for entry in sorted(entries.keys() | {layout.ANNOTATIONS}):
-        if entry == layout.ANNOTATIONS:
-            yield document, io.BytesIO(content)
-        else:
-            yield from _tree(home, f"{run_id}/{entry}", f"{name}/{entry}", entries[entry])
+    content = layout.dump_json(noted) if noted else b""
+    try:
+        info, entries = stat_inside(home, run_id), dict(scan_inside(home, run_id))
+    except OSError as error:
+        if is_missing(error):
+            return
+        raise
+    yield _member(name, info, tarfile.DIRTYPE), None
+    for entry in sorted(entries.keys() | ({layout.ANNOTATIONS} if noted else set())):
+        path = f"{name}/{entry}"
+        if noted and entry == layout.ANNOTATIONS:
+            mtime_ns = int(noted["updated_at"] * 10**9)
+            yield _header(path, tarfile.REGTYPE, len(content), mtime_ns), io.BytesIO(content)
+        elif not layout.is_heartbeat(entry):
+            yield from _tree(home, f"{run_id}/{entry}", path, entries[entry])
 
 
 def _tree(home: Path, path: str, name: str, info: os.stat_result) -> Iterator[Member]:
