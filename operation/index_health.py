@@ -13,6 +13,7 @@ import os
 import socket
 import sqlite3
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,10 @@ class State:
 
 
 current = State()
+
+renewing: list[Callable[[], str]] = []
+"""Set the index aside, fill a new one, return the old one's name: ``storage_root`` knows how."""
+
 _renewing = threading.Lock()
 
 
@@ -99,13 +104,11 @@ def check_if_unclean() -> None:
 
 
 def _renew(reason: str) -> None:
-    from . import storage_root
-
     if not _renewing.acquire(blocking=False):
         return  # another thread is at it
     try:
         file = databases.file_of(INDEX)
-        name = storage_root.renew_index()
+        (name,) = [renew() for renew in renewing]
         current.state, current.set_aside, current.reason = "rebuilt", name, reason
         logger.error(
             "The index %s was damaged (%s). It is now %s, and is made again from the run folders.",

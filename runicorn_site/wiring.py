@@ -16,7 +16,7 @@ from artifacts import remote_files, usage
 from artifacts.watch import ArtifactIndexer
 from core.http import doors, errors, rate_limits
 from metrics.exceptions import CorruptBlock
-from operation import index_health
+from operation import index_health, storage_root
 from remote import on_reading
 from remote.compat import storage_status
 from remote.sync import ledger
@@ -31,6 +31,7 @@ def connect() -> None:
     doors.register(PAGES, V1, V2)
     errors.translations[CorruptBlock] = _damaged
     errors.translations[DatabaseError] = index_health.answer
+    index_health.renewing.append(storage_root.renew_index)
     user_login_failed.connect(rate_limits.count_failed_sign_in)
 
     # Indexes that Django's models cannot describe.

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from metrics import read as metrics
 from runicorn._drained import Drained
 
-from .tables import PARQUET
+from .forms import PARQUET
 
 LONG = pa.schema(
     [

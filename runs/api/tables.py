@@ -23,18 +23,13 @@ from metrics import read as metrics
 
 from ..models import Run
 from ..repair import stream_with_repair, with_repair
+from .forms import ARROW, COLUMNS, JSON, PARQUET
 
 WHOLE_CELLS = 2**17
 """A table of up to this many cells is sent at once, with its length; a larger one in pieces."""
 
 KEPT_ROWS = 5000
 """A table of up to this many rows is kept for the next one who asks."""
-
-JSON = "application/json"
-ARROW = "application/vnd.apache.arrow.stream"
-PARQUET = "application/vnd.apache.parquet"
-COLUMNS = "application/vnd.runicorn.columns+json"
-"""``{"columns": […], "data": [[…], …]}``: one list of cells a column."""
 
 
 class TableResponse:

@@ -14,15 +14,12 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import DatabaseError, connections, models, transaction
 from django.db.models.expressions import RawSQL
 
 from core.http import conditional
-
-if TYPE_CHECKING:
-    from ..models import Run
 
 logger = logging.getLogger("runicorn.runs")
 
@@ -67,7 +64,7 @@ _POSTGRESQL = (
 )
 
 
-def text_of(run: Run, tags: Iterable[str]) -> str:
+def text_of(run: Any, tags: Iterable[str]) -> str:
     """Return what *run* is found by: its id, names, project, notes and *tags*, each ended by a line
     break. Who changes one of them sets ``search_text`` (``annotation.describe``)."""
     project = run.project.name if run.project else ""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import orjson
@@ -18,10 +18,8 @@ from metrics.columns import NO_STEP
 from runicorn import layout
 
 from ..models import Image, to_datetime
+from .batch import Batch
 from .documents import text
-
-if TYPE_CHECKING:
-    from .writer import Batch
 
 MAX_LINE = 128 * 2**20
 """A longer line is passed over, in pieces of this size."""

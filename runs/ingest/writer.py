@@ -11,7 +11,6 @@ A stream may consist of several files, one a writer (``layout.stream_of``): all 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,6 +25,7 @@ from .. import annotation
 from ..logs import live
 from ..models import Image, IndexedFile, LogChunk, Run, SystemChunk
 from . import documents
+from .batch import Batch
 from .events import MAX_LINE, read_events
 
 CHUNK = 256 * 2**10
@@ -52,21 +52,6 @@ class Sentence(NamedTuple):
     data: bytes
     fingerprint: str = ""
     """What the file looks like on disk (``files.fingerprint``); empty: it is to be looked at."""
-
-
-@dataclass
-class Batch:
-    """What was made out of some bytes of a stream, not written yet."""
-
-    run: Run
-    name: str
-    stream: str
-    offset: int
-    events: metrics.Events | None = None
-    first_event: int = 0
-    images: list[Image] = field(default_factory=list)
-    chunks: bytes = b""
-    chunks_offset: int = 0
 
 
 class Change:

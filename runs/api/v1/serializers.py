@@ -12,7 +12,7 @@ from core.http.fields import Body, Flag, Integer, OptionalText, Query, Text, Tex
 from runicorn import layout
 from runs.models import Run
 
-from ..tables import ARROW, COLUMNS, JSON, PARQUET
+from ..forms import ARROW, COLUMNS, JSON, PARQUET
 
 LONGEST_NOTES = 100_000
 

@@ -23,7 +23,8 @@ from runs.models import Run
 from runs.querysets import RunQuerySet
 from runs.repair import with_repair
 
-from ..tables import ARROW, PARQUET, dump_numbers, numbers_answer
+from ..forms import ARROW, PARQUET
+from ..tables import dump_numbers, numbers_answer
 from . import serializers
 from .views import V2View
 
