@@ -45,24 +45,29 @@ def index_run(directory: str) -> bool:
     Returns whether more is left to read. A folder that is gone takes its row with it. Where what
     was known is found damaged, all of it is read anew.
     """
-    try:
-        return _index_run(directory)
-    except CorruptBlock as error:
-        logger.error("%s: %s The run is read anew from its folder.", directory, error)
-        read_anew(Run.objects.get(directory=directory))
-        return False
-
-
-def _index_run(directory: str) -> bool:
     run = Run.objects.filter(directory=directory).first()
     if run is None:
         return bool(index_new([directory]))
     listed = run.files.listed()
     if listed is not None and not _changed(run, listed):
         return False
+    return _index_changed(run)
+
+
+def _index_changed(run: Run) -> bool:
+    """The same for a run that is known to differ from its folder."""
+    try:
+        return _read_changed(run)
+    except CorruptBlock as error:
+        logger.error("%s: %s The run is read anew from its folder.", run.directory, error)
+        read_anew(Run.objects.get(pk=run.pk))
+        return False
+
+
+def _read_changed(run: Run) -> bool:
     with transaction.atomic():
         # Looked at again: it may have been moved meanwhile, its folder and its row.
-        rows = Run.objects.filter(pk=run.pk, directory=directory)
+        rows = Run.objects.filter(pk=run.pk, directory=run.directory)
         change = writer.changes_of(rows).get(run.pk)
         if change is None:
             return True
@@ -146,8 +151,9 @@ def refresh(run: Run | None) -> Run | None:
         return Run.objects.filter(pk=run.pk).first()
     deadline = time.monotonic() + REFRESH_SECONDS
     try:
-        while index_run(run.directory) and time.monotonic() < deadline:
-            pass
+        has_more = _index_changed(run)
+        while has_more and time.monotonic() < deadline:
+            has_more = index_run(run.directory)
     except OperationalError as error:  # nothing can be written just now: what is known can be read
         logger.warning("%s could not be brought up to date: %s", run.directory, error)
     return Run.objects.filter(pk=run.pk).first()
@@ -217,7 +223,7 @@ def read_anew(run: Run) -> None:
         change = writer.changes_of(Run.objects.filter(pk=run.pk))[run.pk]
         change.forget(layout.EVENTS)
         writer.write([change])
-        while _index_run(run.directory):
+        while _read_changed(run):
             pass
 
 
