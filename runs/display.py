@@ -12,8 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
-from .models import Run
-from .models import moment as to_datetime
+from .models import Run, to_datetime
 
 NOTHING = "–"
 
