@@ -1,1 +1,1 @@
-"""Runs: projects, runs, their files and logs, how they come in and what people do to them."""
+"""Runs: projects, runs, their files and logs, their ingest, and the actions on them."""

@@ -1,7 +1,7 @@
 """Runs and projects in the Django admin: one more client of ``runs.actions``.
 
-Logged data is read-only here; tags are the one thing to edit. Lists count, filter and page
-without reading every row, so that 100,000 runs open like ten.
+Logged data is read-only; only annotations can be edited. Lists count, filter and page without
+reading every row, so that 100,000 runs open as fast as ten.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .models import Project, Run, Tag
 from .querysets import RunQuerySet
 
 MEASURED = 200
-"""Beyond so many runs a confirmation that frees nothing yet does not measure their folders."""
+"""The most runs whose folders a confirmation measures if the action frees no space."""
 
 
 # -- filters -------------------------------------------------------------------------------------
@@ -53,7 +53,7 @@ class ProjectFilter(admin.SimpleListFilter):
 
 
 class ExperimentFilter(admin.SimpleListFilter):
-    """Only within a project: there an index knows the names."""
+    """A filter by experiment within a project, whose names an index has."""
 
     title = _("experiment")
     parameter_name = "experiment"
@@ -82,7 +82,7 @@ class StatusFilter(admin.SimpleListFilter):
 
 
 class TagFilter(admin.SimpleListFilter):
-    """Tags of the newest runs: naming every tag there is would read them all."""
+    """A filter by tags of the newest runs: listing all tags would read every row."""
 
     title = _("tag")
     parameter_name = "tag"
@@ -101,7 +101,7 @@ class TagFilter(admin.SimpleListFilter):
 
 @dataclass(frozen=True)
 class Change:
-    """What an action does to some runs, in the words of its confirmation page."""
+    """An action on runs, with the texts of its confirmation page."""
 
     name: str
     question: Callable[[int], str]
@@ -148,7 +148,7 @@ PURGE = Change(
 
 
 class RunList(ChangeList):
-    """The changelist of the runs that are, or are not, in the recycle bin."""
+    """The changelist of the runs inside or outside the recycle bin."""
 
     def __init__(self, request: HttpRequest, *args: Any) -> None:
         super().__init__(request, *args)
@@ -159,9 +159,9 @@ class RunList(ChangeList):
         return runs.deleted() if self.model_admin.in_bin else runs.active()
 
     def date_edges(self) -> tuple[datetime | None, datetime | None]:
-        """When the first and the last listed run were created: two looks into an index."""
-        moments = self.queryset.exclude(created_at=None).values_list("created_at", flat=True)
-        return moments.order_by("created_at").first(), moments.order_by("-created_at").first()
+        """Return the dates of the first and the last listed run, by two lookups in an index."""
+        times = self.queryset.exclude(created_at=None).values_list("created_at", flat=True)
+        return times.order_by("created_at").first(), times.order_by("-created_at").first()
 
 
 class RunListAdmin(LongListAdmin):
@@ -204,7 +204,7 @@ class RunListAdmin(LongListAdmin):
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         offered = super().get_actions(request)
-        offered.pop("delete_selected", None)  # it would collect every row of every run first
+        offered.pop("delete_selected", None)  # it would first collect every row of every run
         return offered
 
     # -- columns
@@ -225,7 +225,7 @@ class RunListAdmin(LongListAdmin):
     def created(self, run: Run) -> str:
         return display.moment(run.created_at)
 
-    # Not called as the field of the model is, or Django would show that: a bare number.
+    # Not named like the model's field, or Django would show that field: a bare number.
     @admin.display(description=_("duration"), ordering="duration")
     def took(self, run: Run) -> str:
         return display.duration(run)
@@ -264,7 +264,7 @@ class RunListAdmin(LongListAdmin):
     ) -> HttpResponse | None:
         """Ask first; then make the *change* to exactly the runs that the question named.
 
-        The page sends back their keys: a run that came into the list meanwhile is not touched.
+        The page sends back their keys: a run that joined the list meanwhile is not touched.
         """
         queryset = self.rows_with_right(request, queryset, change.right)
         if (keys := confirmed_keys(request)) is not None:
@@ -336,7 +336,7 @@ class RecycleBinAdmin(RunListAdmin):
 
 
 class RunForm(forms.ModelForm):
-    """A run's tags and notes; everything else was logged and stays as it is."""
+    """A run's tags and notes; everything else was logged and cannot be edited."""
 
     tags = forms.CharField(
         label=_("Tags"),
@@ -389,7 +389,7 @@ class RunAdmin(RunListAdmin):
         return [path("recycle-bin/", view, name="runs_run_recycle_bin"), *super().get_urls()]
 
     def get_fields(self, request: HttpRequest, obj: Run | None = None) -> tuple[str, ...]:
-        """Nothing to whoever may only look: the page shows them anyway."""
+        """Offer no fields to users who may only read: the page shows the values anyway."""
         return ("tags", "notes") if self.has_change_permission(request, obj) else ()
 
     def change_view(
@@ -412,7 +412,7 @@ class RunAdmin(RunListAdmin):
                 run, form.cleaned_data["notes"].replace("\r\n", "\n"), by=request.user
             )
 
-    # -- deleting one run: the stock page would collect every row of it first
+    # -- deleting one run: Django's page would first collect all its rows
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: Any = None
@@ -431,7 +431,7 @@ class RunAdmin(RunListAdmin):
         self.delete_queryset(request, self.get_queryset(request).filter(pk=run.pk))
 
     def delete_queryset(self, request: HttpRequest, queryset: RunQuerySet) -> None:
-        """Deleting means the recycle bin, whoever asks; purging is asked for there."""
+        """Move the runs to the recycle bin, from where they can be purged."""
         changeable = self.rows_with_right(request, queryset, Right.CHANGE)
         actions.soft_delete_runs(changeable, by=request.user)
 

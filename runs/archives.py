@@ -1,4 +1,4 @@
-"""Archives brought into the storage root."""
+"""The import of archives into the storage root."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .ingest import folder_source
 
 BATCH_RUNS = 64
 INDEX_SECONDS = 10
-"""How long an import waits for its runs to be taken in; the rest follows in the background."""
+"""How long an import waits for its runs to be indexed; the rest follows in the background."""
 
 
 def import_archive(
     file: IO[bytes], *, by: Any, replace: bool = False, dry_run: bool = False
 ) -> archive.Report:
-    """Bring in the runs and artifacts of an archive; they can be asked for at once.
+    """Import the runs and artifacts of an archive, and index them at once.
 
-    Raises what ``runicorn.archive.import_archive`` raises.
+    Raises the exceptions of ``runicorn.archive.import_archive``.
     """
     report = archive.import_archive(
         file,
@@ -51,6 +51,6 @@ def _index(report: archive.Report) -> None:
 
 
 def _batches(directories: list[str]) -> Iterator[list[str]]:
-    rest = iter(directories)
-    while batch := list(islice(rest, BATCH_RUNS)):
+    remaining = iter(directories)
+    while batch := list(islice(remaining, BATCH_RUNS)):
         yield batch

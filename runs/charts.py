@@ -1,9 +1,9 @@
-"""Line charts as SVG, drawn by the server: points in, markup out.
+"""Line charts as SVG, drawn by the server.
 
-The drawing stretches with its box while text and strokes keep their size: labels are placed in
-per cent, and the curve lies in a nested ``<svg>`` of ``GRID`` units a side. Colours come from the
-style sheet (classes ``grid``, ``curve``, ``gap``), so a chart follows light and dark. No inline
-style and no script: it passes a strict content security policy.
+The drawing fills its box while text and strokes keep their size: labels are placed in percent, and
+the curve is in a nested ``<svg>`` of ``GRID`` units a side. Colours come from the style sheet
+(classes ``grid``, ``curve``, ``gap``), so that a chart follows light and dark mode. Without inline
+styles and scripts, it passes a strict content security policy.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ Point = tuple[float, float | None]
 
 
 def line_chart(steps: Sequence[Number], values: Sequence[Number], *, label: str) -> SafeString:
-    """The curve of *values* over *steps*, in the order given.
+    """Return the curve of *values* over *steps*, in the order given.
 
     A value that is None, NaN or infinite breaks the curve and leaves a mark on the axis; a lone
-    value between two such gaps is a dot. Points without a finite step are left out.
+    value between two such gaps becomes a dot. Points without a finite step are left out.
     """
     points: list[Point] = [
         (float(step), float(value) if value is not None and math.isfinite(value) else None)
         for step, value in zip(steps, values, strict=True)
         if step is not None and math.isfinite(step)
     ]
-    across = Axis.around([step for step, _ in points], whole=True)
-    up = Axis.around([value for _, value in points if value is not None], room=0.06)
-    stretches = [
-        [f"{across.at(x):.1f} {GRID - up.at(y):.1f}" for x, y in stretch if y is not None]
-        for is_gap, stretch in groupby(points, lambda point: point[1] is None)
+    x_axis = Axis.around([step for step, _ in points], whole=True)
+    y_axis = Axis.around([value for _, value in points if value is not None], room=0.06)
+    segments = [
+        [f"{x_axis.at(x):.1f} {GRID - y_axis.at(y):.1f}" for x, y in segment if y is not None]
+        for is_gap, segment in groupby(points, lambda point: point[1] is None)
         if not is_gap
     ]
     return format_html(
@@ -47,27 +47,27 @@ def line_chart(steps: Sequence[Number], values: Sequence[Number], *, label: str)
         '<path class="dots" d="{dots}"/></svg></svg>',
         label=label,
         data=" ".join(f"{_exact(x)}:{_exact(y)}" for x, y in points if y is not None),
-        x_range=f"{across.low} {across.high}",
-        y_range=f"{up.low} {up.high}",
+        x_range=f"{x_axis.low} {x_axis.high}",
+        y_range=f"{y_axis.low} {y_axis.high}",
         grid=GRID,
         rows=format_html_join(
             "",
             '<line class="grid" x1="0" x2="100%" y1="{0}%" y2="{0}%"/>'
             '<text x="-8" y="{0}%" dy=".32em" text-anchor="end">{1}</text>',
-            [(round(100 - place / GRID * 100, 2), text) for place, text in up.ticks()],
+            [(round(100 - position / GRID * 100, 2), text) for position, text in y_axis.ticks()],
         ),
         columns=format_html_join(
             "",
             '<text x="{}%" y="100%" dy="1.6em" text-anchor="middle">{}</text>',
-            [(round(place / GRID * 100, 2), text) for place, text in across.ticks()],
+            [(round(position / GRID * 100, 2), text) for position, text in x_axis.ticks()],
         ),
-        gaps="".join(f"M{across.at(x):.1f} {GRID}v-30" for x, y in points if y is None),
-        curve="".join("M" + "L".join(stretch) for stretch in stretches if len(stretch) > 1),
-        # a line of no length, with round ends
-        dots="".join(f"M{stretch[0]}h0" for stretch in stretches if len(stretch) == 1),
+        gaps="".join(f"M{x_axis.at(x):.1f} {GRID}v-30" for x, y in points if y is None),
+        curve="".join("M" + "L".join(segment) for segment in segments if len(segment) > 1),
+        # lines of no length, with round ends
+        dots="".join(f"M{segment[0]}h0" for segment in segments if len(segment) == 1),
     )
 
 
 def _exact(number: float) -> str:
-    """With all its digits, and none that say nothing."""
+    """Return *number* with all its digits, without superfluous zeros."""
     return f"{number:.0f}" if number.is_integer() and abs(number) < 1e15 else repr(number)

@@ -1,4 +1,4 @@
-"""Facts of a run as people read them; the admin and the pages show them alike."""
+"""Values of a run formatted for people, the same in the admin and on the pages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def status(text: str) -> SafeString:
 
 
 def moment(at: datetime | float | None) -> SafeString | str:
-    """In UTC; the browser's script turns it into local time. A number is one of Unix seconds."""
+    """Return *at* (a number: Unix seconds) as HTML in UTC; the page's script makes it local."""
     at = to_datetime(at) if isinstance(at, float) else at
     if at is None:
         return NOTHING
@@ -45,7 +45,7 @@ def duration(run: Run) -> SafeString | str:
 
 
 def duration_text(seconds: float) -> str:
-    """The two largest units: ``2 d 3 h``, ``4 min 5 s``, ``0.42 s``."""
+    """Return the two largest units: ``2 d 3 h``, ``4 min 5 s``, ``0.42 s``."""
     if seconds < 0:  # the clock was set back
         return NOTHING
     if seconds < 10:
@@ -68,12 +68,12 @@ def number(value: float | None) -> str:
 
 
 def reason(text: str) -> str:
-    """Why a run was deleted. The API writes one word; another client may write a sentence."""
+    """Return why a run was deleted: the API stores one word, other clients perhaps a sentence."""
     return _("by a user") if text == "user_deleted" else text
 
 
 def run_page(run_id: str) -> str | None:
-    """The address of the run's page; None for a text that no run can have as its id."""
+    """Return the address of the run's page; None if *run_id* cannot be the id of a run."""
     try:
         return reverse("run", args=[run_id])
     except NoReverseMatch:

@@ -34,17 +34,16 @@ class Project(models.Model):
 
 
 class Run(models.Model):
-    """One execution that logs.
+    """One execution of a program that logs.
 
-    The truth is in the run's folder, whoever brought it; this row is an index of it that can be
-    thrown away.
+    The run's folder is the truth; this row indexes it and can be deleted and made again.
 
-    ``deleted_at`` alone says whether the run is in the recycle bin. A deleted run keeps its
-    folder, so its id stays taken; restoring never collides; only ``actions.purge_runs`` removes.
+    A run with ``deleted_at`` is in the recycle bin. It keeps its folder and its id, so that
+    restoring never collides; only ``actions.purge_runs`` removes it.
     """
 
     class Status(models.TextChoices):
-        """What the process did. Any other stored text passes through (v0.4 never checked it)."""
+        """The state of the process. Any other text is kept, as v0.4 never checked it."""
 
         RUNNING = "running", _("running")
         FINISHED = "finished", _("finished")
@@ -111,14 +110,14 @@ class Run(models.Model):
         verbose_name_plural = _("runs")
         indexes = [
             models.Index(fields=["listing_key", "-directory_mtime"], name="runs_listing"),
-            # Partial, both: the few deleted runs never make a planner sort all the others.
+            # Two partial indexes: the few deleted runs never make a planner sort all the others.
             models.Index(
                 fields=["-created_at", "-id"],
                 name="runs_newest",
                 condition=models.Q(deleted_at__isnull=True),
             ),
-            # One for each order of the V2 list. The first has what its filters ask for, so that
-            # counting with any of them reads nothing else.
+            # One index for each order of the V2 list. The first includes the filtered columns, so
+            # that counting with any filter reads nothing else.
             models.Index(
                 fields=[
                     *("created_time", "run_id", "id", "deleted_at", "status", "project", "name"),
@@ -157,18 +156,18 @@ class Run(models.Model):
         return self.run_id
 
     def date(self, created_time: float) -> None:
-        """Set when the run began, in Unix seconds; the caller saves."""
+        """Set when the run began, in Unix seconds. The caller saves the run."""
         self.created_time = created_time
         self.created_at = to_datetime(created_time)
 
     @property
     def path(self) -> Path:
-        """The run's folder."""
+        """Return the run's folder."""
         return settings.RUNICORN_STORAGE_ROOT / self.directory
 
     @property
     def files(self) -> RunFiles:
-        """The run's files, the one way to read and write them."""
+        """Return the run's files, the only way to read and write them."""
         return RunFiles(self.path)
 
     @property
@@ -177,12 +176,12 @@ class Run(models.Model):
 
     @property
     def is_at_home(self) -> bool:
-        """Whether its files say that it lies where it does; a copy elsewhere does not."""
+        """Return whether the run's files name its folder; those of a copied folder name another."""
         return layout.is_at_home(self.directory or "", self.document(layout.META))
 
     @property
     def duration_seconds(self) -> float | None:
-        """Seconds from start to end; None unless both are known."""
+        """Return the seconds from start to end; None unless both are known."""
         return self.duration
 
     @property
@@ -193,13 +192,13 @@ class Run(models.Model):
         return living.silent_since(self.path) if is_running else None
 
     def document(self, name: str) -> dict:
-        """The object in one of the run's small files; empty if there is none."""
+        """Return the object in one of the run's small files; empty if there is none."""
         file = self.indexed_files.filter(name=name).only("content").first()
         return (layout.parse_json(bytes(file.content)) or {}) if file and file.content else {}
 
 
 class IndexedFile(models.Model):
-    """How far one file of a run was read, written with what was read."""
+    """The progress of reading one file of a run, written together with its content."""
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="indexed_files")
     name = models.CharField(max_length=255)
@@ -207,7 +206,7 @@ class IndexedFile(models.Model):
     fingerprint = models.CharField(
         max_length=100, default="", help_text="Of the file as it was read; empty: look again."
     )
-    # The first bytes and the last that were read: they tell a file that grew from one replaced.
+    # The first and the last bytes that were read: they tell a file that grew from one replaced.
     head = models.BinaryField(default=b"")
     tail = models.BinaryField(default=b"")
     content = models.BinaryField(null=True, help_text="The whole of a document.")
@@ -222,7 +221,7 @@ class IndexedFile(models.Model):
 class Chunk(models.Model):
     """Bytes of one of the run's growing files, as written.
 
-    Where several machines write, each to a file of its own, the offset counts what was read of all.
+    If several machines write a file each, the offset counts the bytes read of all of them.
     """
 
     offset = models.BigIntegerField()
@@ -236,7 +235,7 @@ class Chunk(models.Model):
 
 
 class LogChunk(Chunk):
-    """Of ``logs.txt``. Lines are the readers' matter."""
+    """A chunk of ``logs.txt``, not cut at lines."""
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="log_chunks")
 
@@ -245,7 +244,7 @@ class LogChunk(Chunk):
 
 
 class SystemChunk(Chunk):
-    """Of ``system.jsonl``, what the machine did: a sample a line, read by ``system``."""
+    """A chunk of ``system.jsonl``, the samples of the machine (see ``system``)."""
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="system_chunks")
 
@@ -254,7 +253,7 @@ class SystemChunk(Chunk):
 
 
 class Image(models.Model):
-    """A picture that the run logged; its file lies in the run's folder."""
+    """An image that the run logged; its file is in the run's folder."""
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="images")
     file = models.CharField(max_length=255, default=layout.EVENTS)
@@ -277,7 +276,7 @@ class Image(models.Model):
 
 
 class Tag(models.Model):
-    """A label on a run, as its ``annotations.json`` has it; in the order of the keys."""
+    """A label on a run, from its ``annotations.json``, in the order of the primary keys."""
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="tags")
     key = models.CharField(_("tag"), max_length=255)
@@ -294,7 +293,7 @@ class Tag(models.Model):
 
 
 class TaggedRun(models.Model):
-    """A tag of a run that is not in the recycle bin; in SQLite only, see ``tagged``."""
+    """A tag of a run that is not in the recycle bin. SQLite only, see ``tagged``."""
 
     key = models.CharField(max_length=255)
     created_time = models.FloatField()
@@ -315,9 +314,9 @@ _UNPAIRED = re.compile("[\ud800-\udfff]")
 
 
 def as_json(value: object) -> str:
-    """*value* as ``Leaf.value`` has it: letters as they are, so that parts of text are found.
+    """Return the JSON of *value* for ``Leaf.value``: unescaped, so that parts of texts are found.
 
-    Half a surrogate pair, which no database stores, stays escaped.
+    A lone surrogate, which no database stores, stays escaped.
     """
     text = json.dumps(value, ensure_ascii=False)
     return json.dumps(value) if _UNPAIRED.search(text) else text

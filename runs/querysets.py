@@ -1,4 +1,4 @@
-"""Questions about many runs, in the domain's words."""
+"""Queries for runs, in the terms of the domain."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def count_values() -> None:
-    """Let SQLite count how many rows have the same values, by which it chooses between indexes.
+    """Let SQLite collect the statistics by which it chooses between indexes.
 
-    PostgreSQL does so by itself. Takes most of a second for 100,000 runs.
+    PostgreSQL does so by itself. It takes most of a second for 100,000 runs.
     """
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
@@ -30,17 +30,17 @@ def count_values() -> None:
 
 
 def contains(column: str, text: str) -> models.Q:
-    """That *text* stands somewhere in *column*, in either case.
+    """Return the condition that *column* contains *text*, ignoring case.
 
-    SQLite's LIKE knows the cases of ASCII only; a regular expression, slower, knows all.
+    SQLite's LIKE knows the cases of ASCII only; a regular expression knows all, but is slower.
     """
     has_more_cases = any(not c.isascii() and c.lower() != c.upper() for c in text)
-    lookup, asked = ("iregex", re.escape(text)) if has_more_cases else ("icontains", text)
-    return models.Q(**{f"{column}__{lookup}": asked})
+    lookup, pattern = ("iregex", re.escape(text)) if has_more_cases else ("icontains", text)
+    return models.Q(**{f"{column}__{lookup}": pattern})
 
 
 def _of_each(condition: models.Q) -> models.Q:
-    """The same condition, asked of one run after the other."""
+    """Return *condition* with subqueries that are evaluated for one run after the other."""
     children: list[Any] = []
     for child in condition.children:
         if isinstance(child, models.Q):
@@ -54,13 +54,13 @@ def _of_each(condition: models.Q) -> models.Q:
 
 
 def _related(model: type[models.Model], field: str) -> Any:
-    """The model at the other end of *field*: this module is loaded before there are any."""
+    """Return the model that *field* refers to; models are loaded after this module."""
     return model._meta.get_field(field).related_model
 
 
 class ProjectQuerySet(AccessQuerySet["Project"]):
     def with_run_counts(self) -> Self:
-        """Add ``active_runs`` and ``deleted_runs``: how many are listed, how many in the bin."""
+        """Add ``active_runs`` and ``deleted_runs``, the numbers of listed and of deleted runs."""
         is_active = models.Q(runs__deleted_at__isnull=True)
         return self.annotate(
             active_runs=models.Count("runs", filter=is_active),
@@ -70,10 +70,10 @@ class ProjectQuerySet(AccessQuerySet["Project"]):
 
 class RunQuerySet(AccessQuerySet["Run"]):
     scans_in_order = False
-    """Whether databases are to go through the runs in order, and ask of each whether it belongs.
+    """Whether databases scan the runs in order, and check each of them against the conditions.
 
-    Where most runs belong, that fills a page after a few; where few do, as when they are counted,
-    it is faster to ask for those that belong.
+    If most runs match, that fills a page after a few. If few match, or if they are counted, it is
+    faster to look up the runs that match.
     """
 
     def _clone(self) -> Self:
@@ -87,11 +87,11 @@ class RunQuerySet(AccessQuerySet["Run"]):
         return clone
 
     def active(self) -> Self:
-        """Not in the recycle bin."""
+        """Keep runs that are not in the recycle bin."""
         return self.filter(deleted_at__isnull=True)
 
     def deleted(self) -> Self:
-        """In the recycle bin."""
+        """Keep runs in the recycle bin."""
         return self.filter(deleted_at__isnull=False)
 
     def running(self) -> Self:
@@ -104,16 +104,16 @@ class RunQuerySet(AccessQuerySet["Run"]):
         return self.filter(models.Q(status="running") | is_lost)
 
     def full_text(self, text: str) -> Self:
-        """In whose id, names, project, notes or tags each word of *text* stands, in either case."""
+        """Keep runs with each word of *text* in id, names, project, notes or tags; ignore case."""
         return self.filter(fulltext.containing(text, self.db))
 
     @property
     def is_everything(self) -> bool:
-        """Whether nothing has been left out yet, so that what is known of the table holds."""
+        """Return whether this is the whole table, so that statistics of the table apply."""
         return not self.query.where
 
     def tagged(self, *keys: str) -> Self:
-        """That have all of these tags."""
+        """Keep runs that have all of these tags."""
         if not keys:
             return self
         tags = _related(self.model, "tags").objects
@@ -121,40 +121,39 @@ class RunQuerySet(AccessQuerySet["Run"]):
         for key in keys[1:]:
             tagged = tagged.filter(run__in=tags.filter(key=key).values("run"))
         if self.scans_in_order:
-            # "id + 0" is no column that has an index: the runs are gone through in their order, and
-            # looked up among those with the tags.
+            # "id + 0" has no index: the runs are scanned in order, and each is looked up among
+            # those with the tags.
             return self.alias(each=models.F("pk") + 0).filter(each__in=tagged.values("run"))
         return self.filter(pk__in=tagged.values("run"))
 
     def matching_q(self, condition: models.Q) -> Self:
-        """That *condition* is true of; its subqueries (``pk__in``) are asked in the order of the
-        runs where that is the way they are gone through."""
+        """Keep runs that match *condition*; evaluate its subqueries (``pk__in``) run by run if
+        the runs are scanned in order."""
         return self.filter(_of_each(condition) if self.scans_in_order else condition)
 
     def sorted_by(self, column: str, *, descending: bool) -> Self:
-        """By *column*, then by id in the same direction; runs without a value last."""
+        """Order by *column*, then by id in the same direction; runs without a value come last."""
         order = models.F(column)
         first = order.desc(nulls_last=True) if descending else order.asc(nulls_last=True)
         sign = "-" if descending else ""
         return self.order_by(first, f"{sign}run_id", f"{sign}id")
 
     def page(self, start: int, size: int, columns: tuple[str, ...]) -> list[tuple]:
-        """Some columns, the primary key first, of *size* runs from *start* on.
+        """Return *columns*, the primary key first, of *size* runs from *start* on.
 
-        In two steps: what is skipped is counted off in an index, and only the runs of the page
-        are read.
+        An index counts off the runs that are skipped, so that only those of the page are read.
         """
         keys = self.values_list("pk", flat=True)[start : start + size]
         return self.rows_of(list(keys), columns)
 
     def rows_of(self, keys: list[int], columns: tuple[str, ...]) -> list[tuple]:
-        """Some columns, the primary key first, of the runs with these keys, in their order."""
+        """Return *columns*, the primary key first, of the runs with these keys, in their order."""
         rows = self.model.objects.filter(pk__in=keys).values_list(*columns)
         by_key = {row[0]: row for row in rows}
         return [by_key[key] for key in keys if key in by_key]
 
     def counted_by(self, column: str) -> dict[Any, int]:
-        """How many there are for each value of *column*."""
+        """Return the number of runs for each value of *column*."""
         rows = self.order_by().values_list(column).annotate(count=models.Count("pk"))
         return dict(rows.order_by(column))
 
@@ -167,13 +166,13 @@ class RunQuerySet(AccessQuerySet["Run"]):
         *,
         descending: bool,
     ) -> list[tuple]:
-        """The same, by name of project and then by id; runs without a project last.
+        """Return a page ordered by project name, then by id; runs without a project come last.
 
-        Whole projects are counted off (``counted_by("project")``), so that only those on the page
-        are looked into.
+        *counts* (``counted_by("project")``) skips whole projects, so that only those on the page
+        are read.
         """
-        known = _related(self.model, "project").objects.filter(pk__in=counts)
-        order = known.order_by("-name" if descending else "name").values_list("pk", flat=True)
+        projects = _related(self.model, "project").objects.filter(pk__in=counts)
+        order = projects.order_by("-name" if descending else "name").values_list("pk", flat=True)
         keys: list[int] = []
         for project in [*order, None]:
             count = counts.get(project, 0)
@@ -184,12 +183,12 @@ class RunQuerySet(AccessQuerySet["Run"]):
         return self.rows_of(keys, columns)
 
     def in_bulk_list(self, keys: list[int]) -> list[Run]:
-        """Those with one of these primary keys, asked for in portions that any database takes."""
-        portions = (keys[start : start + 1000] for start in range(0, len(keys), 1000))
-        return [run for portion in portions for run in self.filter(pk__in=portion)]
+        """Return the runs with these primary keys, in batches that any database accepts."""
+        batches = (keys[start : start + 1000] for start in range(0, len(keys), 1000))
+        return [run for batch in batches for run in self.filter(pk__in=batch)]
 
     def in_listing_order(self) -> Self:
-        """Project, then experiment, then newest folder first; the legacy layout last."""
+        """Order by project, experiment, and newest folder first; the legacy layout comes last."""
         return self.order_by("listing_key", "-directory_mtime", "id")
 
     def directories(self) -> models.QuerySet[Run, Any]:
@@ -200,54 +199,54 @@ class RunQuerySet(AccessQuerySet["Run"]):
         return self.order_by(models.F("created_at").desc(nulls_last=True), "-id")
 
     def with_changed(self) -> Self:
-        """Add ``changed``: when a person or the run itself changed something last."""
-        noted = models.Case(models.When(annotated_at__gt=0, then="annotated_at"))
-        return self.annotate(changed=Coalesce(noted, "created_time"))
+        """Add ``changed``, the time of the last change by a person or the run itself."""
+        by_people = models.Case(models.When(annotated_at__gt=0, then="annotated_at"))
+        return self.annotate(changed=Coalesce(by_people, "created_time"))
 
     def last_changed_first(self) -> Self:
         return self.with_changed().order_by(models.F("changed").desc(nulls_last=True), "-pk")
 
     def unchanged(self, days: float) -> Self:
-        """Ended, neither pinned nor archived, and nothing was changed for so long."""
+        """Keep runs that have ended and not changed for *days*, neither pinned nor archived."""
         before = time.time() - days * 24 * 3600
         at = datetime.fromtimestamp(max(before, 0), UTC)
-        # A run that people noted something about is as old as that, any other as its end.
+        # The age of an annotated run counts from its annotations, that of any other from its end.
         old = (
             models.Q(annotated_at__gt=0, annotated_at__lt=before)
             | models.Q(annotated_at=0, ended_at__lt=at)
             | models.Q(annotated_at=0, ended_at=None, created_time__lt=before)
             | models.Q(annotated_at=0, ended_at=None, created_time=None)
         )
-        kept = models.Q(pinned=True) | models.Q(archived=True) | models.Q(status="running")
-        return self.filter(old).exclude(kept)
+        protected = models.Q(pinned=True) | models.Q(archived=True) | models.Q(status="running")
+        return self.filter(old).exclude(protected)
 
     def by_id(self, run_id: str, directory: str | None = None) -> Run | None:
-        """The run of that id. Of several copies the one whose files agree with where it lies, else
-        the oldest; or the one in *directory*."""
+        """Return the run with that id, or the one in *directory*. Of several copies, return the
+        one whose files name its folder, else the oldest."""
         copies = self.copies(run_id, directory)
         if len(copies) < 2:
             return copies[0] if copies else None
         return min(copies, key=lambda run: (not run.is_at_home, run.directory_mtime, run.directory))
 
     def copies(self, run_id: str, directory: str | None = None) -> list[Run]:
-        """The runs of that id: more than one if a run's folder was copied."""
+        """Return the runs with that id: more than one if a run's folder was copied."""
         runs = self.filter(run_id=run_id)
         if directory is not None:
             runs = runs.filter(directory=directory.strip("/"))
-        if "\x00" in run_id + (directory or ""):  # PostgreSQL refuses to look for it
+        if "\x00" in run_id + (directory or ""):  # PostgreSQL rejects such a query
             return []
         return list(runs)
 
 
 class TaggedRunQuerySet(AccessQuerySet["TaggedRun"]):
     def of_all(self, keys: list[str]) -> Self:
-        """A row for each run that has all of these tags."""
-        found = self.filter(key__in=keys[:1])
+        """Return a row for each run that has all of these tags."""
+        rows = self.filter(key__in=keys[:1])
         for key in keys[1:]:
-            place = {name: models.OuterRef(name) for name in ("created_time", "name", "run_id")}
-            found = found.filter(models.Exists(self.filter(key=key, **place)))
-        return found
+            same_run = {name: models.OuterRef(name) for name in ("created_time", "name", "run_id")}
+            rows = rows.filter(models.Exists(self.filter(key=key, **same_run)))
+        return rows
 
     def newest_first(self) -> Self:
-        """As the V2 list does: by time, then by the run's own id, then by primary key."""
+        """Order as the V2 list: by time, then by the run's own id, then by primary key."""
         return self.order_by("-created_time", "-name", "-run")

@@ -1,4 +1,4 @@
-"""Damaged blocks of metrics: found by their checksum, reported, and made again."""
+"""Detect damaged blocks of metrics by their checksum, report them, and build them again."""
 
 from __future__ import annotations
 
@@ -19,43 +19,43 @@ T = TypeVar("T")
 
 
 def with_repair(work: Callable[[], T]) -> T:
-    """Return what *work* returns; it is begun anew each time a damaged block was repaired.
+    """Return the result of *work*, called again after each repair of a damaged block.
 
-    CorruptBlock if it cannot be: the run has no folder, or no longer its events.
+    Raises CorruptBlock if a block cannot be repaired: the run has no folder, or lost its events.
     """
-    seen: set[str] = set()
+    repaired: set[str] = set()
     while True:
         try:
             return work()
         except CorruptBlock as error:
-            if error.block in seen or not repair_block(error):
+            if error.block in repaired or not repair_block(error):
                 raise
-            seen.add(error.block)
+            repaired.add(error.block)
 
 
-def stream_with_repair(pieces: Callable[[], Iterator[T]]) -> Iterator[T]:
-    """Yield what *pieces* yields; a damaged block is repaired, and the rest follows the last piece.
+def stream_with_repair(make_items: Callable[[], Iterator[T]]) -> Iterator[T]:
+    """Yield the items of *make_items*; repair a damaged block, and continue after the last item.
 
-    *pieces* is called again then, and must yield the same pieces as before.
+    *make_items* is called again then, and must yield the same items as before.
     """
-    seen: set[str] = set()
+    repaired: set[str] = set()
     done = 0
     while True:
         try:
-            for piece in islice(pieces(), done, None):
-                yield piece
+            for item in islice(make_items(), done, None):
+                yield item
                 done += 1
             return
         except CorruptBlock as error:
-            if error.block in seen or not repair_block(error):
+            if error.block in repaired or not repair_block(error):
                 raise
-            seen.add(error.block)
+            repaired.add(error.block)
 
 
 def repair_block(error: CorruptBlock) -> bool:
-    """Make the block that *error* names again; returns whether it is gone.
+    """Build the block that *error* names again; return whether the damage is gone.
 
-    A coarser level is built from the blocks, all else is read from the run's folder.
+    A level is built from the blocks; anything else is read from the run's folder.
     """
     if error.run_pk is None:  # another request was faster
         return True

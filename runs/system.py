@@ -1,7 +1,7 @@
-"""What a run's machine did while it ran: the samples of ``system.jsonl``, as a table over time.
+"""The samples of a run's machine in ``system.jsonl``, as a table over time.
 
-A sample is a few hundred bytes every 15 seconds, so they are kept as they were written and made
-out when somebody looks: a week of them is read in some tens of milliseconds.
+A sample is a few hundred bytes every 15 seconds, so they are stored as they were written and parsed
+when they are read: a week of them takes some tens of milliseconds.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from .models import Run
 TIME = "time"
 
 Samples = tuple[Floats, dict[str, Floats]]
-"""Unix seconds, ascending, and under each key a value for each; NaN where there was none."""
+"""Ascending Unix seconds, and by key a value for each of them; NaN if it was not sampled."""
 
 
 def read(run: Run, after: int = 0) -> Samples:
-    """The samples behind the byte *after* of the file."""
+    """Return the samples behind the byte *after* of the file."""
     times: list[float] = []
     rows: list[dict[str, float]] = []
     for line in _content(run, after).split(b"\n"):
@@ -43,7 +43,7 @@ def read(run: Run, after: int = 0) -> Samples:
 
 
 def table(run: Run, after: int = 0) -> metrics.Tables:
-    """The same as a table whose index is ``time``, in Unix seconds."""
+    """Return the samples as a table whose index is ``time``, in Unix seconds."""
     times, values = read(run, after)
     at = np.arange(len(times))
     columns = {}
@@ -57,7 +57,7 @@ def table(run: Run, after: int = 0) -> metrics.Tables:
 
 @dataclass
 class Curve:
-    """One series for a chart: seconds since the run's start, and the extremes of all of it."""
+    """One series for a chart, over seconds since the run's start, with its extremes."""
 
     key: str
     seconds: list[float]
@@ -68,30 +68,32 @@ class Curve:
 
 
 def curves(run: Run, points: int = 300) -> list[Curve]:
-    """Of at most *points* points each (``metrics.sampling``)."""
+    """Return curves of at most *points* points each (``metrics.sampling``)."""
     times, values = read(run)
     first = float(times[0]) if len(times) else 0.0
     start = min(first, run.started_at.timestamp() if run.started_at else first)
-    found = []
+    chart_curves = []
     for key, column in values.items():
-        is_known = np.isfinite(column)
-        if is_known.any():
-            seconds, known = times[is_known] - start, column[is_known]
-            kept = downsample(known, points)
-            shown = seconds[kept].round(1).tolist(), known[kept].tolist()
-            found.append(Curve(key, *shown, len(known), known.min(), known.max()))
-    return found
+        is_sampled = np.isfinite(column)
+        if is_sampled.any():
+            seconds, sampled = times[is_sampled] - start, column[is_sampled]
+            at = downsample(sampled, points)
+            points_shown = seconds[at].round(1).tolist(), sampled[at].tolist()
+            chart_curves.append(
+                Curve(key, *points_shown, len(sampled), sampled.min(), sampled.max())
+            )
+    return chart_curves
 
 
 def cursor(run: Run) -> str:
-    """Where a client that has read all samples so far goes on (``bytes_before``)."""
+    """Return the cursor of a client that has read all samples so far (see ``bytes_before``)."""
     return f"{run.pk}.{_reached(run)}"
 
 
 def bytes_before(run: Run, since: str) -> int:
-    """How many bytes of the file the cursor *since* says are known."""
-    pk, known = map(int, since.split("."))
-    return min(known, _reached(run)) if pk == run.pk else 0
+    """Return the number of bytes of the file before the cursor *since*."""
+    pk, size = map(int, since.split("."))
+    return min(size, _reached(run)) if pk == run.pk else 0
 
 
 def _reached(run: Run) -> int:
@@ -99,12 +101,12 @@ def _reached(run: Run) -> int:
 
 
 def _content(run: Run, after: int) -> bytes:
-    """The bytes of the file from *after*, which is the start of a line."""
+    """Return the bytes of the file from *after*, which is the start of a line."""
     chunks = run.system_chunks.order_by("offset")
-    if after and (held := chunks.filter(offset__lte=after).order_by("-offset").first()):
-        chunks = chunks.filter(offset__gte=held.offset)
-    found = list(chunks.values_list("offset", "data"))
-    return b"".join(bytes(data) for _, data in found)[after - found[0][0] :] if found else b""
+    if after and (containing := chunks.filter(offset__lte=after).order_by("-offset").first()):
+        chunks = chunks.filter(offset__gte=containing.offset)
+    rows = list(chunks.values_list("offset", "data"))
+    return b"".join(bytes(data) for _, data in rows)[after - rows[0][0] :] if rows else b""
 
 
 def _is_number(value: object) -> bool:
@@ -112,5 +114,5 @@ def _is_number(value: object) -> bool:
 
 
 def _natural(key: str) -> list[tuple[int, str]]:
-    """So that GPU 10 follows GPU 9."""
+    """Return a sort key by which GPU 10 follows GPU 9."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in key.split("/")]

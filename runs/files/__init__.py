@@ -1,8 +1,8 @@
-"""The files of a run: the one way to read and write them.
+"""The files of a run: the only way to read and write them.
 
-They lie in the run's folder below the storage root, whoever brought them. No link is followed, in
-the folder or as the folder. A document that cannot be read is *damaged*, which is told apart from
-one that is missing, and is never written over.
+They are in the run's folder below the storage root. No link is followed, neither in the folder nor
+to it. A document that cannot be parsed is *damaged*, which differs from missing, and is never
+overwritten.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ LARGEST_DOCUMENT = 64 * 2**20
 
 
 class Gap(Exception):
-    """Bytes before the offered ones are missing. ``wanted`` is the offset to continue from."""
+    """Bytes before the offered ones are missing; continue from ``expected``."""
 
-    def __init__(self, wanted: int) -> None:
-        super().__init__(f"Continue from offset {wanted}.")
-        self.wanted = wanted
+    def __init__(self, expected: int) -> None:
+        super().__init__(f"Continue from offset {expected}.")
+        self.expected = expected
 
 
 def fingerprint(info: os.stat_result) -> str:
-    """Return a text that differs when the file does: its size, its time and which file it is."""
+    """Return a text that changes with the file: its size, its time and its inode."""
     return f"{info.st_size}:{info.st_mtime_ns}:{info.st_ino}"
 
 
 class RunFiles:
     """The files of the run in *folder*.
 
-    Methods raise OSError for what the disk refuses, FileNotFoundError for what is missing.
+    Methods raise OSError if the disk fails, FileNotFoundError for missing files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,7 +46,7 @@ class RunFiles:
     # -- reading
 
     def listed(self) -> dict[str, os.stat_result] | None:
-        """Return the run's own files, and the folder itself as ``.``; None if it is no run's."""
+        """Return the run's own files, and the folder as ``.``; None if it is not a run's folder."""
         try:
             folder = os.lstat(self.folder)
             if not stat.S_ISDIR(folder.st_mode):
@@ -69,7 +69,7 @@ class RunFiles:
         return files.stat_inside(self.folder, name).st_size
 
     def open(self, name: str) -> Any:
-        """Open a file for reading; *name* may lie in a folder of the run, such as ``media``."""
+        """Open a file for reading; *name* may be in a folder of the run, such as ``media``."""
         return files.open_inside(self.folder, name)
 
     def read(self, name: str, offset: int = 0, limit: int = LARGEST_DOCUMENT) -> bytes:
@@ -95,14 +95,14 @@ class RunFiles:
 
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
-        """Hold the lock that every program takes which reads, changes and writes *name*."""
+        """Hold the lock that all programs use to read, change and write *name*."""
         with layout.locked(self.folder / name):
             yield
 
     def append(self, name: str, offset: int, data: bytes) -> int:
-        """Write *data*, which begins at *offset*, to the end of a stream; return its size then.
+        """Write *data*, which begins at *offset*, to the end of a stream; return its new size.
 
-        Bytes that are there already are skipped. Raises Gap if bytes before *offset* are missing.
+        Bytes that exist already are skipped. Raises Gap if bytes before *offset* are missing.
         """
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
         self._check_folder()
@@ -112,17 +112,17 @@ class RunFiles:
                 size = os.fstat(descriptor).st_size
                 if offset > size:
                     raise Gap(size)
-                rest = memoryview(data)[size - offset :]
-                while rest:
-                    written = os.write(descriptor, rest)
-                    rest = rest[written:]
+                remaining = memoryview(data)[size - offset :]
+                while remaining:
+                    written = os.write(descriptor, remaining)
+                    remaining = remaining[written:]
                     size += written
                 return size
             finally:
                 os.close(descriptor)
 
     def replace(self, name: str, content: bytes) -> None:
-        """Write a document as a whole: a reader sees the old content or the new, never a part."""
+        """Write a document as a whole: readers see the old content or the new, never a part."""
         self._check_folder()
         layout.write_bytes(self.folder / name, content)
 

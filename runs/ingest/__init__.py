@@ -1,1 +1,1 @@
-"""How logged data comes in: from a watched folder, through one writer."""
+"""Ingest of logged data: from a watched folder, through one writer."""

@@ -1,4 +1,4 @@
-"""The small files of a run: what its columns and rows say of them."""
+"""The small files of a run, indexed as columns and rows."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ..models import Param, Project, Run, SummaryValue, as_json, to_datetime
 INT64 = 2**63
 
 Documents = Sequence[tuple[Run, bytes | None]]
-"""Several runs, and the content of a document of each; None: it is gone."""
+"""Several runs, and the content of a document of each; None if it was removed."""
 
 
 def describe(run: Run, name: str, content: bytes | None) -> None:
-    """Bring the run's columns up to date with one of its small files (None: the file is gone).
+    """Bring the run's columns up to date with one of its small files (None: it was removed).
 
-    The caller saves *run* and keeps the content. Rows of its content: ``document_writers``.
+    The caller saves *run* and the content; ``document_writers`` writes rows of the content.
     """
     if name == layout.DELETED and content is None and not layout.is_recycled(run.directory):
         run.deleted_at, run.delete_reason, run.original_status = None, "", ""
@@ -33,23 +33,23 @@ def describe(run: Run, name: str, content: bytes | None) -> None:
 
 
 def save_projects(runs: Iterable[Run]) -> None:
-    """Find or make the rows of the projects that these runs' files have named."""
+    """Find or create the rows of the projects that these runs' files name."""
     named = [run for run in runs if run.project is not None and run.project.pk is None]
     if not named:
         return
     names = {run.project.name for run in named if run.project}
-    known = Project.objects.in_bulk(names, field_name="name")
-    if missing := names - known.keys():
+    projects = Project.objects.in_bulk(names, field_name="name")
+    if missing := names - projects.keys():
         Project.objects.bulk_create([Project(name=n) for n in missing], ignore_conflicts=True)
-        known |= Project.objects.in_bulk(missing, field_name="name")
+        projects |= Project.objects.in_bulk(missing, field_name="name")
     for run in named:
-        run.project = known[run.project.name] if run.project else None
+        run.project = projects[run.project.name] if run.project else None
 
 
 def save_best(runs: Iterable[Run]) -> None:
-    """Bring the best value of unfinished runs up to date with what they logged.
+    """Bring the best value of unfinished runs up to date with their logged values.
 
-    Their summary names the metric, and tells its value only when they finish.
+    Their summary names the metric, but has its value only when they finish.
     """
     by_pk = {
         run.pk: run
@@ -60,9 +60,11 @@ def save_best(runs: Iterable[Run]) -> None:
     }
     if not by_pk:
         return
-    wanted = {pk: (run.best_metric_name or "", run.best_metric_mode) for pk, run in by_pk.items()}
+    best_metrics = {
+        pk: (run.best_metric_name or "", run.best_metric_mode) for pk, run in by_pk.items()
+    }
     better = []
-    for pk, (value, step) in best_values(wanted).items():
+    for pk, (value, step) in best_values(best_metrics).items():
         run = by_pk[pk]
         best = run.best_metric_value
         if best is None or (value > best if run.best_metric_mode == "max" else value < best):
@@ -157,24 +159,24 @@ document_writers: dict[str, Callable[[Documents], None]] = {
     layout.CONFIG: partial(write_leaves, Param),
     layout.SUMMARY: partial(write_leaves, SummaryValue),
 }
-"""By name of a document, what keeps rows of its content; the runs have their keys by then."""
+"""By document, the function that writes rows of its content, after the runs are saved."""
 
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def text(value: object, limit: int = 255) -> str | None:
-    """Text that every database can store, cut to *limit* characters; None for anything else."""
+    """Return a text as every database can store it, cut to *limit*; None for anything else."""
     return storable(value, limit) if isinstance(value, str) else None
 
 
 def storable(value: str, limit: int | None = 255) -> str:
-    """*value* as every database can store it, cut to *limit* characters."""
+    """Return *value* as every database can store it, cut to *limit* characters."""
     return _UNSTORABLE.sub("�", value)[:limit]
 
 
 def _number(value: object) -> float | None:
-    """A finite number; None for anything else, NaN and infinities included."""
+    """Return a finite number; None for anything else, including NaN and infinities."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

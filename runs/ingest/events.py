@@ -1,4 +1,4 @@
-"""The lines of ``events.jsonl``: metrics as columns, images as rows, and what cannot be read."""
+"""Parse the lines of ``events.jsonl``: metrics into columns, images into rows."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from .batch import Batch
 from .documents import text
 
 MAX_LINE = 128 * 2**20
-"""A longer line is passed over, in pieces of this size."""
+"""A longer line is skipped, in parts of this size."""
 
 INT64 = 2**63
 
 
 def read_events(batch: Batch, data: bytes) -> int:
-    """Make out the whole lines in *data*; return how many bytes of it they are."""
+    """Parse the complete lines in *data*; return the number of their bytes."""
     end = data.rfind(b"\n") + 1
     rest = data[end:]
-    # A last line without its newline is whole if it is an object: no object is a part of another.
+    # A last line without newline is complete if it is an object: no prefix of an object is one.
     if (rest.rstrip().endswith(b"}") and _parse_line(rest) is not None) or len(rest) >= MAX_LINE:
         end = len(data)
 
@@ -39,8 +39,8 @@ def read_events(batch: Batch, data: bytes) -> int:
     batch.first_event = run.event_count
     parts = []
     start = 0
-    # Some hundred lines at a time are columns before the next are parsed: their dictionaries stay
-    # in the processor's cache.
+    # Some hundred lines at a time become columns before the next are parsed: their dictionaries
+    # stay in the processor's cache.
     with _no_collection():
         while start < end:
             stop = data.find(b"\n", start + TEXT_AT_ONCE, end)
@@ -60,14 +60,14 @@ def read_events(batch: Batch, data: bytes) -> int:
 
 
 TEXT_AT_ONCE = 2**17
-"""Bytes of whole lines, and the rest of the last, that are parsed together."""
+"""The bytes that are parsed together, up to the end of the last line."""
 
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Without the garbage collector: thousands of dictionaries are made and dropped, no circles.
+    """Suspend garbage collection: thousands of dictionaries are created, but no reference cycles.
 
-    It would look through all of the server's objects every few hundred thousand lines.
+    It would traverse all of the server's objects every few hundred thousand lines.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -79,15 +79,15 @@ def _no_collection() -> Iterator[None]:
 
 
 Entries = tuple[list[dict[str, Any]], list[dict[str, Any]]]
-"""Some metrics lines, and the ``data`` of each."""
+"""Parsed metrics lines, and the ``data`` of each."""
 
 
 def _parse_plain(text: bytes) -> Entries | None:
-    """The entries, parsed in one call, if every line is one of metrics, as most are."""
+    """Return the entries, parsed in one call, if all lines are metrics, as in most files."""
     if text[:1] != b"{" or text[-1:] != b"}":
         return None
     try:
-        # As many objects as lines: one that goes on over a line's end makes them fewer.
+        # As many objects as lines: an object that crosses a line's end makes them fewer.
         entries = orjson.loads(b"[%b]" % text.replace(b"\n", b","))
         if len(entries) != text.count(b"\n") + 1:
             return None
@@ -103,9 +103,9 @@ _data_of, _type_of = itemgetter("data"), itemgetter("type")
 
 
 def _parse_any(batch: Batch, at: int, lines: list[bytes]) -> tuple[Entries, list[bytes]] | None:
-    """The same, line by line; notes the images among them and counts what cannot be read."""
+    """Parse line by line; collect images, and count lines that cannot be read."""
     entries: list[dict[str, Any]] = []
-    kept = []
+    metrics_lines = []
     for line in lines:
         if line and not line.isspace():
             entry = _parse_line(line) or _parse_after_fragment(line)
@@ -115,17 +115,17 @@ def _parse_any(batch: Batch, at: int, lines: list[bytes]) -> tuple[Entries, list
             elif isinstance(values, dict):
                 if entry.get("type") == "metrics":
                     entries.append(entry)
-                    kept.append(line)
+                    metrics_lines.append(line)
                 elif entry.get("type") == "image" and isinstance(values.get("path"), str):
                     batch.images.append(_image(batch.name, at, entry, values))
         at += len(line) + 1
-    return ((entries, list(map(_data_of, entries))), kept) if entries else None
+    return ((entries, list(map(_data_of, entries))), metrics_lines) if entries else None
 
 
 def _events(
     entries: list[dict[str, Any]], data: list[dict[str, Any]], lines: Callable[[], list[bytes]]
 ) -> metrics.Events:
-    """The metrics lines as columns. Steps and times are of one type in most runs."""
+    """Return metrics lines as columns. Steps and times have one type in most runs."""
     columns = metrics.columns(data, lambda i: _exact(lines()[i]))
     steps = _plain_steps(data)
     if steps is None:
@@ -135,13 +135,13 @@ def _events(
     if column is not None and len(column) == len(data) and column.are_finite_floats():
         times = column.values
     else:
-        found = [_time(entry["data"], entry) for entry in entries]
-        times = np.array([np.nan if time is None else time for time in found], np.float64)
+        exact_times = [_time(entry["data"], entry) for entry in entries]
+        times = np.array([np.nan if time is None else time for time in exact_times], np.float64)
     return metrics.Events(steps, times, columns)
 
 
 def _plain_steps(data: list[dict[str, Any]]) -> Any:
-    """The steps, if all lines have one and it is an integer of 64 bits."""
+    """Return the steps, if all lines have one and all are integers of 64 bits."""
     try:
         steps = list(map(itemgetter("global_step"), data))
         if set(map(type, steps)) == {int}:
@@ -153,7 +153,7 @@ def _plain_steps(data: list[dict[str, Any]]) -> Any:
 
 
 def _parse_line(line: bytes) -> dict[str, Any] | None:
-    """The object on the line, or None. NaN, Infinity and bytes that are no UTF-8 are accepted."""
+    """Return the object on the line, or None. NaN, Infinity and invalid UTF-8 are accepted."""
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -162,21 +162,21 @@ def _parse_line(line: bytes) -> dict[str, Any] | None:
 
 
 def _parse_after_fragment(line: bytes) -> dict[str, Any] | None:
-    """The event behind the fragment that a killed process left, when another one wrote on."""
+    """Return the event after the fragment that a killed process left on the line."""
     start = line.rfind(b'{"ts":')
     return _parse_line(line[start:]) if start > 0 else None
 
 
 def _exact(line: bytes) -> dict[str, Any]:
-    """``data`` of the line, with integers of any size."""
+    """Return the ``data`` of the line, with integers of any size."""
     entry = layout.parse_json(line) or layout.parse_json(line[line.rfind(b'{"ts":') :]) or {}
     return entry["data"]
 
 
 def _step(values: dict[str, Any]) -> int | None:
-    """``global_step`` if the key is there, else ``step``; None if it is no integer of 64 bits.
+    """Return ``global_step``, or ``step`` without that key; None if not an integer of 64 bits.
 
-    Text and fractions are converted as v0.4 does.
+    Texts and fractions are converted as in v0.4.
     """
     raw = values["global_step"] if "global_step" in values else values.get("step")
     try:

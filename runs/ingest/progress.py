@@ -1,6 +1,6 @@
-"""How far indexing the storage root has come, for people to see.
+"""The progress of indexing the storage root.
 
-Counters of the process that does it; ``/api/health``, the terminal and the first page show them.
+The indexing process counts; ``/api/health``, the terminal and the first page show the counters.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ class Progress:
     """``stopped``, ``scanning`` (existing runs are being indexed) or ``watching``."""
 
     found: int = 0
-    """Run folders seen by the last scan."""
+    """The number of run folders that the last scan found."""
 
     indexed: int = 0
-    """Of these, how many are up to date in the index."""
+    """The number of these that are up to date in the index."""
 
     failed: int = 0
-    """Run folders that could not be indexed; they are read again when they change."""
+    """The number of run folders that could not be indexed; they are read again when they change."""
 
     failures: dict[str, str] = field(default_factory=dict)
-    """Some of these, and what is wrong with them; the server's log has all."""
+    """Some of these, with the reasons; the server's log has all."""
 
     error: str = ""
-    """Why nothing can be indexed just now (a full disk); empty while all is well."""
+    """Why nothing can be indexed at present (such as a full disk); empty otherwise."""
 
     def name_failures(self, failures: dict[str, str]) -> None:
         self.failed = len(failures)
@@ -45,13 +45,13 @@ current = Progress()
 
 
 def share() -> None:
-    """Let the other processes of a team server see the counters; to be repeated while they hold."""
+    """Share the counters with the other processes of a team server, for SHARED_SECONDS."""
     cache.set(SHARED, asdict(current), timeout=SHARED_SECONDS)
 
 
 def snapshot() -> dict[str, Any]:
     try:
         shared = cache.get(SHARED)
-    except Exception:  # whatever the cache's client raises when its server is away
+    except Exception:  # any error of the cache's client when its server is down
         shared = None
     return shared or asdict(current)

@@ -1,8 +1,8 @@
-"""Runs that are sent to the server: written to the storage folder in the step that indexes them.
+"""Runs that are sent to the server: written to the storage folder and indexed in one step.
 
-A client that pushes and a client of a foreign protocol both say the writer's sentence. Their bytes
-go to the run's file first, at their offset and under its lock, and are indexed from there: what is
-sent is a run folder like any other, and the index can be made again from it.
+Clients that push, including those of foreign protocols, send bytes of a file from an offset. The
+bytes go to the run's file first, under its lock, and are indexed from there: the result is a run
+folder like any other, and the index can be made again from it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from .writer import OffsetMismatch
 
 
 def open_run(project: str, name: str, run_id: str, meta: dict[str, Any], *, by: Any) -> Run:
-    """Return the run of that id in an experiment; its folder is made with *meta* if there is none.
+    """Return the run with that id in an experiment; create its folder with *meta* if missing.
 
-    Raises ValueError for a name that may be no folder's.
+    Raises ValueError for a name that no folder may have.
     """
     layout.check_name("project", project)
     layout.check_name("name", name)
@@ -44,17 +44,17 @@ def open_run(project: str, name: str, run_id: str, meta: dict[str, Any], *, by: 
 
 
 def receive(run: Run, name: str, offset: int, data: bytes) -> int:
-    """Write the bytes *data* of the stream *name* from *offset* on, and index them.
+    """Write the bytes *data* of the stream *name* at *offset*, and index them.
 
-    Returns the offset that the file reaches. Bytes that are there are skipped. Raises
-    OffsetMismatch for a gap, ValueError for a file that is no stream.
+    Return the new size of the file. Bytes that exist already are skipped. Raises OffsetMismatch
+    for a gap, ValueError for a file that is not a stream.
     """
     if layout.stream_of(name) is None:
         raise ValueError(f"{name[:120]!r} is no stream: write {', '.join(layout.STREAMS)}.")
     try:
         size = run.files.append(name, offset, data)
     except Gap as gap:
-        raise OffsetMismatch(gap.wanted) from gap
+        raise OffsetMismatch(gap.expected) from gap
     folder_source.index_run(run.directory)
     return size
 
@@ -62,7 +62,7 @@ def receive(run: Run, name: str, offset: int, data: bytes) -> int:
 def receive_document(run: Run, name: str, content: bytes) -> None:
     """Write a document of the run as a whole, and index it.
 
-    Raises ValueError for a file that is no document, or content that is no JSON object.
+    Raises ValueError for a file that is not a document, or content that is not a JSON object.
     """
     if name not in layout.DOCUMENTS:
         raise ValueError(f"{name[:120]!r} is no document of a run.")

@@ -1,11 +1,11 @@
-"""The one way in for logged data: "here are the bytes of file F of run R from offset N".
+"""The only way to index logged data: a *sentence*, the bytes of file F of run R from offset N on.
 
-A watched folder, a host reached over SSH and a client that pushes over HTTP all say this sentence,
-of a stream the bytes that follow, of a document all of it. How far a file was read is written in
-the same transaction as what was read from it: after a crash on either side nothing is lost and
-nothing is there twice.
+A watched folder, a host reached over SSH and a client that pushes over HTTP all use it: for a
+stream with the bytes that follow, for a document with all of it. The offset that a file was read to
+is written in the same transaction as the data read from it: after a crash on either side nothing is
+lost and nothing is there twice.
 
-A stream may consist of several files, one a writer (``layout.stream_of``): all are read as one.
+A stream may consist of several files, one per writer (``layout.stream_of``): all are read as one.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from .events import MAX_LINE, read_events
 
 CHUNK = 256 * 2**10
 CHUNK_TAIL = 8 * 2**10
-"""The last chunk of a stream that is kept in chunks is rewritten while it is smaller than this."""
+"""The last chunk of a stream is rewritten while it is smaller than this."""
 
 SAMPLE = 256
-"""How many of a file's first and last bytes are kept to recognise it."""
+"""The number of a file's first and last bytes that are kept to recognise it."""
 
 
 class OffsetMismatch(Exception):
-    """There is a gap before the offered bytes. ``wanted`` is the offset to continue from."""
+    """There is a gap before the offered bytes; continue from offset ``expected``."""
 
-    def __init__(self, wanted: int) -> None:
-        super().__init__(f"Continue from offset {wanted}.")
-        self.wanted = wanted
+    def __init__(self, expected: int) -> None:
+        super().__init__(f"Continue from offset {expected}.")
+        self.expected = expected
 
 
 class Sentence(NamedTuple):
@@ -51,41 +51,41 @@ class Sentence(NamedTuple):
     offset: int
     data: bytes
     fingerprint: str = ""
-    """What the file looks like on disk (``files.fingerprint``); empty: it is to be looked at."""
+    """The file's fingerprint on disk (``files.fingerprint``); empty: it is to be read again."""
 
 
 class Change:
-    """What one run's files say, made out and not written yet.
+    """The parsed content of one run's files, not written yet.
 
-    The caller holds *run* locked, or it is not written yet; *known* are its files as far as they
-    were read, by name.
+    The caller has locked *run*, or it is not saved yet; *files* has the run's indexed files by
+    name.
     """
 
-    def __init__(self, run: Run, known: dict[str, IndexedFile]) -> None:
+    def __init__(self, run: Run, files: dict[str, IndexedFile]) -> None:
         self.run = run
-        self._known = known
+        self._files = files
         self._changed: dict[str, IndexedFile] = {}
-        self._gone: list[IndexedFile] = []
+        self._removed: list[IndexedFile] = []
         self._batches: list[Batch] = []
 
     def known(self, name: str) -> IndexedFile | None:
-        return self._known.get(name)
+        return self._files.get(name)
 
     def fingerprints(self) -> dict[str, str]:
-        """Return what each file looked like when it was read last."""
-        return {name: file.fingerprint for name, file in self._known.items()}
+        """Return the fingerprint of each file when it was last read."""
+        return {name: file.fingerprint for name, file in self._files.items()}
 
     def offset_of(self, name: str) -> int:
-        """Return how far the file was read."""
-        return self._known[name].offset if name in self._known else 0
+        """Return the offset up to which the file was read."""
+        return self._files[name].offset if name in self._files else 0
 
     def apply(self, sentence: Sentence) -> int:
-        """Take a sentence; return the offset that is reached in its file.
+        """Apply a sentence; return the offset that its file was read to.
 
-        Bytes that are known are skipped. The last line of a stream may stay behind if it is not
-        whole: offer it again with what follows. Raises OffsetMismatch for a gap.
+        Bytes that were read before are skipped. An incomplete last line of a stream may not be
+        read: offer it again with the bytes that follow. Raises OffsetMismatch for a gap.
         """
-        file = self._known.setdefault(sentence.name, IndexedFile(name=sentence.name))
+        file = self._files.setdefault(sentence.name, IndexedFile(name=sentence.name))
         stream = layout.stream_of(sentence.name)
         if stream is None:
             file.content = sentence.data
@@ -99,23 +99,23 @@ class Change:
         return file.offset
 
     def look_again(self, name: str) -> None:
-        """Leave what is known of the file as it is; the next look reads it."""
-        file = self._known.setdefault(name, IndexedFile(name=name))
+        """Keep the indexed content of the file, and read the file at the next check."""
+        file = self._files.setdefault(name, IndexedFile(name=name))
         file.fingerprint = ""
         self._changed[name] = file
 
     def remove(self, name: str) -> None:
-        """Take the news that a file of the run is gone."""
+        """Apply the removal of a file of the run."""
         stream = layout.stream_of(name)
         if stream is None:
             documents.describe(self.run, name, None)
         else:
             self.forget(stream)
         self._changed.pop(name, None)
-        self._gone.append(self._known.pop(name))
+        self._removed.append(self._files.pop(name))
 
     def forget(self, stream: str) -> None:
-        """Drop what was read from a stream: a file of it was replaced, all are to be read anew."""
+        """Drop the data read from a stream, of which a file was replaced: all will be read anew."""
         run = self.run
         if stream == layout.EVENTS:
             metrics.clear(run.pk)
@@ -132,39 +132,39 @@ class Change:
             run.system_chunks.all().delete()
             run.system_bytes = 0
         self._batches = [batch for batch in self._batches if batch.stream != stream]
-        for file in self._known.values():
+        for file in self._files.values():
             if layout.stream_of(file.name) == stream:
                 file.offset, file.head, file.tail, file.fingerprint = 0, b"", b"", ""
                 self._changed[file.name] = file
 
     def read_annotations(self) -> list[str] | None:
-        """Describe the run by what people keep about it; return its tags, None for no change."""
-        touched = self._changed.keys() | {file.name for file in self._gone}
+        """Set the run's annotations; return its tags, None if nothing has changed."""
+        touched = self._changed.keys() | {file.name for file in self._removed}
         if self.run.pk is not None and touched.isdisjoint({layout.META, layout.ANNOTATIONS}):
             return None
         meta = layout.parse_json(self._content(layout.META) or b"") or {}
         return annotation.describe(self.run, self._content(layout.ANNOTATIONS), meta)
 
     def _content(self, name: str) -> bytes | None:
-        file = self._known.get(name)
+        file = self._files.get(name)
         return bytes(file.content or b"") if file is not None else None
 
     def _read(self, file: IndexedFile, stream: str, data: bytes) -> None:
         batch = Batch(self.run, file.name, stream, file.offset)
-        taken = _READ[stream](batch, data, self._is_alone(stream))
-        file.offset += taken
+        size = _READ[stream](batch, data, self._is_alone(stream))
+        file.offset += size
         if len(file.head) < SAMPLE:
-            file.head = (bytes(file.head) + data[: min(taken, SAMPLE)])[:SAMPLE]
-        file.tail = (bytes(file.tail) + data[max(0, taken - SAMPLE) : taken])[-SAMPLE:]
+            file.head = (bytes(file.head) + data[: min(size, SAMPLE)])[:SAMPLE]
+        file.tail = (bytes(file.tail) + data[max(0, size - SAMPLE) : size])[-SAMPLE:]
         self._batches.append(batch)
 
     def _is_alone(self, stream: str) -> bool:
-        """Whether the stream has one file: only then may half a line be kept of it."""
-        return sum(layout.stream_of(name) == stream for name in self._known) < 2
+        """Return whether the stream has only one file, so that half a line may be stored."""
+        return sum(layout.stream_of(name) == stream for name in self._files) < 2
 
 
 def write(changes: Sequence[Change]) -> None:
-    """Write what was made out, in few statements however many runs it is of."""
+    """Write *changes*, in few statements for any number of runs."""
     runs = [change.run for change in changes]
     documents.save_projects(runs)
     tags_of_runs = [change.read_annotations() for change in changes]
@@ -179,7 +179,7 @@ def write(changes: Sequence[Change]) -> None:
     contents: dict[str, list[tuple[Run, bytes | None]]] = {}
     new_files: list[tuple] = []
     for change in changes:
-        for file in change._gone:
+        for file in change._removed:
             contents.setdefault(file.name, []).append((change.run, None))
             if file.pk is not None:
                 file.delete()
@@ -202,14 +202,14 @@ _FILE = ("run", "name", "offset", "fingerprint", "head", "tail", "content")
 
 
 def apply(run: Run, name: str, offset: int, data: bytes) -> int:
-    """Take one sentence of one run; return the offset that is reached in the file."""
+    """Apply one sentence of one run; return the offset that its file was read to."""
     return apply_many([(run, Sentence(name, offset, data))])[0]
 
 
 def apply_many(sentences: Iterable[tuple[Run, Sentence]]) -> list[int]:
-    """Take sentences of many runs in one transaction; return the offset that each one reached.
+    """Apply sentences of many runs in one transaction; return the offset that each reached.
 
-    Raises what stands in the way of one of them, and has then taken none.
+    Raises the exception of any of them, and has then applied none.
     """
     sentences = list(sentences)
     with transaction.atomic():
@@ -220,11 +220,11 @@ def apply_many(sentences: Iterable[tuple[Run, Sentence]]) -> list[int]:
 
 
 def changes_of(runs: QuerySet[Run]) -> dict[int, Change]:
-    """Lock *runs*, and begin a change of each, by primary key."""
+    """Lock *runs*; return a new change of each, by primary key."""
     locked = runs.order_by("pk").select_related("project").select_for_update(of=("self",))
     changes = {run.pk: Change(run, {}) for run in locked}
     for file in IndexedFile.objects.filter(run__in=changes).defer("content"):
-        changes[file.run_id]._known[file.name] = file
+        changes[file.run_id]._files[file.name] = file
     return changes
 
 
@@ -236,7 +236,7 @@ def _read_events(batch: Batch, data: bytes, is_alone: bool) -> int:
 
 
 def _read_log(batch: Batch, data: bytes, is_alone: bool) -> int:
-    """Log lines are shown while they are written, half a line too if nobody else writes."""
+    """Read log lines, which are shown while they are written; of one writer, also half lines."""
     end = len(data) if is_alone or len(data) >= MAX_LINE else data.rfind(b"\n") + 1
     batch.chunks, batch.chunks_offset = data[:end], batch.run.log_bytes
     batch.run.log_bytes += end
@@ -284,12 +284,12 @@ def _write_batches(batches: list[Batch]) -> None:
 
 def _of_saved_run(batch: Batch) -> list[Image]:
     for image in batch.images:
-        image.run = batch.run  # which has its key only now
+        image.run = batch.run  # its key is set only now
     return batch.images
 
 
 def _write_chunks(chunks: QuerySet[Any], run: Run, offset: int, data: bytes) -> None:
-    """Write *data*, which follows on what *chunks* hold up to *offset*."""
+    """Write *data*, which follows the content of *chunks* at *offset*."""
     start, pending = offset, data
     last = chunks.order_by("-offset").first() if offset else None
     if last is not None and len(last.data) < CHUNK_TAIL:

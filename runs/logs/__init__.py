@@ -1,1 +1,1 @@
-"""The log of a run: its lines, and those who follow it live."""
+"""The log of a run: its lines, and its live followers."""

@@ -1,10 +1,10 @@
-"""Tell connected clients what has just been committed. Nothing here may fail a commit.
+"""Send committed log data to connected clients. Nothing here may make a commit fail.
 
-The threads that take runs in announce to the channel layer; in every process that serves, one
-``Feed`` a run hears it and passes it on to all who follow that run's log there.
+The threads that index runs announce new data to the channel layer; in every serving process, one
+``Feed`` per run receives it and passes it on to all followers of that run's log there.
 
-The in-memory channel layer lives in the event loop of the server, so announcements are handed
-over to that loop. A shared layer (Redis) is spoken to from a loop of our own.
+The in-memory channel layer belongs to the event loop of the server, so announcements are handed
+over to that loop. A shared layer (Redis) is used from a loop of our own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 LARGEST_MESSAGE = 64 * 2**10
-"""More than this is not sent along; whoever follows reads it from the database."""
+"""The most bytes that a message carries; followers read larger ones from the database."""
 
 _server_loop: asyncio.AbstractEventLoop | None = None
 _own_loop: asyncio.AbstractEventLoop | None = None
@@ -24,7 +24,7 @@ _lock = threading.Lock()
 
 
 def log_grew(run_pk: int, offset: int, data: bytes) -> None:
-    """The log of the run has *data* at *offset*."""
+    """Announce that the log of the run has *data* at *offset*."""
     message = {"type": "log.grew", "offset": offset, "end": offset + len(data)}
     if len(data) <= LARGEST_MESSAGE:
         message["data"] = data
@@ -32,13 +32,13 @@ def log_grew(run_pk: int, offset: int, data: bytes) -> None:
 
 
 def log_reaches(run_pk: int, end: int) -> None:
-    """The log of the run is known up to *end*: for followers of what another process took in."""
+    """Announce that the log reaches *end*, to followers of a log that another process indexed."""
     if run_pk in feeds:
         _announce(run_pk, {"type": "log.grew", "offset": end, "end": end})
 
 
 def log_replaced(run_pk: int) -> None:
-    """The log of the run starts anew."""
+    """Announce that the log of the run starts anew."""
     _announce(run_pk, {"type": "log.replaced"})
 
 
@@ -68,19 +68,19 @@ def _shared_loop() -> asyncio.AbstractEventLoop:
 
 
 class Follower(Protocol):
-    """Who hears of a log. Neither method may wait for a slow reader."""
+    """A receiver of a log's messages. No method may wait for a slow reader."""
 
     async def grew(self, offset: int, end: int, data: bytes | None) -> None:
-        """The log reaches *end*; *data*, if it is told, begins at *offset*."""
+        """The log reaches *end*; *data*, if given, begins at *offset*."""
 
     async def replaced(self) -> None: ...
 
     async def ended(self) -> None:
-        """There is nothing more to hear."""
+        """There will be no more messages."""
 
 
 class Feed:
-    """What one process hears of one run's log, for all its followers: each message comes once."""
+    """Receives the messages of one run's log once per process, for all its followers."""
 
     def __init__(self, run_pk: int) -> None:
         self._group = _group(run_pk)
@@ -89,7 +89,7 @@ class Feed:
         self._listener = asyncio.create_task(self._listen())
 
     async def add(self, follower: Follower) -> None:
-        """Returns once nothing can be missed any more."""
+        """Add *follower*; return once it cannot miss a message any more."""
         self._followers.add(follower)
         await self._ready.wait()
 
@@ -98,7 +98,7 @@ class Feed:
             await follower.ended()
 
     def remove(self, follower: Follower) -> bool:
-        """Returns whether nobody is left."""
+        """Remove *follower*; return whether it was the last one."""
         self._followers.discard(follower)
         if not self._followers:
             self._listener.cancel()
@@ -123,11 +123,11 @@ class Feed:
 
 
 feeds: dict[int, Feed] = {}
-"""The feeds of this process by run; used in the server's event loop only."""
+"""The feeds of this process by run. Used in the server's event loop only."""
 
 
 async def follow(run_pk: int, follower: Follower) -> None:
-    """Let *follower* hear of the run's log from now on."""
+    """Send messages of the run's log to *follower* from now on."""
     global _server_loop
     _server_loop = asyncio.get_running_loop()
     if run_pk not in feeds:
@@ -141,7 +141,7 @@ def unfollow(run_pk: int, follower: Follower) -> None:
 
 
 def end_all() -> None:
-    """The runs that are followed here are no longer served."""
+    """Tell all followers that their runs are no longer served."""
     if _server_loop is not None and not _server_loop.is_closed():
         for feed in list(feeds.values()):
             asyncio.run_coroutine_threadsafe(feed.end(), _server_loop)

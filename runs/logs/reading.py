@@ -1,4 +1,4 @@
-"""Reading a run's log: lines out of bytes."""
+"""Read the lines of a run's log."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from django.db.models import QuerySet
 from ..models import Run
 
 LARGEST_TAIL = 32 * 2**20
-"""Bytes of a log that are looked at to find its last lines."""
+"""The most bytes of a log that are searched for its last lines."""
 
 LONGEST_LINE = 2**20
-"""A line of more bytes is shown as several: no browser survives one of a hundred megabytes."""
+"""Longer lines are shown as several: no browser survives one of a hundred megabytes."""
 
 _ENDS = re.compile(rb"[\r\n]")
 
 
 def split_lines(data: bytes) -> tuple[list[str], bytes]:
-    """The whole lines in *data* that are not blank, and the rest that has no end yet.
+    """Return the complete lines in *data* that are not blank, and the rest without an end.
 
-    ``\\n``, ``\\r\\n`` and a lone ``\\r`` end a line; bytes that are no UTF-8 are dropped.
+    ``\\n``, ``\\r\\n`` and a lone ``\\r`` end a line; bytes that are not UTF-8 are dropped.
     """
-    *whole, rest = _ENDS.split(data)
-    pieces = (
+    *complete, rest = _ENDS.split(data)
+    segments = (
         line[start : start + LONGEST_LINE]
-        for line in whole
+        for line in complete
         for start in range(0, len(line), LONGEST_LINE)
     )
-    return [line for line in map(_decode, pieces) if line.strip()], rest
+    return [line for line in map(_decode, segments) if line.strip()], rest
 
 
 def _decode(line: bytes) -> str:
@@ -44,20 +44,20 @@ class Tail:
 
     lines: list[str]
     rest: bytes
-    """What follows the last whole line."""
+    """The bytes after the last complete line."""
 
     end: int
-    """The offset up to which this was read."""
+    """The offset up to which the log was read."""
 
     is_cut: bool
     """Whether there are earlier lines that are not in ``lines``."""
 
     exists: bool
-    """Whether the run has a log at all."""
+    """Whether the run has a log."""
 
 
 def read_tail(run: Run, limit: int) -> Tail:
-    """The last *limit* whole lines of the log."""
+    """Return the last *limit* complete lines of the log."""
     chunks = run.log_chunks.order_by("-offset").values_list("offset", "data")
     parts: list[bytes] = []
     end, size, lines, cut = 0, 0, 0, False
@@ -77,7 +77,7 @@ def read_tail(run: Run, limit: int) -> Tail:
 
 
 def read_from(run: Run, offset: int, limit: int = 2**20) -> bytes:
-    """At least the chunk that holds *offset*, from there on, and up to about *limit* bytes."""
+    """Return the log from *offset*: at least the rest of that chunk, and about *limit* bytes."""
     first = run.log_chunks.filter(offset__lte=offset).order_by("-offset").first()
     if first is None:
         return b""
@@ -91,7 +91,7 @@ def read_from(run: Run, offset: int, limit: int = 2**20) -> bytes:
 
 
 def _in_portions(rows: QuerySet[Any, Any], size: int = 16) -> Iterator[Any]:
-    """*rows* without holding more than a few: PostgreSQL would make the whole answer first."""
+    """Yield *rows*, a few at a time: PostgreSQL would send them all at once."""
     start = 0
     while portion := list(rows[start : start + size]):
         yield from portion
@@ -99,7 +99,7 @@ def _in_portions(rows: QuerySet[Any, Any], size: int = 16) -> Iterator[Any]:
 
 
 def tail(run: Run, lines: int = 200) -> list[str]:
-    """The last *lines* lines, a last one without its end included."""
+    """Return the last *lines* lines, including a last one without an end."""
     found = read_tail(run, lines)
     last = _decode(found.rest)
     return [*found.lines, *([last] if last.strip() else [])][-lines:]

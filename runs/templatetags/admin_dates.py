@@ -20,19 +20,19 @@ FORMATS = ("Y", "YEAR_MONTH_FORMAT", "MONTH_DAY_FORMAT", "MONTH_DAY_FORMAT")
 
 @register.inclusion_tag("admin/date_hierarchy.html")
 def run_dates(cl: ChangeList) -> dict[str, Any]:
-    """Years, months or days between the first and the last row, as Django's own tag offers them.
+    """Return the years, months or days between the first and the last row, as Django's tag.
 
-    Its own asks which of them have rows, and reads every row for that. Here two looks into an
-    index give the ends, and what lies between is offered unseen.
+    Django's tag offers only those that have rows, and reads every row for that. Here two lookups
+    in an index find the first and the last, and all between them are offered.
     """
-    edges = [timezone.localdate(moment) for moment in cl.date_edges() if moment]
+    edges = [timezone.localdate(time) for time in cl.date_edges() if time]
     if not edges:
         return {"show": False}
     first, last = edges
 
     def link(day: date, depth: int) -> str:
-        wanted = {f"{cl.date_hierarchy}__{part}": getattr(day, part) for part in PARTS[:depth]}
-        return cl.get_query_string(wanted, [f"{cl.date_hierarchy}__"])
+        params = {f"{cl.date_hierarchy}__{part}": getattr(day, part) for part in PARTS[:depth]}
+        return cl.get_query_string(params, [f"{cl.date_hierarchy}__"])
 
     def title(day: date, depth: int) -> str:
         return capfirst(date_format(day, FORMATS[depth]))
@@ -54,14 +54,14 @@ def run_dates(cl: ChangeList) -> dict[str, Any]:
 
 
 def _shared_parts(first: date, last: date) -> int:
-    """0, 1 (the same year) or 2 (the same month): where there is something to choose."""
+    """Return the depth that offers a choice: 1 within one year, 2 within one month, else 0."""
     if first.year != last.year:
         return 0
     return 1 if first.month != last.month else 2
 
 
 def _periods(first: date, last: date, depth: int) -> list[date]:
-    """A day of each year (0), month (1) or day from *first* to *last*."""
+    """Return a day of each year (depth 0) or month (1), or each day, from *first* to *last*."""
     if depth == 0:
         return [date(year, 1, 1) for year in range(first.year, last.year + 1)]
     if depth == 1:

@@ -1,4 +1,4 @@
-"""The parts of a run's page; the admin puts them together its own way."""
+"""The parts of a run's page, which the admin's page uses, too."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from ..repair import with_repair
 register = template.Library()
 
 NOT_CHARTED = ("global_step", "step", "epoch", "time")
-"""Numbers that every event carries: axes, not measurements."""
+"""Keys of numbers that every event has: axes, not measurements."""
 
 MOST_CHARTS = 60
 MOST_IMAGES = 48
 LOG_LINES = 200
 MOST_LINES = 8
-"""A list longer than this is folded."""
+"""Longer lists are folded."""
 
 _ANSI = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\))")
 
@@ -50,19 +50,19 @@ class Chart:
     count: int
     id: object
     step: int | None = None
-    """Of the last value."""
+    """The step of the last value."""
     gaps: int = 0
-    """Logged values that are no finite number."""
+    """The number of logged values that are not finite."""
 
 
 @register.inclusion_tag("runs/charts.html")
 def run_charts(run: Run, *, points: int = 300, all_of_them: bool = False) -> dict[str, Any]:
-    """A small chart for each number that the run logged, by name."""
+    """Return a small chart of each series of numbers that the run logged, by name."""
     series = run.series.filter(number_count__gt=0).exclude(key__in=NOT_CHARTED).order_by("key")
     shown = list(series if all_of_them else series[: MOST_CHARTS + 1])
     more = len(shown) > MOST_CHARTS and not all_of_them
     return {
-        "charts": [_chart(run, one, points) for one in (shown[:MOST_CHARTS] if more else shown)],
+        "charts": [_chart(run, s, points) for s in (shown[:MOST_CHARTS] if more else shown)],
         "more": more and series.count() - MOST_CHARTS,
     }
 
@@ -85,7 +85,7 @@ def _chart(run: Run, series: Series, points: int) -> Chart:
 
 @register.inclusion_tag("runs/system.html")
 def run_system(run: Run) -> dict[str, Any]:
-    """A small chart for each thing that was sampled of the run's machine, over seconds."""
+    """Return a small chart of each measurement of the run's machine, over seconds."""
     shown = []
     for number, curve in enumerate(system.curves(run)):
         svg = charts.line_chart(curve.seconds, curve.values, label=curve.key)
@@ -97,7 +97,7 @@ def run_system(run: Run) -> dict[str, Any]:
 
 @register.inclusion_tag("runs/images.html")
 def run_images(run: Run) -> dict[str, Any]:
-    """The newest images."""
+    """Return the newest images."""
     images = list(run.images.order_by("-offset")[: MOST_IMAGES + 1])
     more = run.images.count() - MOST_IMAGES if len(images) > MOST_IMAGES else 0
     return {"run": run, "images": images[:MOST_IMAGES], "more": more}
@@ -105,7 +105,7 @@ def run_images(run: Run) -> dict[str, Any]:
 
 @register.simple_tag
 def run_log_tail(run: Run) -> str:
-    """The last lines of the log, without the terminal's colours."""
+    """Return the last lines of the log, without the terminal's colours."""
     return "\n".join(_ANSI.sub("", line) for line in reading.tail(run, LOG_LINES))
 
 
@@ -117,7 +117,7 @@ def run_params(run: Run) -> dict[str, Any]:
 
 @register.inclusion_tag("runs/rows.html")
 def run_document(run: Run, name: str, title: str) -> dict[str, Any]:
-    """The members of one of the run's small files: short ones first, very long ones folded."""
+    """Return the members of one of the run's small files: short ones first, long ones folded."""
     document = run.document(name)
     if name == layout.SUMMARY:
         document = {k: v for k, v in document.items() if not k.startswith("best_metric_")}

@@ -81,7 +81,7 @@ def test_an_index_made_again_knows_the_same(root, api) -> None:
         (seven.id, "", "Alias", ["t"], False),
     ]
     Run.objects.all().delete()
-    annotation._followed.clear()
+    annotation._indexed_records.clear()
     root.scan()
     assert known() == before
 

@@ -65,7 +65,7 @@ def test_bytes_are_written_once_and_gaps_are_refused(root, api):
     assert receiving.receive(run, "events.jsonl", 10, data[10:]) == len(data)
     with pytest.raises(writer.OffsetMismatch) as refused:
         receiving.receive(run, "events.jsonl", len(data) + 1, data)
-    assert refused.value.wanted == len(data)
+    assert refused.value.expected == len(data)
     assert (run.path / "events.jsonl").read_bytes() == data
     assert len(api.get(f"/runs/{ID}/metrics_step")["rows"]) == 3
 

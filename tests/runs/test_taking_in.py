@@ -356,7 +356,7 @@ def test_bytes_are_taken_once_and_gaps_are_refused(root, api):
     assert writer.apply(run, "events.jsonl", 5, data[5:] + data[:10]) == len(data)
     with pytest.raises(writer.OffsetMismatch) as refused:
         writer.apply(run, "events.jsonl", len(data) + 1, data)
-    assert refused.value.wanted == len(data)
+    assert refused.value.expected == len(data)
     run.refresh_from_db()
     assert run.event_count == 3
 

@@ -44,9 +44,9 @@ class Command(BaseCommand):
 
 
 def _is_the_only_one() -> bool:
-    """Two workers would only wait for each other: the second stays in reserve.
+    """Return whether no other worker runs; a second one would only wait, so it stays in reserve.
 
-    PostgreSQL gives the lock back when this process ends, however it ends.
+    PostgreSQL releases the lock when this process ends, however it ends.
     """
     if connection.vendor != "postgresql":
         return True
