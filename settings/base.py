@@ -92,7 +92,8 @@ REST_FRAMEWORK = {
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "core.http.rest.FirstOfEach",
     "DEFAULT_METADATA_CLASS": None,  # OPTIONS is for CORS only
     "DEFAULT_AUTHENTICATION_CLASSES": ["core.http.local_user.DjangoUser"],
-    "DEFAULT_PERMISSION_CLASSES": [],
+    # Each view names its own; one that forgot is closed.
+    "DEFAULT_PERMISSION_CLASSES": ["core.http.permissions.MayAdminister"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "core.http.errors.exception_handler",
 }

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from ..access import Right, may
+
+if TYPE_CHECKING:  # which itself imports the default permissions, and so this module
+    from rest_framework.views import APIView
 
 
 class _HasRight(BasePermission):
