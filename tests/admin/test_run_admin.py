@@ -115,6 +115,7 @@ def many(count: int) -> None:
     Tag.objects.bulk_create(Tag(run=run, key="swept") for run in runs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "queries"),
     [

@@ -67,6 +67,7 @@ def whole(root: Path, number: int = 1) -> ArtifactStorage:
     return storage
 
 
+@pytest.mark.slow
 def test_all_of_them_arrive_once(run, source):
     assert run.log_artifact(rn.Artifact("many", "dataset").add_dir(source)) == 1
     storage = whole(run.storage_root)

@@ -73,6 +73,7 @@ def test_an_alias_can_be_written_in_a_list(alias):
 json_objects = st.dictionaries(st.text(), json_values)
 
 
+@pytest.mark.slow
 @given(json_objects)
 def test_metadata_that_is_taken_comes_back(metadata):
     if accepted(validation.check_metadata, metadata):
@@ -113,6 +114,7 @@ documents = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(documents)
 def test_whatever_a_document_says_it_can_be_read_and_written(data):
     manifest = ArtifactManifest.from_dict(data)

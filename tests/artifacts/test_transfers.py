@@ -74,6 +74,7 @@ def test_many_small_files_take_few_requests(client, site, tmp_path):
     site.verify("many", 1)
 
 
+@pytest.mark.slow
 def test_one_announcement_names_very_many_files(site):
     content = b"the same in all"
     digest = hashlib.sha256(content).hexdigest()

@@ -22,6 +22,8 @@ import runicorn as rn
 from runicorn import cli
 from tests import servers
 
+pytestmark = pytest.mark.slow  # each starts programs
+
 Runicorn = Callable[..., "Done"]
 
 

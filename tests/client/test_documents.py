@@ -16,6 +16,8 @@ from tests import servers
 
 from .conftest import Site, make_runs
 
+pytestmark = pytest.mark.slow  # each starts programs
+
 DOCS = servers.ROOT / "docs"
 ADDRESS = "http://127.0.0.1:23300"
 IDS = ("20260102_030405_0a1b2c", "20260102_040506_1b2c3d")

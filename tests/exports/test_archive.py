@@ -52,6 +52,7 @@ def target(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_whole_root_comes_back_byte_for_byte_with_its_dates(recorded, target):
     packed = exported(recorded, artifacts=True)
     report = archive.import_archive(io.BytesIO(packed), target)
@@ -107,6 +108,7 @@ roots = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(roots, st.integers(0, 2**33 * 10**9))
 def test_exporting_what_was_imported_gives_the_same_archive(runs, mtime_ns):
@@ -147,6 +149,7 @@ def test_what_is_there_stays_unless_asked_to_be_replaced(target):
     assert (report.unchanged, report.replaced) == ([hostile.RUN], [])
 
 
+@pytest.mark.slow
 def test_a_dry_run_writes_nothing_and_says_the_same(recorded, target):
     packed = io.BytesIO(exported(recorded, artifacts=True))
     promised = archive.import_archive(packed, target, dry_run=True)

@@ -73,6 +73,7 @@ BEGINNINGS = {
 }
 
 
+@pytest.mark.slow
 def test_every_format_takes_every_recorded_run(recorded, tmp_path):
     from runicorn import layout
 

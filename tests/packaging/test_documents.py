@@ -62,6 +62,7 @@ def test_every_command_exists(document: str) -> None:
             assert program == "pytest", program
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(2))
 def test_the_readmes_scripts_log_a_run(number: int, tmp_path: Path) -> None:
     command = [sys.executable, "-c", blocks("README.md", "python")[number]]

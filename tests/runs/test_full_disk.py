@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 
 import httpx
+import pytest
 
 from tests.runs.conftest import Root, event
 from tests.servers import viewer, wait_until
@@ -14,6 +15,7 @@ from tests.servers import viewer, wait_until
 STEPS = 20_000
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_nothing_and_hides_nothing(tmp_path):
     root = Root(tmp_path / "root")
     root.path.mkdir()

@@ -199,6 +199,7 @@ EVENTS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -215,6 +216,7 @@ def test_any_log_in_any_pieces_reads_as_the_contract_says(root, api, batches):
         assert answer == expected
 
 
+@pytest.mark.slow
 def test_many_events_arrive_the_same_in_one_piece_or_many(root, api, monkeypatch):
     rows = [
         {"global_step": n // 2, "loss": n / 7, **({"val": n} if n % 5 == 0 else {})}
@@ -379,6 +381,7 @@ def test_hyperparameters_tags_and_notes_are_indexed(root, api):
     assert row.notes == "the one"
 
 
+@pytest.mark.slow
 def test_an_index_built_anew_gives_the_same_answers(root, api, tmp_path):
     storage = v04.unpack_storage(tmp_path)
     for path in storage.iterdir():

@@ -18,6 +18,7 @@ def status(tmp_path):
     return document(only_run(tmp_path), "status.json")["status"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "expected", "code"),
     [

@@ -88,6 +88,7 @@ def test_git_says_where_the_work_tree_stands(repository):
     assert info["branch"] == "HEAD"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", [".runicorn", "out/deep/runs", "with space & [star]*"])
 def test_our_own_storage_folder_is_no_change(repository, storage, monkeypatch):
     monkeypatch.chdir(repository)

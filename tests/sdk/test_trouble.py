@@ -385,6 +385,7 @@ def test_a_handler_may_call_every_method_in_the_middle_of_every_method(start):
     assert document(run.run_dir, "config.json") == config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leave", ["pass", "sys.exit(0)"])
 def test_a_handler_may_finish_the_run_in_the_middle_of_a_locked_write(script, tmp_path, leave):
     body = """

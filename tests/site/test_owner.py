@@ -24,6 +24,7 @@ def test_the_admin_opens_without_a_password(browser: Client) -> None:
     assert not user.has_usable_password()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("peer", "headers"),
     [

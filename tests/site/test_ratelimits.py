@@ -104,6 +104,7 @@ def test_forwarded_addresses_count_only_from_trusted_proxies(browser: Client, se
     assert response["X-RateLimit-Remaining"] == "58"
 
 
+@pytest.mark.slow
 def test_options_and_pages_are_not_counted(browser: Client) -> None:
     for response in (browser.options("/api/health"), browser.get("/openapi.json")):
         assert "X-RateLimit-Limit" not in response

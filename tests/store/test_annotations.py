@@ -236,6 +236,7 @@ def _tag_many(root: str, run: str, writer: int) -> None:
     store.experiments_file.flush()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writers", [2, 8])
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_many_writers_lose_nothing(root, store, make_run, writers, kind) -> None:

@@ -158,6 +158,7 @@ def test_questions_of_very_many_runs(api, cast, monkeypatch):
     assert found(api, "tags=x,y") == asked(api, "tags = x and not tags is null") == [3]
 
 
+@pytest.mark.slow
 def test_tags_alone_are_another_way_to_the_same_runs(api, root):
     """Whatever happens to the runs: that way goes by a table of its own."""
     dice = random.Random(0)

@@ -172,6 +172,7 @@ def cast(root):
     return known
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("many", [10_000, 0])
 def test_a_question_finds_the_runs_it_is_true_of(api, cast, monkeypatch, many):
     monkeypatch.setattr(

@@ -55,6 +55,7 @@ def test_fast_keeps_the_ends_and_the_extremes(api, long_run, points):
     assert answer["applied_filters"]["downsampled"] is True
 
 
+@pytest.mark.slow
 def test_a_very_long_run_is_sampled_by_its_levels(api, root):
     run = root.run()
     run.log(*wave(200_000, acc=0.5, lr=0.1))

@@ -93,6 +93,7 @@ def bounds(values: Any) -> tuple[float, float] | None:
     return (min(finite), max(finite)) if finite else None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_blocks")
 @settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -183,6 +184,7 @@ def same(one: float | None, other: float) -> bool:
     return one == other or (one is not None and math.isnan(one) and math.isnan(other))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calls", [1, 2, 3])
 def test_calls_at_one_step_are_one_row_and_have_levels(api, root, calls):
     run = root.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -31,6 +32,7 @@ def test_downsampling_keeps_order_ends_and_extremes(values, points):
         assert len(kept) == len(values)
 
 
+@pytest.mark.slow
 @given(
     st.lists(arrays(np.float64, 200, elements=st.floats(width=32)), max_size=4), st.integers(1, 220)
 )

@@ -79,6 +79,7 @@ def test_a_word_of_most_runs_is_found_as_well(api, noted, monkeypatch):
     assert found(api, "vision 学习率") == [noted[1]]
 
 
+@pytest.mark.slow
 def test_the_same_as_looking_into_every_text(api, root, monkeypatch):
     """Words of any length, in runs of which some are deleted."""
     dice = random.Random(0)

@@ -13,6 +13,8 @@ import pytest
 from tests.runs.conftest import Root, event
 from tests.servers import viewer, wait_until
 
+pytestmark = pytest.mark.slow  # each starts programs
+
 
 @pytest.fixture
 def root(tmp_path):

@@ -19,6 +19,8 @@ import pytest
 from tests.runs.conftest import Root, event
 from tests.servers import ROOT, clean_environment, viewer, wait_until
 
+pytestmark = pytest.mark.slow  # each starts programs
+
 
 def run_viewer(*options, **kwargs):
     return subprocess.run(
