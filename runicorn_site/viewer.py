@@ -39,9 +39,10 @@ def serve(host: str, port: int, *, reload: bool = False, allow_remote: bool = Fa
 
 def _serve(host: str, port: int, *, signals: bool = True) -> int:
     from daphne.server import Server
-    from django.db import connections
+    from django.db import DatabaseError, connections
 
     from core.http import threads
+    from core.http.errors import translated
     from operation import databases, index_health, storage_root
 
     try:
@@ -53,6 +54,11 @@ def _serve(host: str, port: int, *, signals: bool = True) -> int:
         storage_root.prepare_databases()
     except databases.ServerDatabaseDamaged as error:
         print(error)
+        return 1
+    except (DatabaseError, OSError) as error:
+        if (trouble := translated(error)) is None:
+            raise
+        print(f"The server cannot start. {trouble.detail} ({error})")
         return 1
     connections.close_all()  # this thread makes no more queries
     from runicorn_site.asgi import application

@@ -14,7 +14,7 @@ from rest_framework.exceptions import APIException
 
 from artifacts import remote_files, usage
 from artifacts.watch import ArtifactIndexer
-from core.http import doors, errors, rate_limits
+from core.http import doors, errors, rate_limits, trouble
 from metrics.exceptions import CorruptBlock
 from operation import index_health, storage_root
 from remote import on_reading
@@ -30,7 +30,7 @@ from web.door import PAGES
 def connect() -> None:
     doors.register(PAGES, V1, V2)
     errors.translations[CorruptBlock] = _damaged
-    errors.translations[DatabaseError] = index_health.answer
+    errors.translations[DatabaseError] = _database_error
     index_health.renewing.append(storage_root.renew_index)
     user_login_failed.connect(rate_limits.count_failed_sign_in)
 
@@ -48,6 +48,10 @@ def connect() -> None:
     remote_files.fetchers.append(on_reading.bring_version)
     remote_files.remote_checks.append(ledger.came_from_a_host)
     remote_files.stats_sources.append(storage_status.artifact_statistics)
+
+
+def _database_error(error: DatabaseError) -> APIException | None:
+    return index_health.answer(error) or trouble.of_database(error)
 
 
 def _damaged(error: CorruptBlock) -> APIException:

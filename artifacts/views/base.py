@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from rest_framework.exceptions import APIException, NotFound
-from rest_framework.response import Response
+from rest_framework.exceptions import NotFound
 from rest_framework.views import APIView
 
 from core import access
@@ -16,22 +15,10 @@ from ..models import Artifact, Version
 from ..querysets import VersionQuerySet
 
 
-class Busy(APIException):
-    status_code = 503
-    default_detail = "Another request works on this; ask again in a moment."
-
-
-class LockingView(APIView):
-    """A view that answers 503 if another process holds a lock for long."""
+class ArtifactView(APIView):
+    """A view that finds artifacts and versions to which the user has a right."""
 
     permission_classes = [SeeOrChange]
-
-    def handle_exception(self, exc: Exception) -> Response:
-        return super().handle_exception(Busy() if isinstance(exc, TimeoutError) else exc)
-
-
-class ArtifactView(LockingView):
-    """A view that finds artifacts and versions to which the user has a right."""
 
     def artifact(self, name: str, right: Right = Right.SEE) -> Artifact:
         """Return the artifact, read anew from its folder; 404 if none has that name and type."""

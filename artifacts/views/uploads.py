@@ -11,18 +11,21 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from core.http.exceptions import Conflict, InvalidInput, TooLarge
+from core.http.permissions import SeeOrChange
 from core.http.rest import load_json_object
 from runicorn.artifacts.chunking import AVERAGE, SMALLEST_FILE
 from runicorn.artifacts.names import parse_digest
 
 from .. import encodings, serializers, uploads
 from ..exceptions import ContentsMissing, NameTaken, UploadMismatch, UploadNotFound, WrongOffset
-from .base import LockingView
 
 
-class UploadView(LockingView):
+class UploadView(APIView):
+    permission_classes = [SeeOrChange]
+
     def upload(self, upload_id: str) -> uploads.Upload:
         try:
             return uploads.get(upload_id, by=self.request.user)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
 from django.views import defaults
 
 NOT_FOUND = "Not Found"
@@ -94,7 +95,11 @@ class PageDoor(Door):
             return defaults.page_not_found(request, error)
         if status == 500:
             return defaults.server_error(request)
-        return HttpResponse(detail, status=status, content_type="text/plain; charset=utf-8")
+        # Without the request: neither the session nor the user may be there to be read.
+        try:
+            return HttpResponse(render_to_string("refused.html", {"detail": detail}), status=status)
+        except OSError:  # too many files are open to read the template
+            return HttpResponse(detail, status=status, content_type="text/plain; charset=utf-8")
 
     def page_not_found(self, request: HttpRequest, error: Exception) -> HttpResponse:
         return self.refuse(request, 404, NOT_FOUND, error)

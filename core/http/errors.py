@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.core.exceptions import DisallowedHost, RequestDataTooBig
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse
 from rest_framework.exceptions import (
     APIException,
@@ -17,6 +20,7 @@ from rest_framework.exceptions import (
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
+from . import trouble
 from .doors import METHOD_NOT_ALLOWED, NOT_FOUND, PageDoor, door_of
 from .exceptions import InvalidInput, TooLarge
 from .fields import SENTENCE
@@ -25,9 +29,16 @@ _MESSAGES = {"required": "Field required", "not_a_list": "Input should be a vali
 """The messages of v0.4 that differ from those of Django REST framework, by its error code."""
 
 translations: dict[type[Exception], Callable[[Any], APIException | None]] = {
-    RequestDataTooBig: lambda error: TooLarge()
+    RequestDataTooBig: lambda error: TooLarge(),
+    OSError: trouble.of_system,
+    DatabaseError: trouble.of_database,
+    InterfaceError: trouble.of_database,
+    sqlite3.Error: trouble.of_database,
 }
-"""The response to an exception that a view does not catch; None for a bug. Apps add theirs."""
+"""The response to an exception that a view does not catch; None for a bug.
+
+The entry of the nearest base class counts. Apps add theirs.
+"""
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -55,8 +66,18 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
 
 def translated(error: Exception) -> APIException | None:
     """Return the API error that answers *error*, an exception of our own or of a library."""
-    translate = translations.get(type(error))
+    if isinstance(error, APIException):
+        return error
+    translate = next((translations[c] for c in type(error).__mro__ if c in translations), None)
     return translate(error) if translate else None
+
+
+def refuse(request: HttpRequest, api_error: APIException, error: Exception) -> HttpResponse:
+    """Return the response to *error*, translated to *api_error*, in the shape of the door."""
+    response = door_of(request).refuse(request, api_error.status_code, str(api_error.detail), error)
+    if wait := getattr(api_error, "wait", None):
+        response["Retry-After"] = str(wait)
+    return response
 
 
 def _method_not_allowed(context: dict[str, Any]) -> MethodNotAllowed:
@@ -109,14 +130,7 @@ class TranslateErrors:
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         api_error = translated(error)
-        if api_error is None:
-            return None
-        response = door_of(request).refuse(
-            request, api_error.status_code, str(api_error.detail), error
-        )
-        if wait := getattr(api_error, "wait", None):
-            response["Retry-After"] = str(wait)
-        return response
+        return None if api_error is None else refuse(request, api_error, error)
 
 
 def no_nul(get_response: Any) -> Any:
@@ -154,5 +168,9 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer an error that nothing has translated yet: that of a middleware, or a bug."""
+    error = sys.exception()
+    if isinstance(error, Exception) and (api_error := translated(error)) is not None:
+        return refuse(request, api_error, error)
     detail = "Internal Server Error: the server's log says why."
     return door_of(request).refuse(request, 500, detail)

@@ -60,6 +60,9 @@ def add_error_responses(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]
             responses["429"] = _response("Too many requests", "RateLimitExceeded") | {
                 "headers": _headers(HEADERS | {"Retry-After": "Seconds to wait."})
             }
+            responses.setdefault("503", _response("Trouble of the server's machine", "Error"))
+            if method != "get":
+                responses.setdefault("507", _response("The server's disk is full", "Error"))
             operation["responses"] = dict(sorted(responses.items()))
     return result
 

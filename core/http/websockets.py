@@ -12,10 +12,9 @@ from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
 
-from . import rate_limits
+from . import errors, rate_limits
 from .client_address import client_address
 from .doors import NOT_FOUND, json_error
-from .errors import bad_request
 from .origin_policy import comes_from_allowed_page, cross_site_refusal
 
 CONCURRENT = 10
@@ -52,12 +51,30 @@ class GuardWebSockets:
         try:
             allowed = bool(request.get_host()) and comes_from_allowed_page(request)
         except DisallowedHost as error:
-            await refuse(bad_request(request, error), receive, send)
+            await refuse(errors.bad_request(request, error), receive, send)
         else:
             if allowed:
-                await self.app(scope, receive, send)
+                await self._serve(scope, receive, send)
             else:
                 await refuse(cross_site_refusal(request), receive, send)
+
+    async def _serve(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Serve the WebSocket; answer trouble of the machine like any request if still possible."""
+        is_answered = False
+
+        async def note_and_send(message: dict[str, Any]) -> None:
+            nonlocal is_answered
+            is_answered = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, note_and_send)
+        except Exception as error:
+            api_error = None if is_answered else errors.translated(error)
+            if api_error is None:
+                raise
+            request = handshake(scope)
+            await refuse(errors.refuse(request, api_error, error), receive, send)
 
 
 class LimitWebSockets:

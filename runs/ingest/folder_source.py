@@ -14,6 +14,7 @@ from typing import BinaryIO
 from django.conf import settings
 from django.db import IntegrityError, OperationalError, transaction
 
+from core.storage import check_storage
 from metrics.exceptions import CorruptBlock
 from runicorn import layout
 
@@ -48,7 +49,7 @@ def index_run(directory: str) -> bool:
     run = Run.objects.filter(directory=directory).first()
     if run is None:
         return bool(index_new([directory]))
-    listed = run.files.listed()
+    listed = _listed(run)
     if listed is not None and not _changed(run, listed):
         return False
     return _index_changed(run)
@@ -71,7 +72,7 @@ def _read_changed(run: Run) -> bool:
         change = writer.changes_of(rows).get(run.pk)
         if change is None:
             return True
-        listed = change.run.files.listed()
+        listed = _listed(change.run)
         if listed is None:
             change.run.delete()
             return False
@@ -92,7 +93,7 @@ def index_known(directories: Iterable[str]) -> list[str]:
         changes = writer.changes_of(Run.objects.filter(directory__in=directories))
         for change in changes.values():
             run = change.run
-            listed = run.files.listed()
+            listed = _listed(run)
             if listed is None:
                 run.delete()
                 continue
@@ -132,6 +133,14 @@ def index_new(directories: Iterable[str]) -> list[str]:
     return unfinished
 
 
+def _listed(run: Run) -> dict[str, os.stat_result] | None:
+    """Return the files of *run*; None if its folder is gone. Raises StorageAway if all are."""
+    listed = run.files.listed()
+    if listed is None:
+        check_storage()
+    return listed
+
+
 def _limit(count: int) -> int:
     """Return how many bytes of each growing file are read at once, of so many runs."""
     return max(READ_BYTES // 32, READ_BYTES // max(1, count))
@@ -143,7 +152,11 @@ def refresh(run: Run | None) -> Run | None:
         return run
     for fetch in before_reading:
         fetch(run.directory)
-    listed = run.files.listed()
+    try:
+        listed = run.files.listed()
+    except OSError as error:
+        logger.warning("%s cannot be looked at: %s", run.directory, error)
+        return run
     if listed is not None and not _changed(run, listed):
         # Unless the indexer was faster, between reading this row and looking.
         if Run.objects.filter(pk=run.pk, updated_at=run.updated_at).exists():
@@ -154,7 +167,7 @@ def refresh(run: Run | None) -> Run | None:
         has_more = _index_changed(run)
         while has_more and time.monotonic() < deadline:
             has_more = index_run(run.directory)
-    except OperationalError as error:  # nothing can be written just now: what is known can be read
+    except (OperationalError, OSError) as error:  # what is known can be read
         logger.warning("%s could not be brought up to date: %s", run.directory, error)
     return Run.objects.filter(pk=run.pk).first()
 

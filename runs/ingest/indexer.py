@@ -21,6 +21,7 @@ from django.conf import settings
 from django.db import DatabaseError, OperationalError, close_old_connections, transaction
 
 from core import memory
+from core.storage import StorageAway, check_storage
 from runicorn import layout
 
 from .. import actions, annotation, querysets
@@ -133,6 +134,7 @@ class Indexer(threading.Thread):
         next_live = next_check = next_scan = 0.0
         while not self._stopping.is_set():
             try:
+                check_storage()  # not mounted just now: that is no reason to forget its runs
                 now = time.monotonic()
                 if now >= next_scan or self._all_changed.is_set():
                     self._all_changed.clear()
@@ -160,8 +162,9 @@ class Indexer(threading.Thread):
                     self._wake.wait(max(0, min(next_live, next_scan) - time.monotonic()))
                     self._wake.clear()
             except Exception as error:
-                # A full disk, a database that is away: say so and go on when it is back.
-                logger.exception("Indexing failed; trying again")
+                # A full disk, a database that is away: say so once and go on when it is back.
+                if progress.current.error != str(error):
+                    logger.exception("Indexing failed; trying again")
                 progress.current.error = str(error)
                 if self.on_error is not None:
                     self.on_error(error)
@@ -268,8 +271,8 @@ class Indexer(threading.Thread):
             try:
                 with transaction.atomic():
                     again = index_many(directories)
-            except OperationalError:
-                raise  # the database's trouble, not a run's
+            except (OperationalError, StorageAway):
+                raise  # the trouble of the machine, not of a run
             except Exception as error:
                 if _is_of_database(error):
                     raise
@@ -284,7 +287,7 @@ class Indexer(threading.Thread):
         try:
             with transaction.atomic():
                 has_more = folder_source.index_run(directory)
-        except OperationalError:
+        except (OperationalError, StorageAway):
             raise
         except Exception as error:
             if _is_of_database(error):

@@ -12,6 +12,8 @@ from urllib.parse import parse_qs
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 
+from core.http.errors import translated
+
 from ..ingest import folder_source
 from ..models import Run
 from . import live, reading
@@ -66,8 +68,12 @@ class LogConsumer(AsyncWebsocketConsumer):
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            logger.exception("The log of a run cannot be followed")
-            await self.send(f"[error] {type(error).__name__}: the log cannot be followed just now")
+            if (trouble := translated(error)) is not None:
+                reason = str(trouble.detail)
+            else:
+                logger.exception("The log of a run cannot be followed")
+                reason = f"{type(error).__name__}: the log cannot be followed just now"
+            await self.send(f"[error] {reason}")
             await self.close(1000)
 
     # -- what the feed says --------------------------------------------------------------------

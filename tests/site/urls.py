@@ -1,5 +1,8 @@
 """Routes that misbehave in every way that an answer must stand."""
 
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -8,6 +11,8 @@ from rest_framework.views import APIView
 
 from core.http.permissions import Public
 from core.http.rest import json_object
+
+from .troubles import bugs, troubles
 
 
 class Echo(APIView):
@@ -44,7 +49,36 @@ class Crash(APIView):
         raise RuntimeError("the secret is 12345")
 
 
+class Trouble(APIView):
+    def get(self, request: Request, name: str) -> Response:
+        fail(name)
+        return Response()
+
+
+def trouble_page(request: HttpRequest, name: str) -> HttpResponse:
+    fail(name)
+    return HttpResponse()
+
+
+def fail(name: str) -> None:
+    (troubles[name][0] if name in troubles else bugs[name])()
+
+
+class Troubled:
+    """A middleware outside all that translates errors, as the session's is."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if name := request.headers.get("Fail-With"):
+            fail(name)
+        return self.get_response(request)
+
+
 urlpatterns = [
+    path("api/test/trouble/<name>", Trouble.as_view()),
+    path("test/trouble/<name>", trouble_page),
     path("api/test/echo", Echo.as_view()),
     path("api/test/validate", Validate.as_view()),
     path("api/test/crash", Crash.as_view()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import resource
 import socket
 import sqlite3
 import subprocess
@@ -282,3 +283,14 @@ def test_a_damaged_server_database_stops_the_start_and_names_the_copy(root, dama
     database.write_bytes(copy.read_bytes())
     with viewer(root.path) as server:
         assert server.health()["status"] == "ok"
+
+
+def test_a_full_disk_stops_the_start_with_a_sentence(root):
+    limit = (20 * 4096, 20 * 4096)
+    ended = run_viewer(
+        *("--storage", root.path, "--port", 0),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
+    )
+    assert ended.returncode == 1
+    assert "The server cannot start. The" in ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr
