@@ -1,1 +1,1 @@
-"""JSON over HTTP: ``v1`` and ``v2``, and what both answer with."""
+"""JSON over HTTP: ``v1`` and ``v2``, and the tables that both send."""

@@ -1,6 +1,6 @@
 """Metric tables as Apache Arrow and Parquet, a batch at a time.
 
-Loaded when the first one is asked for: with it come thirty megabytes.
+Imported on first use, as it loads thirty megabytes.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ LONG = pa.schema(
         ("value", pa.float64()),
     ]
 )
-"""One row a point: for the series of many runs."""
+"""The schema with one row per point, for series of many runs."""
 
 
 def table(tables: metrics.Tables, form: str) -> Iterator[bytes]:
-    """One column a series: numbers as float64 (booleans 0 and 1), text as text, else null."""
+    """Yield a table with a column per series: numbers as float64, text as text, else null."""
     first = next(tables.batches, None)
     if first is None or not tables.columns:
         yield from write(pa.schema([]), iter(()), form)
@@ -58,7 +58,7 @@ def table(tables: metrics.Tables, form: str) -> Iterator[bytes]:
 
 
 def points(series: Iterator[tuple[str, str, Any, Any]], form: str) -> Iterator[bytes]:
-    """(run id, metric, steps, values) of each series, one below the other (``LONG``)."""
+    """Yield series, each (run id, metric, steps, values), one below the other (``LONG``)."""
 
     def batches() -> Iterator[pa.RecordBatch]:
         for run_id, metric, steps, values in series:
@@ -73,7 +73,7 @@ def points(series: Iterator[tuple[str, str, Any, Any]], form: str) -> Iterator[b
 
 
 def write(schema: pa.Schema, batches: Iterator[pa.RecordBatch], form: str) -> Iterator[bytes]:
-    """*batches* in the bytes of *form*; holds one of them at a time."""
+    """Yield *batches* as bytes of *form*, with one in memory at a time."""
     sink = Drained()
     file = pa.PythonFile(sink, mode="w")
     if form == PARQUET:

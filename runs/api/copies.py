@@ -10,7 +10,7 @@ from runs.models import Run
 
 
 def refuse_copies(runs: Iterable[Run]) -> None:
-    """409 if two of *runs* have the same id: it does not say which is to be changed."""
+    """Raise a 409 if two of *runs* have the same id, which does not say which one to change."""
     directories: dict[str, list[str]] = {}
     for run in runs:
         directories.setdefault(run.run_id, []).append(run.directory or "")

@@ -1,4 +1,4 @@
-"""Metric tables as HTTP answers: in the form the client asks for, written in pieces."""
+"""Metric tables as HTTP responses, in the form that the client accepts, sent in chunks."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from ..repair import stream_with_repair, with_repair
 from .forms import ARROW, COLUMNS, JSON, PARQUET
 
 WHOLE_CELLS = 2**17
-"""A table of up to this many cells is sent at once, with its length; a larger one in pieces."""
+"""A table of up to this many cells is sent at once, with its length; a larger one in chunks."""
 
 KEPT_ROWS = 5000
-"""A table of up to this many rows is kept for the next one who asks."""
+"""A table of up to this many rows is cached for the next request."""
 
 
 class TableResponse:
-    """What a client asks for of a run's numbers, and the answer to it.
+    """A request for a table of a run, and the response to it.
 
-    Heirs say what they ``read`` of which state, and what their JSON says beside the rows. The
-    answer is JSON, JSON by columns, Arrow or Parquet, by the request's ``Accept``. It carries the
-    ``cursor`` of the state, and an ETag that changes with it. A damaged block is reported and made
-    again, in the middle of a long answer too.
+    Subclasses define the state, the ``table`` read of it, and further ``members`` of the JSON. The
+    response is JSON, JSON by columns, Arrow or Parquet, by the request's ``Accept``. It has the
+    ``cursor`` of the state, and an ETag that changes with it. A damaged block is reported and built
+    again, even in the middle of a long response.
     """
 
     def __init__(self, request: HttpRequest, run: Run) -> None:
@@ -51,37 +51,37 @@ class TableResponse:
         self._is_state_new = True
         self._unread: metrics.Tables | None = None
 
-    # -- what heirs say
+    # -- for subclasses
 
     def find_state(self) -> Any:
-        """Return how much there is to read, with a ``cursor``."""
+        """Return the amount of data that can be read, with a ``cursor``."""
         return metrics.event_log(self.run.pk)
 
     def table(self, state: Any) -> metrics.Tables:
-        """Return the table of *state*; damaged blocks come up while it is made or gone through."""
+        """Return the table of *state*. Making or iterating it may raise CorruptBlock."""
         raise NotImplementedError
 
     def members(self, shown: metrics.Tables) -> dict[str, Any]:
-        """Return what the JSON says beside the rows."""
+        """Return the members of the JSON beside the rows."""
         return {}
 
-    # -- the answer
+    # -- the response
 
     @property
     def key(self) -> tuple[str, str]:
-        """What a short answer is kept by."""
+        """The key under which a short response is cached."""
         return str(settings.RUNICORN_STORAGE_ROOT), self.tag
 
     def response(self) -> HttpResponseBase:
-        """Return the answer; 304 if the client has it already."""
+        """Return the response; 304 if the client has it already."""
         response = conditional.response_unless_known(self.request, self.tag, self._make)
         response["Vary"] = "Accept"
         response["X-Cursor"] = self.cursor
         return response
 
     def _make(self) -> HttpResponseBase:
-        if kept := kept_answers.get(self.key):
-            return self._whole(*kept)
+        if cached := kept_answers.get(self.key):
+            return self._whole(*cached)
         tables = self._unread = with_repair(self.read)
         if self.form not in (JSON, COLUMNS):
             response = self.stream(tables)
@@ -93,7 +93,7 @@ class TableResponse:
         return _counted(response, tables)
 
     def read(self) -> metrics.Tables:
-        """Return the table; made anew when what it would have read of was made again meanwhile."""
+        """Return the table; make it again if its blocks were built again meanwhile."""
         if self._unread is not None:
             tables, self._unread = self._unread, None
             return tables
@@ -102,15 +102,15 @@ class TableResponse:
         return self.table(state)
 
     def _state_up_to_first(self) -> Any:
-        """The state now, which another reading may have replaced, up to the same event."""
+        """Return the present state, which may have been read anew, up to the same event."""
         state = self.find_state()
         if isinstance(state, metrics.EventLog) and isinstance(self.state, metrics.EventLog):
             state.count = min(state.count, self.state.count)
         return state
 
     def json(self, tables: metrics.Tables) -> HttpResponseBase:
-        """Return a short answer, with its length, and keep it for the next one who asks."""
-        # The batches come first: making them may change what is known of the rows.
+        """Return a short response, with its length, and cache it for the next request."""
+        # The batches come first: making them may change the other facts about the rows.
         content = b"".join(self._body())
         shown = replace(tables, batches=iter(()))
         if tables.rows <= KEPT_ROWS:
@@ -125,9 +125,9 @@ class TableResponse:
         return streamed(self.request, arrow.table(whole, self.form), content_type=self.form)
 
     def _body(self) -> Iterator[bytes]:
-        """The JSON up to what ``_end`` says."""
-        parts = _rows if self.form == JSON else _columns
-        return stream_with_repair(lambda: parts(self.read()))
+        """Yield the JSON up to the part that ``_end`` returns."""
+        write = _rows if self.form == JSON else _columns
+        return stream_with_repair(lambda: write(self.read()))
 
     def _end(self, shown: metrics.Tables) -> bytes:
         members = self.members(shown)
@@ -140,7 +140,7 @@ class TableResponse:
 
 @dataclass(frozen=True)
 class Reached:
-    """A state of which nothing is known but its cursor."""
+    """A state that has only a cursor."""
 
     cursor: str
 
@@ -156,7 +156,7 @@ def _counted(response: HttpResponseBase, tables: metrics.Tables) -> HttpResponse
 
 
 def _rows(tables: metrics.Tables) -> Iterator[bytes]:
-    """The table as JSON up to the end of its rows."""
+    """Yield the table as JSON up to the end of its rows."""
     yield b'{"columns":%b,"rows":[' % dump_json(tables.columns)
     is_first = True
     for batch in tables.batches:
@@ -165,37 +165,37 @@ def _rows(tables: metrics.Tables) -> Iterator[bytes]:
 
 
 def _columns(tables: metrics.Tables) -> Iterator[bytes]:
-    """The same by columns, one after the other, a piece of its cells at a time."""
+    """Yield the table as JSON by columns, one after the other, in chunks of cells."""
     columns = tables.by_column()
     yield b'{"columns":%b,"data":[' % dump_json([name for name, _ in columns])
-    for number, (_, pieces) in enumerate(columns):
+    for number, (_, chunks) in enumerate(columns):
         yield b",[" if number else b"["
         is_first = True
-        for cells in pieces:
+        for cells in chunks:
             yield (b"" if is_first else b",") + cells
             is_first = False
         yield b"]"
 
 
 def _form(request: HttpRequest) -> str:
-    """The first media type of ``Accept`` that we write; JSON, as in v0.4, for any other."""
-    for wanted in request.headers.get("Accept", "").split(","):
-        name = wanted.partition(";")[0].strip().lower()
+    """Return the first media type of ``Accept`` that we support; JSON, as in v0.4, if none."""
+    for offer in request.headers.get("Accept", "").split(","):
+        name = offer.partition(";")[0].strip().lower()
         if name in (JSON, COLUMNS, ARROW, PARQUET):
             return name
     return JSON
 
 
 def _tag(request: HttpRequest, cursor: str, form: str) -> str:
-    asked = f"{request.get_full_path()} {form}".encode()
-    return f'W/"{cursor}-{hashlib.sha256(asked).hexdigest()[:16]}"'
+    scope = f"{request.get_full_path()} {form}".encode()
+    return f'W/"{cursor}-{hashlib.sha256(scope).hexdigest()[:16]}"'
 
 
 class KeptAnswers:
-    """Short answers that were made lately, by what was asked of which state of a run.
+    """A cache of recent short responses, by request and state of a run.
 
-    A chart that is opened again, or by somebody else, costs no more than finding out that nothing
-    is new. Bounded by bytes; safe between threads.
+    A chart that is opened again, perhaps by another user, costs only the check that nothing has
+    changed. The cache is limited in bytes and thread-safe.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -228,11 +228,11 @@ def numbers_answer(data: dict[str, Any]) -> HttpResponse:
 
 
 def dump_numbers(data: dict[str, Any]) -> bytes:
-    """JSON of *data*, which may hold arrays of numbers; what is not finite is null."""
+    """Return the JSON of *data*, which may contain arrays; numbers that are not finite are null."""
     return orjson.dumps(data, default=_as_list, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _as_list(value: Any) -> Any:
-    if isinstance(value, np.ndarray):  # one that is not contiguous
+    if isinstance(value, np.ndarray):  # arrays that are not contiguous
         return np.ascontiguousarray(value)
     raise TypeError(value)

@@ -1,1 +1,1 @@
-"""Finding runs: filters, words, the query language, tags, and pages of a list."""
+"""Finding runs: filters, full text, the query language, tags, and pages of a list."""

@@ -1,4 +1,4 @@
-"""What the V2 list can be narrowed by: words of the URL to words of the queryset."""
+"""The filters of the V2 list: parameters of the URL become conditions of the queryset."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from . import search
 
 
 def tag_list(text: str) -> list[str]:
-    return [tag for part in text.split(",") if (tag := part.strip())]
+    return [tag for item in text.split(",") if (tag := item.strip())]
 
 
 class FlagField(forms.Field):
@@ -68,16 +68,16 @@ class RunFilter(filters.FilterSet):
     best_metric_min = FloatFilter("best_metric_value", "gte", label="Inclusive.")
     best_metric_max = FloatFilter("best_metric_value", "lte", label="Inclusive.")
     include_deleted = FlagFilter(method="with_deleted", label="Those in the recycle bin, too.")
-    q = TextFilter(method="asked", label="A question in the query language for runs.")
+    q = TextFilter(method="with_query", label="A question in the query language for runs.")
 
     class Meta:
         model = Run
         fields: list[str] = []
 
     @classmethod
-    def narrow(cls, runs: RunQuerySet, asked: Mapping[str, str]) -> RunQuerySet:
-        """Return those of *runs* that the words of an address let through. Raises InvalidInput."""
-        filters = cls(asked, queryset=runs)
+    def narrow(cls, runs: RunQuerySet, params: Mapping[str, str]) -> RunQuerySet:
+        """Return the *runs* that match the parameters of a URL. Raises InvalidInput."""
+        filters = cls(params, queryset=runs)
         if not filters.is_valid():
             name, errors = next(iter(filters.errors.items()))
             raise InvalidInput(f"{name}: {errors[0]}", ["query", name], str(errors[0]))
@@ -102,7 +102,7 @@ class RunFilter(filters.FilterSet):
         return runs.filter(**{f"created_time__{bound}": value}) if value else runs
 
     def with_deleted(self, runs: RunQuerySet, name: str, value: bool) -> RunQuerySet:
-        return runs  # see filter_queryset: what is absent leaves out the deleted ones
+        return runs  # see filter_queryset: without the flag, deleted runs are left out
 
-    def asked(self, runs: RunQuerySet, name: str, value: str) -> RunQuerySet:
+    def with_query(self, runs: RunQuerySet, name: str, value: str) -> RunQuerySet:
         return search.apply_query(runs, value)

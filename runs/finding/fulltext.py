@@ -1,12 +1,12 @@
-"""Looking for words in runs, by trigrams, with the same meaning in both databases.
+"""Search words in runs, by trigrams, with the same meaning in both databases.
 
-``Run.search_text`` holds what is looked through, folded so that case does not matter. SQLite
-keeps an FTS5 table of it by triggers, PostgreSQL a GIN index. Both are made, if they are not
-there, after every migration: what remakes a table in SQLite takes its triggers along.
+``Run.search_text`` has the searched text, folded so that case does not matter. SQLite keeps an
+FTS5 table of it by triggers, PostgreSQL a GIN index. Both are created after every migration if
+they are missing: rebuilding a table in SQLite removes its triggers.
 
-A word of two characters, as most Chinese ones are, is looked for by the trigrams that begin with
-it; the text ends with a line break, so that its last word begins one, too. A single character, and
-a word that most runs contain, are looked for in the text itself, which an index has as well.
+A word of two characters, like most Chinese words, is found by the trigrams that begin with it; the
+text ends with a line break, so that its last word begins a trigram, too. Single characters and
+words that most runs contain are searched in the text itself, which is also in an index.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from core.http import conditional
 logger = logging.getLogger("runicorn.runs")
 
 MANY = 10_000
-"""From this many runs on, reading their text is faster than looking each of them up."""
+"""From this many matches on, reading the text of all runs is faster than looking up each match."""
 
 FEW = 500
-"""Up to this many, looking them up is always fast."""
+"""Up to this many matches, looking them up is always fast."""
 
 MOST_TRIGRAMS = 300
-"""A word of two characters that begins more of them is looked for in the text itself."""
+"""A word of two characters that begins more trigrams is searched in the text itself."""
 
 NOWHERE = "\U0010ffff"
-"""The last character there is, which no text has: it means nothing, by definition."""
+"""The last code point, a noncharacter that no text has."""
 
 _TABLE = "runs_text"
 _TRIGRAMS = f"{_TABLE}_trigrams"
@@ -65,8 +65,10 @@ _POSTGRESQL = (
 
 
 def text_of(run: Any, tags: Iterable[str]) -> str:
-    """Return what *run* is found by: its id, names, project, notes and *tags*, each ended by a line
-    break. Who changes one of them sets ``search_text`` (``annotation.describe``)."""
+    """Return the text that finds *run*: its id, names, project, notes and *tags*, a line each.
+
+    Code that changes one of them also sets ``search_text`` (see ``annotation.describe``).
+    """
     project = run.project.name if run.project else ""
     texts = [run.run_id, run.name or "", project, run.notes, *tags]
     if run.display_name:
@@ -79,7 +81,7 @@ def fold(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """The words of a search, all of which have to be there; ``"in quotes"`` is one."""
+    """Return the words of a search, all of which must match; ``"a quoted text"`` is one word."""
     return [
         fold(quoted or word)
         for quoted, word in re.findall(r'"([^"]+)"|(\S+)', text)
@@ -88,31 +90,31 @@ def words(text: str) -> list[str]:
 
 
 def containing(text: str, using: str) -> models.Q:
-    """The runs in whose text every word of *text* stands somewhere."""
-    query, others = _divided(text, using)
+    """Return the condition that a run's text contains every word of *text*."""
+    query, unindexed = _split_query(text, using)
     if query and _are_few(_count(query, using), using):
-        return models.Q(pk__in=RawSQL(_MATCHES, [query])) & _reading(others)
+        return models.Q(pk__in=RawSQL(_MATCHES, [query])) & _contains_all(unindexed)
     return reading(text)
 
 
 def _are_few(count: int, using: str) -> bool:
-    """Whether to look up so many runs, rather than to read through the text of all in their order.
+    """Return whether to look up so many matches, instead of reading the text of all runs in order.
 
-    A page among most of a few thousand runs is soon filled by reading, and needs no sorting.
+    If most of a few thousand runs match, reading soon fills a page, and needs no sorting.
     """
     if not FEW <= count < MANY:
         return count < FEW
     with connections[using].cursor() as cursor:
-        cursor.execute("SELECT max(id) FROM runs_run")  # about how many there are, at once
+        cursor.execute("SELECT max(id) FROM runs_run")  # about the number of runs, found at once
         return count * 3 < cursor.fetchone()[0]
 
 
 def reading(text: str) -> models.Q:
-    """The same by a look at each text: for few runs."""
-    return _reading(words(text))
+    """Return the same condition, to be checked by reading each text: for few runs."""
+    return _contains_all(words(text))
 
 
-def _reading(words: list[str]) -> models.Q:
+def _contains_all(words: list[str]) -> models.Q:
     condition = models.Q()
     for word in words:
         condition &= models.Q(search_text__contains=word)
@@ -120,24 +122,24 @@ def _reading(words: list[str]) -> models.Q:
 
 
 def count(text: str, using: str) -> int | None:
-    """How many runs, deleted ones too, contain every word; None if no index knows."""
-    query, others = _divided(text, using)
-    return _count(query, using) if query and not others else None
+    """Return how many runs, including deleted ones, contain every word; None without an index."""
+    query, unindexed = _split_query(text, using)
+    return _count(query, using) if query and not unindexed else None
 
 
-def _divided(text: str, using: str) -> tuple[str, list[str]]:
-    """What is asked of the index of trigrams, and the words that it does not know about."""
+def _split_query(text: str, using: str) -> tuple[str, list[str]]:
+    """Return the query for the index of trigrams, and the words that it cannot find."""
     if connections[using].vendor != "sqlite":
         return "", words(text)
-    asked, others = [], []
+    indexed, unindexed = [], []
     for word in words(text):
         if len(word) > 2:
-            asked.append(_phrase(word))
+            indexed.append(_phrase(word))
         elif len(word) == 2 and len(trigrams := _beginning_with(word, using)) <= MOST_TRIGRAMS:
-            asked.append(f"({' OR '.join(map(_phrase, trigrams or [word + NOWHERE]))})")
+            indexed.append(f"({' OR '.join(map(_phrase, trigrams or [word + NOWHERE]))})")
         else:
-            others.append(word)
-    return " AND ".join(asked), others
+            unindexed.append(word)
+    return " AND ".join(indexed), unindexed
 
 
 def _phrase(word: str) -> str:
@@ -155,21 +157,21 @@ def _beginning_with(word: str, using: str) -> list[str]:
 
 
 def _count(query: str, using: str) -> int:
-    def ask() -> int:
+    def count_matches() -> int:
         with connections[using].cursor() as cursor:
             cursor.execute(f"SELECT count(*) FROM {_TABLE} WHERE {_TABLE} MATCH %s", [query])
             return cursor.fetchone()[0]
 
-    return conditional.memoize(("text", query), ask)
+    return conditional.memoize(("text", query), count_matches)
 
 
 def prepare(*, using: str, **_: Any) -> None:
-    """After a migration: see to it that there is an index of the text."""
+    """Create the index of the text after a migration, if it is missing."""
     connection = connections[using]
     with connection.cursor() as cursor:
         tables = connection.introspection.table_names(cursor)
         if "runs_run" not in tables or not _has_text(cursor, connection):
-            return  # migrated back to before there was any
+            return  # migrated back to a version without it
         if connection.vendor == "sqlite":
             for statement in (*(() if _TABLE in tables else _SQLITE), *_SQLITE_ALWAYS):
                 cursor.execute(statement)

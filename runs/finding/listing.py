@@ -1,8 +1,7 @@
-"""The V2 list: how many runs a filter lets through, and a page of them.
+"""The V2 list: the number of runs that match a filter, and a page of them.
 
-Any filter and order can be asked of the runs themselves. Some have a shorter way, which matters
-where there are many runs and something is logged all the time, so that nothing counted before
-holds any longer.
+The table of runs can answer any filter and order. Some have a shortcut, which matters if there are
+many runs and data is logged all the time, so that no earlier count remains valid.
 """
 
 from __future__ import annotations
@@ -22,32 +21,32 @@ from .filters import RunFilter, tag_list
 @dataclass
 class Listing:
     everything: RunQuerySet
-    """What the user may see, deleted runs too."""
+    """The runs that the user may see, including deleted ones."""
     tagged: TaggedRunQuerySet
-    """The same by tag."""
-    asked: Mapping[str, str]
-    """What the URL says."""
+    """The same runs by tag."""
+    params: Mapping[str, str]
+    """The parameters of the URL."""
     narrow: Callable[[RunQuerySet], RunQuerySet]
-    """What the filters make of runs; raises whatever is wrong with them."""
+    """Applies the filters to runs. Raises InvalidInput for invalid filters."""
 
     runs: RunQuerySet = field(init=False)
     narrowed_by: set[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.runs = self.narrow(self.everything)
-        given = {name for name, value in self.asked.items() if value}
-        self.narrowed_by = given & RunFilter.base_filters.keys()
+        given_names = {name for name, value in self.params.items() if value}
+        self.narrowed_by = given_names & RunFilter.base_filters.keys()
 
     def page(
         self, start: int, size: int, order: str, *, descending: bool
     ) -> tuple[int, list[tuple]]:
-        """How many runs there are in all, and *size* of them from *start* on (``SHOWN``)."""
-        tags = tag_list(self.asked.get("tags", ""))
+        """Return the number of matching runs, and *size* of them from *start* on (``SHOWN``)."""
+        tags = tag_list(self.params.get("tags", ""))
         is_newest_first = order == "created_at" and descending
         if tags and self.narrowed_by == {"tags"} and is_newest_first and tagged.is_kept():
-            those = self.tagged.of_all(tags)
-            keys = those.newest_first().values_list("run_id", flat=True)[start : start + size]
-            return conditional.count(those), self.everything.rows_of([*keys], SHOWN)
+            tagged_rows = self.tagged.of_all(tags)
+            keys = tagged_rows.newest_first().values_list("run_id", flat=True)[start : start + size]
+            return conditional.count(tagged_rows), self.everything.rows_of([*keys], SHOWN)
         if order == "project":
             counts = self._counted_by_project()
             rows = self.runs.page_by_project(counts, start, size, SHOWN, descending=descending)
@@ -60,12 +59,12 @@ class Listing:
         return total, runs.page(start, size, SHOWN) if start < total else []
 
     def _total(self) -> int:
-        """Where an index counts all runs, those that are deleted are fewer to look at."""
+        """Count the matching runs; where an index counts all, subtract the deleted ones."""
         deleted = self.everything.deleted()
         if not self.narrowed_by:
             return conditional.count(self.everything) - conditional.count(deleted)
         if self.narrowed_by == {"search"} and self.everything.is_everything:
-            text = self.asked["search"]
+            text = self.params["search"]
             if (count := fulltext.count(text, self.runs.db)) is not None:
                 return count - conditional.count(deleted.filter(fulltext.reading(text)))
         return conditional.count(self.runs)

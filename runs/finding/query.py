@@ -1,4 +1,4 @@
-"""The query language for runs: text to a tree. Pure; ``search`` says what a field means.
+"""The query language for runs: parse a text into a tree; ``search`` gives fields a meaning.
 
     question    = conjunction, { "or", conjunction } ;
     conjunction = negation, { "and", negation } ;
@@ -10,10 +10,10 @@
     part        = word | quoted text ;
     value       = number | word | quoted text ;
 
-Words that join (``and``, ``or``, ``not``, ``in``, ``is``, ``null``) may be written in capitals. A
-word has letters, digits and ``_ - / : + @ % *``, a number may have a unit (``90s``, ``2h``). Quotes
-are single or double; a backslash takes the next character as it is. ``str`` of a tree is a
-question that parses to the same tree.
+Keywords (``and``, ``or``, ``not``, ``in``, ``is``, ``null``) ignore case. A word consists of
+letters, digits and ``_ - / : + @ % *``; a number may have a unit (``90s``, ``2h``). Quotes are
+single or double; a backslash escapes the next character. ``str`` of a tree is a question that
+parses to the same tree.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from dataclasses import dataclass, field
 
 LONGEST = 4000
 DEEPEST = 40
-"""Parentheses and negations within each other: deeper ones are nobody's question."""
+"""The deepest nesting of parentheses and negations."""
 
 OPERATORS = ("==", "!=", "<=", ">=", "!~", "=", "<", ">", "~")
-_JOINING = {"and", "or", "not", "in", "is", "null"}
+_KEYWORDS = {"and", "or", "not", "in", "is", "null"}
 
 
 class QueryError(ValueError):
-    """What is wrong, and at which column (the first is 1)."""
+    """An error in a question, at a column (the first is 1)."""
 
     def __init__(self, message: str, column: int) -> None:
         super().__init__(f"{message} (column {column})")
@@ -40,7 +40,7 @@ class QueryError(ValueError):
 
 @dataclass(frozen=True)
 class Value:
-    """A value as written; ``quoted`` is text, whatever it looks like."""
+    """A value as written; a ``quoted`` one is text, even if it looks like a number."""
 
     text: str
     quoted: bool = False
@@ -96,7 +96,7 @@ Question = Comparison | Not | And | Or
 
 
 def parse(text: str) -> Question:
-    """The question in *text*; QueryError if it is none."""
+    """Return the question in *text*. Raises QueryError."""
     if len(text) > LONGEST:
         raise QueryError(f"A question has at most {LONGEST} characters", LONGEST + 1)
     return _Parser(text).question_alone()
@@ -154,7 +154,7 @@ def _quote(text: str) -> str:
 
 
 def _part(name: str) -> str:
-    is_plain = re.fullmatch(r"[^\W\d][\w+\-/:@%*]*", name) and name.lower() not in _JOINING
+    is_plain = re.fullmatch(r"[^\W\d][\w+\-/:@%*]*", name) and name.lower() not in _KEYWORDS
     return name if is_plain else _quote(name)
 
 
@@ -166,7 +166,7 @@ def _nested(part: Question) -> str:
 
 
 class _Parser:
-    """Recursive descent, one method a rule; ``depth`` counts what a rule is nested in."""
+    """A recursive descent parser with one method per rule; ``depth`` counts the nesting."""
 
     def __init__(self, text: str) -> None:
         self.tokens = list(_tokens(text))
@@ -251,7 +251,7 @@ class _Parser:
 
     def part(self) -> str:
         token = self.take()
-        if token.kind not in ("word", "quoted") or token.says(*_JOINING):
+        if token.kind not in ("word", "quoted") or token.says(*_KEYWORDS):
             raise QueryError(f"Expected the name of a field, not {token}", token.column)
         return token.text
 
@@ -265,6 +265,6 @@ class _Parser:
 
     def value(self) -> Value:
         token = self.take()
-        if token.kind not in ("word", "quoted") or token.says(*_JOINING):
+        if token.kind not in ("word", "quoted") or token.says(*_KEYWORDS):
             raise QueryError(f"Expected a value, not {token}", token.column)
         return Value(token.text, token.kind == "quoted", token.column)

@@ -1,7 +1,7 @@
-"""What a question in the query language for runs means: its tree as a queryset.
+"""Translate a question in the query language for runs from its tree into a condition.
 
 Every condition becomes a condition on an indexed column or a membership in an indexed subquery.
-Nothing a user writes reaches SQL other than as a parameter.
+User input reaches SQL only as parameters.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from .query import And, Comparison, Not, Or, QueryError, Question, Value, parse
 STATISTICS = ("first", "last", "min", "max", "count", "best")
 _BOUNDS = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 _FAR = 1e15
-"""More than there is of anything, and exact as a number of either kind."""
+"""Greater than any count, and exact both as an integer and as a float."""
 
 
 def apply_query(runs: RunQuerySet, text: str) -> RunQuerySet:
-    """Return the runs that the query *text* is true of. Raises InvalidInput with the column."""
+    """Return the runs that match the query *text*. Raises InvalidInput with the column."""
     if not text.strip():
         return runs
     try:
@@ -39,15 +39,15 @@ def apply_query(runs: RunQuerySet, text: str) -> RunQuerySet:
 
 
 def condition(question: Question) -> Q:
-    """*question* as a condition on runs. A comparison with a missing value is not true."""
+    """Return *question* as a condition on runs. A comparison with a missing value is false."""
     if isinstance(question, Not):
         return ~condition(question.part)
     if isinstance(question, And | Or):
-        together = condition(question.parts[0])
+        combined = condition(question.parts[0])
         for part in question.parts[1:]:
-            other = condition(part)
-            together = together & other if isinstance(question, And) else together | other
-        return together
+            right = condition(part)
+            combined = combined & right if isinstance(question, And) else combined | right
+        return combined
     head, rest = question.path[0].lower(), question.path[1:]
     if head == "metrics":
         return _metric(question, rest)
@@ -56,8 +56,10 @@ def condition(question: Question) -> Q:
     if not rest and head in _FIELDS:
         column, compare = _FIELDS[head]
         return compare(question, column)
-    known = ", ".join([*_FIELDS, "metrics.<key>.last", "config.<key>", "summary.<key>"])
-    raise QueryError(f"There is no field “{'.'.join(question.path)}”: use {known}", question.column)
+    field_names = ", ".join([*_FIELDS, "metrics.<key>.last", "config.<key>", "summary.<key>"])
+    raise QueryError(
+        f"There is no field “{'.'.join(question.path)}”: use {field_names}", question.column
+    )
 
 
 # -- kinds of fields -----------------------------------------------------------------------------
@@ -79,13 +81,13 @@ def _number(question: Comparison, column: str) -> Q:
 
 
 def _count(question: Comparison, column: str) -> Q:
-    """A number beside a column of whole ones, where no count that there is comes near a bound."""
+    """Compare a column of integers with numbers, which are limited to the range of counts."""
     if question.operator in ("null", "~"):
         return _number(question, column)
     numbers = [max(-_FAR, min(_to_number(value), _FAR)) for value in question.values]
     if question.operator in _BOUNDS:
-        turn = math.ceil if question.operator in ("<", ">=") else math.floor
-        return Q(**{f"{column}__{_BOUNDS[question.operator]}": turn(numbers[0])})
+        rounded = math.ceil if question.operator in ("<", ">=") else math.floor
+        return Q(**{f"{column}__{_BOUNDS[question.operator]}": rounded(numbers[0])})
     whole = [int(number) for number in numbers if number.is_integer()]
     return _negated(question, Q(**{f"{column}__in": whole}))
 
@@ -95,29 +97,29 @@ def _duration(question: Comparison, column: str) -> Q:
 
 
 def _date(question: Comparison, column: str) -> Q:
-    """In a column of Unix seconds."""
+    """Compare a column of Unix seconds."""
     return _when(question, column, float)
 
 
-def _moment(question: Comparison, column: str) -> Q:
-    """In a column of moments."""
-    return _when(question, column, _as_moment)
+def _datetime(question: Comparison, column: str) -> Q:
+    """Compare a column of datetimes."""
+    return _when(question, column, _as_datetime)
 
 
 def _when(question: Comparison, column: str, bound: Callable[[float], Any]) -> Q:
-    """A date without a time is the whole day; *bound* is what the column compares seconds by."""
+    """Compare dates, without a time whole days. *bound* converts seconds for the column."""
     if question.operator in ("null", "~"):
         return _number(question, column)
-    found = Q()
+    matches = Q()
     for value in question.values:
         start = _to_timestamp(value)
         end = bound(start + 86_400) if _is_day(value) else None
-        found |= _within(question.operator, column, bound(start), end)
-    return _negated(question, found)
+        matches |= _within(question.operator, column, bound(start), end)
+    return _negated(question, matches)
 
 
 def _within(operator: str, column: str, start: Any, end: Any) -> Q:
-    """Before, in or after what lasts from *start* until just before *end*; None: no time at all."""
+    """Compare a column with the period from *start* to before *end*; None: the point *start*."""
     if end is None:
         return Q(**{f"{column}__{_BOUNDS.get(operator, 'exact')}": start})
     edges = {"<": ("lt", start), "<=": ("lt", end), ">": ("gte", end), ">=": ("gte", start)}
@@ -153,12 +155,12 @@ def _metric(question: Comparison, path: tuple[str, ...]) -> Q:
     series = Series.objects.filter(key=key)
     if question.operator == "null":
         return ~Q(pk__in=series.filter(number_count__gt=0).values("run"))
-    found = series.filter(compare(_positive(question), column))
-    return _negated(question, Q(pk__in=found.values("run")))
+    matches = series.filter(compare(_positive(question), column))
+    return _negated(question, Q(pk__in=matches.values("run")))
 
 
 def _logged(question: Comparison, column: str) -> Q:
-    """A number that a series logged: ``nan``, ``inf`` and ``-inf`` are some, too."""
+    """Compare a number that a series logged; ``nan``, ``inf`` and ``-inf`` are numbers, too."""
     if question.operator == "~":
         return _number(question, column)
     numbers = [_to_any_number(value) for value in question.values]
@@ -166,42 +168,42 @@ def _logged(question: Comparison, column: str) -> Q:
         if math.isnan(numbers[0]):
             raise QueryError("Nothing is below or above nan: use = or !=", question.column)
         return Q(**{f"{column}__{_BOUNDS[question.operator]}": numbers[0]})
-    found = Q(**{f"{column}__in": [number for number in numbers if not math.isnan(number)]})
+    matches = Q(**{f"{column}__in": [number for number in numbers if not math.isnan(number)]})
     if any(map(math.isnan, numbers)):
-        found |= Q(**{f"{column}__isnull": True}, number_count__gt=0)
-    return found
+        matches |= Q(**{f"{column}__isnull": True}, number_count__gt=0)
+    return matches
 
 
 def _leaf(model: type[Model], question: Comparison, key: str) -> Q:
-    """A value of ``config.json`` or ``summary.json``: a number, text, true or false."""
+    """Compare a value of ``config.json`` or ``summary.json``: a number, text, true or false."""
     leaves = model._default_manager.filter(key=key)
     if question.operator == "null":
         return ~Q(pk__in=leaves.exclude(value="null").values("run"))
     values = question.values
     if question.operator == "~":
-        found = _has_text(as_json(values[0].text)[1:-1])
+        matches = _has_text(as_json(values[0].text)[1:-1])
     elif question.operator in _BOUNDS:
-        found = _number(question, "number")
+        matches = _number(question, "number")
     else:
-        found = Q()
+        matches = Q()
         for value in values:
             number = None if value.quoted else _as_number(value.text)
             word = value.text.lower()
             if number is not None:
-                found |= Q(number=number)
+                matches |= Q(number=number)
             elif not value.quoted and word in ("true", "false"):
-                found |= Q(value=word)
+                matches |= Q(value=word)
             else:
-                found |= Q(value=as_json(value.text))
-    return _negated(question, Q(pk__in=leaves.filter(found).values("run")))
+                matches |= Q(value=as_json(value.text))
+    return _negated(question, Q(pk__in=leaves.filter(matches).values("run")))
 
 
 _CHARACTERS = r"^(?:[^\\]|\\[^u]|\\u[0-9a-f]{4})*?"
-"""Any number of whole characters of text in JSON."""
+"""Any number of complete characters of a text in JSON."""
 
 
 def _has_text(escaped: str) -> Q:
-    """*escaped* in a value of JSON; where that has escapes, not from the middle of one."""
+    """Find *escaped* in a JSON value, but not from the middle of an escape sequence."""
     is_plain = ~Q(value__contains="\\")
     return contains("value", escaped) & (
         is_plain | Q(value__iregex=_CHARACTERS + re.escape(escaped))
@@ -220,9 +222,9 @@ _FIELDS: dict[str, tuple[str, Callable[[Comparison, str], Q]]] = {
     "tag": ("", _tag),
     "tags": ("", _tag),
     "created": ("created_time", _date),
-    "started": ("started_at", _moment),
-    "ended": ("ended_at", _moment),
-    "updated": ("updated_at", _moment),
+    "started": ("started_at", _datetime),
+    "ended": ("ended_at", _datetime),
+    "updated": ("updated_at", _datetime),
     "duration": ("duration", _duration),
     "best": ("best_metric_value", _number),
     "best_metric": ("best_metric_name", _text),
@@ -233,14 +235,14 @@ _FIELDS: dict[str, tuple[str, Callable[[Comparison, str], Q]]] = {
 
 
 def _positive(question: Comparison) -> Comparison:
-    """For a condition on other rows: ``!=`` is asked as ``=`` there, and turned round outside."""
+    """Return *question* with ``=`` for ``!=``, for a subquery that the caller then negates."""
     if question.operator != "!=":
         return question
     return Comparison(question.path, "=", question.values, question.column)
 
 
-def _negated(question: Comparison, found: Q) -> Q:
-    return ~found if question.operator == "!=" else found
+def _negated(question: Comparison, matches: Q) -> Q:
+    return ~matches if question.operator == "!=" else matches
 
 
 def _ordered(question: Comparison, column: str, convert: Callable[[Value], float]) -> Q:
@@ -306,8 +308,8 @@ def _to_seconds(value: Value) -> float:
 _LATEST = datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp()
 
 
-def _as_moment(seconds: float) -> datetime:
-    """The day after the last one that a date can say begins with the last second of it."""
+def _as_datetime(seconds: float) -> datetime:
+    """Return *seconds* as a datetime, limited to the latest that exists."""
     return datetime.fromtimestamp(min(seconds, _LATEST), UTC)
 
 
@@ -316,16 +318,16 @@ def _is_day(value: Value) -> bool:
 
 
 def _to_timestamp(value: Value) -> float:
-    """A date or moment in ISO 8601 (UTC unless it says otherwise), or Unix seconds."""
+    """Return the Unix seconds of a date or time in ISO 8601 (by default in UTC) or a number."""
     number = _as_number(value.text)
     try:
         if number is None:
             if _is_day(value):
-                moment = datetime.combine(date.fromisoformat(value.text), time(), UTC)
+                parsed = datetime.combine(date.fromisoformat(value.text), time(), UTC)
             else:
-                moment = datetime.fromisoformat(value.text)
-                moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            number = moment.timestamp()
+                parsed = datetime.fromisoformat(value.text)
+                parsed = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+            number = parsed.timestamp()
         datetime.fromtimestamp(number, UTC)
     except (ValueError, OverflowError, OSError) as error:
         raise QueryError(

@@ -38,7 +38,7 @@ SUFFIXES = {
     "tensorboard": "events.out.tfevents.0.runicorn",
     "pdf": "report.pdf",
 }
-"""What ``/export/{run_id}/…`` serves beside the report, and how the file is called."""
+"""The formats of ``/export/{run_id}/…`` beside the report, and the names of the files."""
 
 
 class SpreadsheetQuery(Query):
@@ -55,7 +55,7 @@ class NotInstalled(APIException):
 def download(
     request: Request, parts: Iterator[bytes], name: str, content_type: str
 ) -> StreamingHttpResponse:
-    """A file made while it is sent."""
+    """Return a response with a file that is made while it is sent."""
     response = streamed(request, parts, content_type=content_type)
     response["Content-Disposition"] = f"attachment; filename={name}"
     return response
@@ -63,23 +63,23 @@ def download(
 
 class ExportView(RunView):
     def record(self, run_id: str) -> Path:
-        """The folder of the run; 404 if there is none."""
+        """Return the folder of the run; 404 if there is none."""
         path = self.run(run_id, f"Run {run_id} not found").path
         if path is None:
             raise NotFound(f"Run {run_id} has no folder on this server")
         return path
 
-    def answer(self, run_dir: Path, format: str, name: str) -> StreamingHttpResponse:
+    def export(self, run_dir: Path, format: str, name: str) -> StreamingHttpResponse:
         if not export.is_available(format):
             raise NotInstalled
         with tempfile.TemporaryDirectory(prefix="runicorn-export-") as folder:
-            made = Path(folder, "export")
-            export.write(run_dir, format, made)
-            file = made.open("rb")  # which may be read on when its name is gone
-        return download(self.request, _pieces_of(file), name, export.FORMATS[format][1])
+            path = Path(folder, "export")
+            export.write(run_dir, format, path)
+            file = path.open("rb")  # remains readable after its folder is removed
+        return download(self.request, _chunks_of(file), name, export.FORMATS[format][1])
 
 
-def _pieces_of(file: Any) -> Iterator[bytes]:
+def _chunks_of(file: Any) -> Iterator[bytes]:
     with file:
         while data := file.read(export.READ_BYTES):
             yield data
@@ -96,13 +96,13 @@ class ExportRun(ExportView):
         responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
     )
     def get(self, request: Request, run_id: str, kind: str) -> StreamingHttpResponse:
-        """What the run logged, as a file."""
+        """Return the logged data of the run as a file."""
         if kind not in SUFFIXES:
             raise NotFound("Not Found")
         run_dir = self.record(run_id)
         name = f"{run_id}_{SUFFIXES[kind]}"
         if kind != "csv":
-            return self.answer(run_dir, kind, name)
+            return self.export(run_dir, kind, name)
         spreadsheet = SpreadsheetQuery.read(request)["spreadsheet"]
         parts = export.csv_text(export.Record(run_dir), spreadsheet=spreadsheet)
         first = next(parts, None)
@@ -132,9 +132,9 @@ class ExportReport(ExportView):
         responses={(200, "text/html"): OpenApiTypes.STR, (200, "text/markdown"): OpenApiTypes.STR},
     )
     def get(self, request: Request, run_id: str) -> StreamingHttpResponse:
-        """A report of the run, for reading. As PDF: ``/export/{run_id}/pdf``."""
+        """Return a report of the run for people. As PDF: ``/export/{run_id}/pdf``."""
         format = ReportQuery.read(request)["format"]
-        return self.answer(self.record(run_id), format, f"{run_id}_report.{format}")
+        return self.export(self.record(run_id), format, f"{run_id}_report.{format}")
 
 
 class ExportQuery(SpreadsheetQuery):
@@ -157,39 +157,41 @@ class ExportMany(ExportView):
         responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
     )
     def get(self, request: Request) -> StreamingHttpResponse:
-        """Many runs: an archive that can be imported elsewhere, or a zip of files."""
-        asked = ExportQuery.read(request)
-        format = asked["format"]
+        """Return many runs: an archive that another server can import, or a zip of files."""
+        params = ExportQuery.read(request)
+        format = params["format"]
         if not export.is_available(format):
             raise NotInstalled
-        runs = self._chosen(asked).in_listing_order()
+        runs = self._selected(params).in_listing_order()
         directories = list(runs.directories())
         if not directories:
             raise NotFound("No runs found to export")
         root = settings.RUNICORN_STORAGE_ROOT
         if format == ARCHIVE:
-            parts = archive.export_runs(root, directories, artifacts=asked["artifacts"])
+            parts = archive.export_runs(root, directories, artifacts=params["artifacts"])
             return download(request, parts, archive.default_name(), "application/gzip")
         return download(
             request,
             export.zip_runs(
                 [root / directory for directory in directories],
                 format,
-                spreadsheet=asked["spreadsheet"],
+                spreadsheet=params["spreadsheet"],
             ),
             f"runicorn_export_{int(time.time())}.zip",
             "application/zip",
         )
 
-    def _chosen(self, asked: dict[str, Any]) -> RunQuerySet:
-        runs = RunFilter.narrow(self.runs(), {key: asked[key] or "" for key in ("project", "name")})
-        ids = asked["run_ids"]
-        if not ids and not asked["project"]:
+    def _selected(self, params: dict[str, Any]) -> RunQuerySet:
+        runs = RunFilter.narrow(
+            self.runs(), {key: params[key] or "" for key in ("project", "name")}
+        )
+        ids = params["run_ids"]
+        if not ids and not params["project"]:
             raise InvalidInput("Say which: run_ids or project", ["query", "run_ids"])
         if ids:
             folder_source.index_unknown(ids)
-            found = [run for run_id in ids if (run := runs.by_id(run_id))]
-            runs = runs.filter(pk__in=[run.pk for run in found])
+            pks = [run.pk for run_id in ids if (run := runs.by_id(run_id))]
+            runs = runs.filter(pk__in=pks)
         return runs
 
 
@@ -236,12 +238,12 @@ class ImportArchive(RunView):
 
     @extend_schema(operation_id="import_archive", request=ImportRequest, responses=Imported)
     def post(self, request: Request) -> Response:
-        """Bring in the runs of an archive. Runs that are there already stay as they are."""
-        asked = _sent(request)
-        dry_run = asked["dry_run"]
+        """Import the runs of an archive. Existing runs are not changed."""
+        params = _read_form(request)
+        dry_run = params["dry_run"]
         try:
             report = archives.import_archive(
-                asked["file"].file, by=request.user, dry_run=dry_run, replace=asked["replace"]
+                params["file"].file, by=request.user, dry_run=dry_run, replace=params["replace"]
             )
         except archive.ArchiveTooLarge as error:
             raise TooLarge(f"Archive too large: {error}") from error
@@ -249,10 +251,10 @@ class ImportArchive(RunView):
             raise InvalidInput(
                 f"Unsupported or corrupted archive: {error}", ["body", "file"]
             ) from error
-        return Response(_told(report, dry_run))
+        return Response(_report_json(report, dry_run))
 
 
-def _told(report: archive.Report, dry_run: bool) -> dict[str, Any]:
+def _report_json(report: archive.Report, dry_run: bool) -> dict[str, Any]:
     root = settings.RUNICORN_STORAGE_ROOT
     return {
         "ok": True,
@@ -271,7 +273,7 @@ def _told(report: archive.Report, dry_run: bool) -> dict[str, Any]:
     }
 
 
-def _sent(request: Request) -> dict[str, Any]:
+def _read_form(request: Request) -> dict[str, Any]:
     largest = settings.RUNICORN_IMPORT_MAX_BYTES
     if int(request.META.get("CONTENT_LENGTH") or 0) > largest:
         raise TooLarge(f"Archive too large: at most {largest:,} bytes are taken")

@@ -1,4 +1,4 @@
-"""Projects, experiments and what a run ran on."""
+"""Projects, experiments and the environments of runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ExperimentNames(fields.Serializer):
 class Projects(RunView):
     @extend_schema(operation_id="list_projects", responses=ProjectNames)
     def get(self, request: Request) -> Response:
-        """The projects that have runs outside the recycle bin."""
+        """Return the projects that have runs outside the recycle bin."""
         names = self.runs().active().exclude(project=None).values_list("project__name", flat=True)
         return Response({"projects": sorted(set(names.order_by().distinct()))})
 
@@ -48,7 +48,7 @@ class Projects(RunView):
 class ProjectExperiments(RunView):
     @extend_schema(operation_id="list_experiment_names", responses=ExperimentNames)
     def get(self, request: Request, project: str) -> Response:
-        """The experiments of a project; none if there is no such project."""
+        """Return the experiments of a project; none if there is no such project."""
         names = _of(self.runs().active(), project).exclude(name=None)
         return Response(
             {"names": sorted(set(names.values_list("name", flat=True).order_by().distinct()))}
@@ -61,7 +61,7 @@ class ExperimentRuns(RunView):
         operation_id="list_experiment_runs", responses=serializers.RunListItem(many=True)
     )
     def get(self, request: Request, project: str, name: str) -> Response:
-        """The runs of an experiment, in the shape of ``GET /runs``."""
+        """Return the runs of an experiment, in the shape of ``GET /runs``."""
         runs = _of(self.runs().active(), project).filter(name=name.replace("\x00", ""))
         actions.check_vanished(runs.running())
         return Response(
@@ -70,7 +70,7 @@ class ExperimentRuns(RunView):
 
 
 def _of(runs: RunQuerySet, project: str) -> RunQuerySet:
-    return runs.filter(project__name=project.replace("\x00", ""))  # which PostgreSQL refuses
+    return runs.filter(project__name=project.replace("\x00", ""))  # PostgreSQL rejects NUL
 
 
 class EnvironmentAnswer(fields.Serializer):
@@ -82,7 +82,7 @@ class EnvironmentAnswer(fields.Serializer):
 class Environment(RunView):
     @extend_schema(operation_id="get_environment", responses=EnvironmentAnswer)
     def get(self, request: Request, run_id: str) -> Response:
-        """What the run ran on, if it kept that."""
+        """Return the environment of the run, if it was recorded."""
         run = self.run(run_id, f"Run {run_id} not found")
         if not run.indexed_files.filter(name=layout.ENVIRONMENT).exists():
             return Response({"available": False})
@@ -120,13 +120,13 @@ class Success(fields.Serializer):
 class TagExperiment(RunView):
     @extend_schema(operation_id="tag_experiment", request=TagRequest, responses=Success)
     def post(self, request: Request) -> Response:
-        """Add tags to a run, or replace those it has."""
-        asked = TagRequest.read(request)
+        """Add tags to a run, or replace its tags."""
+        params = TagRequest.read(request)
         try:
-            run = self.run(asked["run_id"], right=Right.CHANGE)
+            run = self.run(params["run_id"], right=Right.CHANGE)
         except NotFound:
             return Response({"success": False})
-        actions.set_tags(run, asked["tags"], append=asked["append"], by=request.user)
+        actions.set_tags(run, params["tags"], append=params["append"], by=request.user)
         return Response({"success": True})
 
 
@@ -163,24 +163,26 @@ class SearchExperiments(RunView):
         responses=FoundExperiments,
     )
     def get(self, request: Request) -> Response:
-        """Runs by what people noted about them, the latest noted first."""
-        asked = SearchQuery.read(request)
-        wanted = {"project": asked["project"], "tags": asked["tags"], "search": asked["text"]}
-        runs = RunFilter.narrow(self.runs(), {k: v for k, v in wanted.items() if v})
-        if not asked["archived"]:
+        """Return runs with their annotations, the last annotated first."""
+        params = SearchQuery.read(request)
+        filters = {"project": params["project"], "tags": params["tags"], "search": params["text"]}
+        runs = RunFilter.narrow(self.runs(), {k: v for k, v in filters.items() if v})
+        if not params["archived"]:
             runs = runs.filter(archived=False)
         runs = runs.select_related("project").prefetch_related(_TAGS)
         records = run_store.experiments_file(settings.RUNICORN_STORAGE_ROOT).records()
-        found = [_noted(run, records.get(run.run_id, {})) for run in runs.last_changed_first()]
-        return Response({"experiments": found})
+        experiments = [
+            _annotations(run, records.get(run.run_id, {})) for run in runs.last_changed_first()
+        ]
+        return Response({"experiments": experiments})
 
 
 _TAGS = Prefetch("tags", Tag.objects.order_by("pk"))
 
 
-def _noted(run: Run, record: dict[str, Any]) -> dict[str, Any]:
-    """Return what people keep about *run*. *record*: what 0.4's file has of it, which alone says
-    when something was noted first."""
+def _annotations(run: Run, record: dict[str, Any]) -> dict[str, Any]:
+    """Return the annotations of *run*. Only its *record* in 0.4's file has the time of the first
+    one."""
     created_at = record.get("created_at")
     is_time = isinstance(created_at, int | float) and not isinstance(created_at, bool)
     return {
@@ -227,13 +229,13 @@ class DeleteExperiments(RunView):
         responses={200: DeletedExperiments, 400: OpenApiTypes.OBJECT},
     )
     def delete(self, request: Request) -> Response:
-        """Remove runs for good, past the recycle bin."""
+        """Remove runs for good, bypassing the recycle bin."""
         directory = serializers.CopyQuery.read(request)["dir"]
-        asked = DeleteRequest.read(request)
-        ids = list(dict.fromkeys(asked["run_ids"]))
+        params = DeleteRequest.read(request)
+        ids = list(dict.fromkeys(params["run_ids"]))
         runs = [run for run_id in ids for run in self.runs(Right.PURGE).copies(run_id, directory)]
         refuse_copies(runs)
-        removed = actions.remove_runs(runs, force=asked["force"], by=request.user)
+        removed = actions.remove_runs(runs, force=params["force"], by=request.user)
         return Response({"results": {run_id: run_id in removed for run_id in ids}})
 
 
@@ -256,11 +258,11 @@ class CleanupExperiments(RunView):
 
         Pinned and archived ones stay. Says which they are, or with `dry_run` would be.
         """
-        asked = CleanupRequest.read(request)
-        runs = self.runs(Right.PURGE).active().unchanged(asked["days"])
+        params = CleanupRequest.read(request)
+        runs = self.runs(Right.PURGE).active().unchanged(params["days"])
         old = list(runs.in_listing_order())
         ids = [run.run_id for run in old]
-        if not asked["dry_run"]:
+        if not params["dry_run"]:
             removed = actions.remove_runs(old, force=False, by=request.user)
             ids = [run_id for run_id in ids if run_id in removed]
         return Response({"run_ids": ids})

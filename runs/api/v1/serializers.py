@@ -25,7 +25,7 @@ LISTED = (
 
 
 def listed(rows: Any) -> list[dict[str, Any]]:
-    """*rows* of ``LISTED`` as ``RunListItem``: plain dictionaries, for lists of any length."""
+    """Return *rows* of ``LISTED`` as ``RunListItem``: plain dictionaries, for any number."""
     root = f"{settings.RUNICORN_STORAGE_ROOT}/"
     return [
         {
@@ -46,7 +46,7 @@ def listed(rows: Any) -> list[dict[str, Any]]:
 
 
 class RunListItem(serializers.Serializer):
-    """One run of a list, as ``listed`` writes it."""
+    """A run of a list, as ``listed`` returns it."""
 
     id = serializers.CharField()
     run_dir = serializers.CharField(allow_null=True)
@@ -104,7 +104,7 @@ class RunDetail(serializers.Serializer):
 
 
 class RunChanges(Body):
-    """What people keep about a run; a member that is missing stays as it is."""
+    """The annotations of a run; missing members are not changed."""
 
     notes = Text(required=False, allow_blank=True, max_length=LONGEST_NOTES)
     tags = TextList(
@@ -152,11 +152,11 @@ class RunId(Text):
 
 NO_RUN_IDS = "run_ids is required and must be a list"
 MOST_RUNS = 100
-"""How many runs one request may delete or restore."""
+"""The most runs that one request may delete or restore."""
 
 
 def run_ids(verb: str) -> TextList:
-    """What is deleted or restored at once, as *verb* says."""
+    """Return the field with the ids of the runs to delete or restore, as *verb* says."""
     too_many = f"Cannot {verb} more than {MOST_RUNS} runs at once"
     return TextList(
         child=RunId(),
@@ -268,4 +268,4 @@ TABLES = {
     (200, ARROW): OpenApiTypes.BINARY,
     (200, PARQUET): OpenApiTypes.BINARY,
 }
-"""A table in any of the forms that ``Accept`` may ask for."""
+"""A table in any of the forms that ``Accept`` may name."""

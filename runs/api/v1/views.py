@@ -31,7 +31,7 @@ from . import serializers
 
 
 class RunView(APIView):
-    """What the views of this module have in common: which runs the user has rights to."""
+    """A view that finds runs to which the user has a right."""
 
     permission_classes = [SeeOrChange]
 
@@ -39,9 +39,9 @@ class RunView(APIView):
         return access.rows(Run.objects.all(), self.request.user, right)
 
     def run(self, run_id: str, detail: str = "Run not found", *, right: Right = Right.SEE) -> Run:
-        """The run as its folder says now; 404 if there is none or it was deleted.
+        """Return the run, read anew from its folder; 404 if there is none or it was deleted.
 
-        Of several copies of a run's folder ``?dir=`` names one. Only readers may leave it out.
+        ``?dir=`` names one of several copies of a run's folder; only readers may omit it.
         """
         runs = self.runs(right).active().select_related("project")
         directory = serializers.CopyQuery.read(self.request)["dir"]
@@ -57,7 +57,7 @@ class RunView(APIView):
 class RunList(RunView):
     @extend_schema(operation_id="list_runs", responses=serializers.RunListItem(many=True))
     def get(self, request: Request) -> HttpResponseBase:
-        """All runs that are not in the recycle bin, by project and experiment."""
+        """Return all runs outside the recycle bin, by project and experiment."""
         runs = self.runs().active()
         actions.check_vanished(runs.running())
         rows = runs.in_listing_order().values_list(*serializers.LISTED)
@@ -68,7 +68,7 @@ class RunList(RunView):
 class RunRetrieve(RunView):
     @extend_schema(operation_id="get_run", responses=serializers.RunDetail)
     def get(self, request: Request, run_id: str) -> Response:
-        """One run. A run whose process has vanished is marked as failed first."""
+        """Return one run; mark it as failed first if its process has vanished."""
         run = self.run(run_id)
         if actions.check_process(run):
             run = self.run(run_id)
@@ -80,26 +80,26 @@ class RunRetrieve(RunView):
         responses=serializers.RunDetail,
     )
     def patch(self, request: Request, run_id: str) -> Response:
-        """Change what people keep about a run, or move it to another project or experiment.
+        """Change the annotations of a run, or move it to another project or experiment.
 
-        Answers with the run as it then is. A run that is running is not moved (409).
+        The response is the changed run. A run that is running is not moved (409).
         """
         changes = serializers.RunChanges.read(request)
         run = self.run(run_id, right=Right.CHANGE)
-        place = {key: changes.pop(key, None) for key in ("project", "name")}
+        target = {key: changes.pop(key, None) for key in ("project", "name")}
         if changes:
             actions.annotate(run, changes, by=request.user)
-        if any(place.values()):
-            self._move(run, place)
+        if any(target.values()):
+            self._move(run, target)
         changed = folder_source.refresh(Run.objects.filter(pk=run.pk).first())
         if changed is None:
             raise NotFound("Run not found")
         return Response(serializers.RunDetail(changed).data)
 
-    def _move(self, run: Run, place: dict[str, str | None]) -> None:
-        project = place["project"] or (run.project.name if run.project else "")
+    def _move(self, run: Run, target: dict[str, str | None]) -> None:
+        project = target["project"] or (run.project.name if run.project else "")
         try:
-            actions.move_run(run, project, place["name"] or run.name or "", by=self.request.user)
+            actions.move_run(run, project, target["name"] or run.name or "", by=self.request.user)
         except RunNotFound as error:
             raise NotFound("Run not found") from error
         except RunConflict as error:
@@ -120,7 +120,7 @@ class ChangeRuns(RunView):
         candidates: RunQuerySet,
         action: Callable[..., actions.Outcome],
     ) -> dict[str, dict[str, Any]]:
-        """Do *action* to the runs of these ids; per id the outcome in the documented form."""
+        """Apply *action* to the runs with these ids; return the outcome per id as documented."""
         ids = list(dict.fromkeys(submitted))
         folder_source.index_unknown(ids)
         runs = {run.run_id: run for run in self._candidates(candidates.filter(run_id__in=ids))}
@@ -128,18 +128,18 @@ class ChangeRuns(RunView):
         return {run_id: _result(outcome.get(run_id, "run not found")) for run_id in ids}
 
     def _candidates(self, runs: RunQuerySet) -> list[Run]:
-        """Those of *runs* that the request means. 409 if an id has several."""
+        """Return those of *runs* that the request means; 409 if several have the same id."""
         directory = serializers.CopyQuery.read(self.request)["dir"]
         if directory is not None:
             runs = runs.filter(directory=directory.strip("/").replace("\x00", ""))
         # Of a run and its copy in the other state, the verb means the one that it can change.
         fits = [run for run in runs if run.is_deleted == self.is_restored]
         refuse_copies(fits)
-        others = {run.run_id: run for run in runs} | {run.run_id: run for run in fits}
-        return list(others.values())
+        run_by_id = {run.run_id: run for run in runs} | {run.run_id: run for run in fits}
+        return list(run_by_id.values())
 
     def _check(self, run_ids: list[str]) -> list[str]:
-        """Whatever is listed can be changed, whatever its id looks like; no other odd id."""
+        """Return *run_ids*; refuse ids that are neither well-formed nor those of listed runs."""
         for index, run_id in enumerate(run_ids):
             if not layout.is_run_id(run_id) and not self.runs().copies(run_id):
                 raise InvalidInput(f"Invalid run_id format: {run_id}", ["body", "run_ids", index])
@@ -175,7 +175,7 @@ class SoftDelete(ChangeRuns):
 
     @extend_schema(exclude=True)
     def get(self, request: Request) -> Response:
-        """v0.4 takes ``soft-delete`` for a run id here."""
+        """Answer 404, as v0.4, which reads ``soft-delete`` as a run id here."""
         raise NotFound("Run not found")
 
 
@@ -183,7 +183,7 @@ class SoftDelete(ChangeRuns):
 class RecycleBin(RunView):
     @extend_schema(operation_id="list_recycle_bin", responses=serializers.RecycleBin)
     def get(self, request: Request) -> Response:
-        """The runs in the recycle bin."""
+        """Return the runs in the recycle bin."""
         runs = self.runs().deleted().select_related("project").in_listing_order()
         return Response(serializers.RecycleBin({"deleted_runs": runs}).data)
 
@@ -198,7 +198,7 @@ class Restore(ChangeRuns):
         responses=serializers.Restored,
     )
     def post(self, request: Request) -> Response:
-        """Bring runs back from the recycle bin."""
+        """Restore runs from the recycle bin."""
         candidates = self.runs(Right.CHANGE).in_listing_order()
         submitted = self._check(serializers.RunsToRestore.read(request)["run_ids"])
         results = self.change(submitted, candidates, actions.restore_runs)
@@ -235,16 +235,16 @@ class EmptyRecycleBin(RunView):
 
 
 class MetricsResponse(TableResponse):
-    """A table as V1 sends it: downsampled, or from a cursor on, if that is asked."""
+    """A table as V1 sends it, on request downsampled or from a cursor on."""
 
     def __init__(self, request: Request, run: Run) -> None:
-        self.asked = serializers.MetricsQuery.read(request)
-        self.since: str | None = self.asked.get("since")
+        self.params = serializers.MetricsQuery.read(request)
+        self.since: str | None = self.params.get("since")
         super().__init__(request, run)
 
     def table(self, state: Any) -> metrics.Tables:
         tables = self.rows(state)
-        points = self.asked.get("downsample")
+        points = self.params.get("downsample")
         return tables.downsample(points) if points else tables
 
     def rows(self, state: Any) -> metrics.Tables:
@@ -252,7 +252,7 @@ class MetricsResponse(TableResponse):
 
     def members(self, shown: metrics.Tables) -> dict[str, Any]:
         sampled = {"total": shown.total, "sampled": shown.rows}
-        return (sampled if "downsample" in self.asked else {}) | (
+        return (sampled if "downsample" in self.params else {}) | (
             {"cursor": self.cursor} if self.since else {}
         )
 
@@ -285,7 +285,7 @@ class Metrics(RunView):
         responses=serializers.TABLES,
     )
     def get(self, request: Request, run_id: str) -> HttpResponseBase:
-        """What the run logged, one row a moment, in seconds since its first event."""
+        """Return the logged values, one row per time, in seconds since the run's first event."""
         return ByTime(request, self.run(run_id)).response()
 
 
@@ -297,7 +297,7 @@ class MetricsByStep(RunView):
         responses=serializers.TABLES,
     )
     def get(self, request: Request, run_id: str) -> HttpResponseBase:
-        """What the run logged, one row a step; of repeated values at a step the last counts."""
+        """Return the logged values, one row per step with the last value of each metric."""
         return ByStep(request, self.run(run_id)).response()
 
 
@@ -309,10 +309,10 @@ class SystemMetrics(RunView):
         responses=serializers.TABLES,
     )
     def get(self, request: Request, run_id: str) -> HttpResponseBase:
-        """What the run's machine did, one row a sample, by ``time`` in Unix seconds.
+        """Return the samples of the run's machine, one row each, by ``time`` in Unix seconds.
 
-        Processors, memory, disks, network and GPUs, in per cent, MiB, MiB/s, °C and watts, as the
-        names of the columns say. Empty for a run that was not sampled.
+        They cover processors, memory, disks, network and GPUs; the names of the columns have the
+        units. Empty for a run that was not sampled.
         """
         return Samples(request, self.run(run_id)).response()
 
@@ -321,7 +321,7 @@ class SystemMetrics(RunView):
 class Progress(RunView):
     @extend_schema(operation_id="get_progress", responses=serializers.Progress, deprecated=True)
     def get(self, request: Request, run_id: str) -> Response:
-        """Says nothing, as in v0.4; kept for its clients."""
+        """Return no information, as v0.4; kept for its clients."""
         return Response({"available": False, "status": "unknown"})
 
 

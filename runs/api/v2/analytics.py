@@ -1,4 +1,4 @@
-"""Numbers about all runs: counted when asked, never guessed."""
+"""Statistics of all runs, counted on request."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LARGE_DATABASE_MB = 1000
 
 class AnalyticsView(V2View):
     def performance(self) -> dict[str, float]:
-        """Of this process: how long V2 takes on average, and how often it knew the answer."""
+        """Return this process's average response time of V2 and its share of memoized counts."""
         times = [*self.times, self.took()]
         return {
             "avg_query_time_ms": round(sum(times) / len(times), 2),
@@ -37,7 +37,7 @@ class AnalyticsView(V2View):
         }
 
     def counts(self) -> dict[str, Any]:
-        """How many runs there are, of each kind, and how long they take."""
+        """Return the numbers of runs of each kind, and their average duration."""
         runs = self.runs()
         by_status = runs.active().counted_by("status")
         ended = sum(by_status.get(status, 0) for status in ENDED)
@@ -57,7 +57,7 @@ class AnalyticsView(V2View):
 class Summary(AnalyticsView):
     @extend_schema(operation_id="analytics_summary", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
-        """How many runs there are, by status and by project."""
+        """Return the numbers of runs by status and by project."""
         counts = self.counts()
         by_project = self.runs().active().counted_by("project")
         return Response(
@@ -74,7 +74,7 @@ class Summary(AnalyticsView):
 class Overview(AnalyticsView):
     @extend_schema(operation_id="analytics_overview", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
-        """The installation at a glance."""
+        """Return an overview of the installation."""
         counts = self.counts()
         points = metrics.count_values(self.runs().values("pk"))
         size = database_bytes()
@@ -119,9 +119,9 @@ class Projects(AnalyticsView):
         responses=OpenApiTypes.OBJECT,
     )
     def get(self, request: Request) -> Response:
-        """What happened in each project in the last days."""
+        """Return the activity of each project in the last days."""
         days = serializers.DaysQuery.read(request)["days"]
-        found = (
+        rows = (
             recent(self.runs().active(), days)
             .values("project")
             .annotate(
@@ -137,7 +137,7 @@ class Projects(AnalyticsView):
             .order_by()
         )
         projects = []
-        for name, counts in with_names({row["project"]: row for row in found}):
+        for name, counts in with_names({row["project"]: row for row in rows}):
             row: dict[str, Any] = {**counts, "project": name}
             ended = row.pop("ended")
             row["success_rate"] = row["finished"] / ended if ended else 0.0
@@ -155,38 +155,38 @@ class Trends(AnalyticsView):
         responses=OpenApiTypes.OBJECT,
     )
     def get(self, request: Request) -> Response:
-        """What a metric ended at in the runs of the last days, and how that is spread."""
-        asked = serializers.TrendsQuery.read(request)
-        runs = recent(self.runs().active(), asked["days"])
-        if "project" in asked:
-            runs = runs.filter(project__name=asked["project"])
+        """Return the last values of a metric in the runs of the last days, and their spread."""
+        params = serializers.TrendsQuery.read(request)
+        runs = recent(self.runs().active(), params["days"])
+        if "project" in params:
+            runs = runs.filter(project__name=params["project"])
         created = dict(runs.values_list("pk", "created_time"))
-        last = metrics.last_values(asked["metric_name"], runs.values("pk"))
+        last = metrics.last_values(params["metric_name"], runs.values("pk"))
         points = sorted((created[pk], pk, value) for pk, value in last if pk in created)
         values = [value for *_, value in points]
         spread = metrics.spread(values)
-        shown = [points[i] for i in downsample(np.array(values, np.float64), asked["points"])]
-        known = {
+        sampled = [points[i] for i in downsample(np.array(values, np.float64), params["points"])]
+        names_by_pk = {
             run[0]: run[1:]
             for run in self.runs()
-            .filter(pk__in=[pk for _, pk, _ in shown])
+            .filter(pk__in=[pk for _, pk, _ in sampled])
             .values_list("pk", "run_id", "project__name", "name")
         }
         return Response(
             {
-                "metric_name": asked["metric_name"],
-                "project": asked.get("project"),
+                "metric_name": params["metric_name"],
+                "project": params.get("project"),
                 "trend_data": [
                     {
                         "experiment_id": run_id,
                         "project": project,
                         "name": name,
-                        "created_at": moment,
+                        "created_at": created_time,
                         "value": value,
                     }
-                    for moment, pk, value in shown
-                    if pk in known
-                    for run_id, project, name in [known[pk]]
+                    for created_time, pk, value in sampled
+                    if pk in names_by_pk
+                    for run_id, project, name in [names_by_pk[pk]]
                 ],
                 "statistics": {
                     "total_experiments": len(points),
@@ -195,7 +195,7 @@ class Trends(AnalyticsView):
                     "min_value": spread.low,
                     "max_value": spread.high,
                 },
-                "analysis_period_days": asked["days"],
+                "analysis_period_days": params["days"],
                 "generated_at": time.time(),
             }
         )
@@ -205,7 +205,7 @@ class Trends(AnalyticsView):
 class Health(AnalyticsView):
     @extend_schema(operation_id="analytics_health", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
-        """Whether the database answers fast and is of a bearable size."""
+        """Return whether the database is fast and not too large."""
         start = time.perf_counter()
         total = self.runs().count()
         probe = round((time.perf_counter() - start) * 1000, 2)
@@ -239,10 +239,10 @@ class Health(AnalyticsView):
 
 
 def with_names(by_project: dict[int | None, Any]) -> list[tuple[str | None, Any]]:
-    """By name what is known by primary key: joining names to each run would take the longest."""
+    """Replace primary keys of projects by names: a join with each run would take longest."""
     names: dict[int | None, str] = dict(Project.objects.values_list("pk", "name"))
-    found = [(names.get(pk), value) for pk, value in by_project.items()]
-    return sorted(found, key=lambda item: item[0] or "")
+    named = [(names.get(pk), value) for pk, value in by_project.items()]
+    return sorted(named, key=lambda item: item[0] or "")
 
 
 def recent(runs: RunQuerySet, days: int) -> RunQuerySet:
@@ -250,7 +250,7 @@ def recent(runs: RunQuerySet, days: int) -> RunQuerySet:
 
 
 def database_bytes() -> int:
-    """How large the database is, as it says itself."""
+    """Return the size of the database."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SELECT pg_database_size(current_database())")
@@ -259,7 +259,7 @@ def database_bytes() -> int:
 
 
 def fragmentation_percent() -> float:
-    """How much of the file is free pages; PostgreSQL looks after that itself."""
+    """Return the percentage of free pages; PostgreSQL manages its pages itself."""
     if connection.vendor != "sqlite":
         return 0.0
     with connection.cursor() as cursor:

@@ -30,7 +30,7 @@ from .views import V2View
 
 
 class ManyRunsView(V2View, generics.GenericAPIView):
-    """Of the runs that the filters of the list let through."""
+    """A view of the runs that match the filters of the list."""
 
     queryset = Run.objects.none()  # for the schema; ``runs`` says which
     filter_backends = [DjangoFilterBackend]
@@ -43,7 +43,7 @@ class ManyRunsView(V2View, generics.GenericAPIView):
 
 @extend_schema(tags=["v2-metrics"])
 class Query(V2View):
-    permission_classes = [MaySee]  # a question, whatever its method
+    permission_classes = [MaySee]  # reads, although it is a POST
 
     @extend_schema(
         operation_id="query_metrics",
@@ -51,19 +51,19 @@ class Query(V2View):
         responses=serializers.MetricsAnswer,
     )
     def post(self, request: Request) -> HttpResponseBase:
-        """Curves of many metrics of many runs, downsampled so that extremes are exact."""
-        asked = serializers.MetricsQuestion.read(request)
-        runs = self.runs().active().filter(run_id__in=asked["run_ids"])
+        """Return curves of many metrics of many runs, downsampled so that extremes are exact."""
+        params = serializers.MetricsQuestion.read(request)
+        runs = self.runs().active().filter(run_id__in=params["run_ids"])
         ids = dict(runs.values_list("pk", "run_id"))
-        found = with_repair(
+        curves = with_repair(
             lambda: metrics.curves(
                 list(ids),
-                asked.get("metrics"),
-                steps=asked["step_range"] or EVERYTHING,
-                points=asked["points"],
+                params.get("metrics"),
+                steps=params["step_range"] or EVERYTHING,
+                points=params["points"],
             ),
         )
-        order = {run_id: number for number, run_id in enumerate(asked["run_ids"])}
+        order = {run_id: number for number, run_id in enumerate(params["run_ids"])}
         series = [
             {
                 "run_id": ids[pk],
@@ -72,9 +72,9 @@ class Query(V2View):
                 "values": curve.values,
                 "total": curve.total,
             }
-            for (pk, key), curve in found.items()
+            for (pk, key), curve in curves.items()
         ]
-        series.sort(key=lambda one: (order[one["run_id"]], one["metric"]))
+        series.sort(key=lambda item: (order[item["run_id"]], item["metric"]))
         missing = [run_id for run_id in order if run_id not in ids.values()]
         return numbers_answer({"series": series, "missing": missing, "query_time_ms": self.took()})
 
@@ -87,28 +87,28 @@ class Statistics(ManyRunsView):
         responses=serializers.MetricStatistics,
     )
     def get(self, request: Request) -> HttpResponseBase:
-        """Mean, deviation, lowest and highest value by step, over all runs of the filters."""
-        asked = serializers.StatisticsQuery.read(request)
+        """Return mean, deviation, lowest and highest value by step over all matching runs."""
+        params = serializers.StatisticsQuery.read(request)
         runs = self.filtered()
 
         def make() -> dict[str, Any]:
-            found = with_repair(
+            statistics = with_repair(
                 lambda: metrics.statistics(
                     runs.order_by().values("pk"),
-                    asked["metric"],
-                    steps=asked["step_range"] or EVERYTHING,
-                    points=asked.get("points"),
+                    params["metric"],
+                    steps=params["step_range"] or EVERYTHING,
+                    points=params.get("points"),
                 ),
             )
             return {
-                "metric": asked["metric"],
-                "runs": found.runs,
-                "steps": found.steps,
-                "count": found.count,
-                "mean": found.mean,
-                "std": found.deviation,
-                "min": found.low,
-                "max": found.high,
+                "metric": params["metric"],
+                "runs": statistics.runs,
+                "steps": statistics.steps,
+                "count": statistics.count,
+                "mean": statistics.mean,
+                "std": statistics.deviation,
+                "min": statistics.low,
+                "max": statistics.high,
             }
 
         return conditional.json_response(
@@ -127,9 +127,9 @@ class Export(ManyRunsView):
         },
     )
     def get(self, request: Request) -> HttpResponseBase:
-        """Every point of every series of the runs, of a whole project for instance.
+        """Return every point of every series of the matching runs, such as those of a project.
 
-        One row a point: ``run_id``, ``metric``, ``step``, ``value``. Parquet if ``Accept`` asks
+        One row per point: ``run_id``, ``metric``, ``step``, ``value``. Parquet if ``Accept`` asks
         for it, else an Arrow stream; one series is in memory at a time.
         """
         from .. import arrow

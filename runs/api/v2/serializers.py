@@ -1,4 +1,4 @@
-"""JSON shapes of the V2 API, and what its query strings may say."""
+"""JSON shapes and query parameters of the V2 API."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ORDERS = {
     "name": "name",
     "id": "run_id",
 }
-"""What the list may be sorted by, and the column of it."""
+"""The orders of the list, with their columns."""
 
 SHOWN = (
     *("pk", "run_id", "directory", "created_time", "ended_at", "updated_at", "duration"),
@@ -34,7 +34,7 @@ SHOWN = (
 
 
 def experiment(row: tuple) -> dict[str, Any]:
-    """A row of ``SHOWN`` as ``Experiment``."""
+    """Return a row of ``SHOWN`` as ``Experiment``."""
     _, run_id, directory, created, ended, updated, duration, *rest = row
     status, pid, best_value, best_name, project, name = rest
     run_dir = f"{settings.RUNICORN_STORAGE_ROOT}/{directory}" if directory else None
@@ -60,7 +60,7 @@ def experiment(row: tuple) -> dict[str, Any]:
 
 
 class ListQuery(Query):
-    """Which page of the list, in which order."""
+    """The page of the list and its order."""
 
     page = Integer(default=1, min_value=1, max_value=2**31 - 1)
     per_page = Integer(default=50, min_value=1, max_value=1000)
@@ -73,7 +73,7 @@ class ListQuery(Query):
 
 
 class MetricNames(OptionalText):
-    """Names separated by commas, each kept as it is; None: all metrics."""
+    """Names separated by commas, unchanged; None: all metrics."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"default": None, "help_text": "Separated by commas.", **options})
@@ -87,7 +87,7 @@ class MetricNames(OptionalText):
 
 
 class StepRange(OptionalText):
-    """``min:max``, which are read as integers; None: no limit."""
+    """``min:max``, as integers; None: no limit."""
 
     whole_sentences = frozenset({"range"})
     default_error_messages = {"range": "Invalid step_range format, use 'min:max'"}
@@ -120,7 +120,7 @@ class FastQuery(Query):
 
 
 class MetricsQuestion(Body):
-    """Which curves: every metric of every run, or those named."""
+    """The requested curves: every metric of every run, or those named."""
 
     run_ids = TextList(child=Text(max_length=255), allow_empty=False, most=1000)
     metrics = TextList(child=Text(max_length=500), required=False, allow_null=True)
@@ -253,7 +253,7 @@ class FastTable(serializers.Serializer):
 
 
 MOST_EXPERIMENTS = 1000
-"""How many runs one request may delete."""
+"""The most runs that one request may delete."""
 
 
 class ExperimentIds(Body):

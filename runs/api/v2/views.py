@@ -1,4 +1,4 @@
-"""Experiments of the V2 API; its word for a run, at this edge only."""
+"""Experiments of the V2 API, which is its word for runs."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ from . import serializers
 
 
 class V2View(RunView):
-    """What the views of V2 have in common: they tell how long they took, and why they failed."""
+    """A view of V2, which reports its duration and why a query failed."""
 
     times: ClassVar[deque[float]] = deque(maxlen=1000)
-    """Milliseconds that the last requests of this process took."""
+    """The milliseconds that the last requests of this process took."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         self.started = time.perf_counter()
@@ -55,11 +55,11 @@ class V2View(RunView):
         return super().finalize_response(request, response, *args, **kwargs)
 
     def took(self) -> float:
-        """Milliseconds since the request came in."""
+        """Return the milliseconds since the request arrived."""
         return round((time.perf_counter() - self.started) * 1000, 2)
 
     def experiment(self, run_id: str) -> Run:
-        """The run as its folder says now, deleted or not; 404 if there is none."""
+        """Return the run, deleted or not, read anew from its folder; 404 if there is none."""
         directory = CopyQuery.read(self.request)["dir"]
         run = folder_source.refresh(folder_source.look_up(self.runs(), run_id, directory))
         if run is None:
@@ -83,13 +83,13 @@ class ExperimentList(V2View, generics.GenericAPIView):
 
     @extend_schema(
         operation_id="list_experiments",
-        filters=True,  # which a page with its total does not look like
+        filters=True,  # the shape of a page hides that it is a list
         parameters=[serializers.ListQuery],
         responses=serializers.ExperimentPage,
     )
     def get(self, request: Request) -> HttpResponseBase:
-        """One page of the runs that the filters let through, all of which ``total`` counts."""
-        asked = serializers.ListQuery.read(request)
+        """Return a page of the runs that match the filters; ``total`` counts all of them."""
+        params = serializers.ListQuery.read(request)
         listing = Listing(
             self.runs(),
             TaggedRun.objects.visible_to(request.user),
@@ -97,20 +97,20 @@ class ExperimentList(V2View, generics.GenericAPIView):
             lambda runs: cast(RunQuerySet, self.filter_queryset(runs)),
         )
         return conditional.json_response(
-            request, lambda: self.page(listing, asked), lambda: {"query_time_ms": self.took()}
+            request, lambda: self.page(listing, params), lambda: {"query_time_ms": self.took()}
         )
 
-    def page(self, listing: Listing, asked: dict[str, Any]) -> dict[str, Any]:
-        page, size = asked["page"], asked["per_page"]
+    def page(self, listing: Listing, params: dict[str, Any]) -> dict[str, Any]:
+        page, size = params["page"], params["per_page"]
         start = (page - 1) * size
-        order, descending = asked["order_by"], asked["order_desc"]
-        total, shown = listing.page(start, size, order, descending=descending)
+        order, descending = params["order_by"], params["order_desc"]
+        total, rows = listing.page(start, size, order, descending=descending)
         return {
-            "experiments": [serializers.experiment(row) for row in shown],
+            "experiments": [serializers.experiment(row) for row in rows],
             "total": total,
             "page": page,
             "per_page": size,
-            "has_next": start + len(shown) < total,
+            "has_next": start + len(rows) < total,
             "has_prev": page > 1,
         }
 
@@ -119,7 +119,7 @@ class ExperimentList(V2View, generics.GenericAPIView):
 class ExperimentDetail(V2View):
     @extend_schema(operation_id="get_experiment", responses=serializers.ExperimentDetail)
     def get(self, request: Request, run_id: str) -> Response:
-        """One run, also if it is in the recycle bin, and what it logged in short."""
+        """Return one run, even in the recycle bin, and a summary of its logged values."""
         run = self.experiment(run_id)
         row = Run.objects.filter(pk=run.pk).values_list(*serializers.SHOWN).get()
         logged = with_repair(lambda: metrics.overview(run.pk))
@@ -141,19 +141,19 @@ class ExperimentDetail(V2View):
 
 
 def _count_files(folder: Path) -> int:
-    """All entries below *folder*, folders included."""
+    """Return the number of entries below *folder*, including folders."""
     return sum(len(folders) + len(files) for _, folders, files in os.walk(folder))
 
 
 class FastResponse(TableResponse):
-    """The numbers of chosen metrics and steps, as many rows as asked for."""
+    """The numbers of selected metrics and steps, downsampled on request."""
 
     def __init__(self, request: Request, run: Run, took: Callable[[], float]) -> None:
-        asked = serializers.FastQuery.read(request)
-        self.names: list[str] | None = asked["metric_names"]
-        self.steps: metrics.Range | None = asked["step_range"]
-        self.points: int | None = asked.get("downsample")
-        self.since: str | None = asked.get("since")
+        params = serializers.FastQuery.read(request)
+        self.names: list[str] | None = params["metric_names"]
+        self.steps: metrics.Range | None = params["step_range"]
+        self.points: int | None = params.get("downsample")
+        self.since: str | None = params.get("since")
         self.took = took
         super().__init__(request, run)
 
@@ -190,7 +190,7 @@ class FastMetrics(V2View):
         responses=serializers.FastTable,
     )
     def get(self, request: Request, run_id: str) -> HttpResponseBase:
-        """The run's numbers, one row a step, as many as asked for."""
+        """Return the run's numbers, one row per step, downsampled on request."""
         return FastResponse(request, self.experiment(run_id), self.took).response()
 
 
@@ -202,16 +202,16 @@ class BatchDelete(V2View):
         responses=serializers.BatchDeleted,
     )
     def post(self, request: Request) -> Response:
-        """Move runs to the recycle bin, the one that V1 shows and restores from."""
-        asked = serializers.ExperimentIds.read(request)
-        ids = list(dict.fromkeys(asked["exp_ids"]))
+        """Move runs to the recycle bin, from which V1 restores them."""
+        params = serializers.ExperimentIds.read(request)
+        ids = list(dict.fromkeys(params["exp_ids"]))
         folder_source.index_unknown(ids)
         candidates = self.runs(Right.CHANGE).active().in_listing_order()
         runs = list(candidates.filter(run_id__in=ids))
         refuse_copies(runs)
-        found = {run.run_id: run for run in runs}
+        run_by_id = {run.run_id: run for run in runs}
         outcome = actions.soft_delete_runs(
-            [found[i] for i in ids if i in found], by=request.user, reason=asked["reason"]
+            [run_by_id[i] for i in ids if i in run_by_id], by=request.user, reason=params["reason"]
         )
         results = {run_id: outcome.get(run_id, "not found") is None for run_id in ids}
         deleted = sum(results.values())
@@ -221,6 +221,6 @@ class BatchDelete(V2View):
                 "failed": len(ids) - deleted,
                 "results": results,
                 "deleted_count": deleted,
-                "message": f"Soft deleted {deleted} of {len(asked['exp_ids'])} runs",
+                "message": f"Soft deleted {deleted} of {len(params['exp_ids'])} runs",
             }
         )
