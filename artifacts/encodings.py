@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import zstandard
 from django.http import HttpRequest
 
+from core.http.compression import accepts
 from core.http.exceptions import InvalidInput, TooLarge
 
 LARGEST_WINDOW = 8 * 2**20
@@ -47,11 +48,7 @@ def reader(request: HttpRequest, most: int) -> Callable[[int], bytes]:
 
 def accepts_zstd(request: HttpRequest) -> bool:
     """Return whether the client accepts zstd."""
-    for offer in request.headers.get("Accept-Encoding", "").lower().split(","):
-        coding, _, weight = offer.replace(" ", "").partition(";q=")
-        if coding == "zstd":
-            return weight.strip("0.") != "" or not weight
-    return False
+    return accepts(request, "zstd")
 
 
 def is_worth_it(sample: bytes) -> bool:
