@@ -19,6 +19,7 @@ from django.urls import re_path
 
 from runs.logs.routing import websocket_urlpatterns
 
+from core.http import long_requests
 from core.http.local_user import LocalUserForWebSockets
 from core.http.threads import Handler, own_thread
 from core.http.websockets import (
@@ -29,6 +30,7 @@ from core.http.websockets import (
 )
 
 WebSocketFactory.protocol = DenyingWebSocketProtocol
+long_requests.install()
 
 everything_else: Any = not_found  # Django's stubs know no routes to consumers
 consumers = URLRouter([*websocket_urlpatterns, re_path("", everything_else)])
