@@ -1,11 +1,11 @@
-"""Every change of state that a person makes to runs: one function per verb.
+"""Every change that a person makes to runs: one function per verb.
 
 REST, admin, pages and the command line call these; nothing else changes a run's state. *by* is
-the acting user (None: the machine's owner in the embedded default). Whether *by* may is the
-caller's question, answered with ``visible_to``.
+the acting user (None: the machine's owner in the embedded default). The caller checks that *by*
+may do it, with ``changeable_by`` and ``purgeable_by``.
 
-A run is changed in its folder first, by ``runicorn.run_store`` as the command line does, and the
-index then follows: what another viewer does to the same folder goes the same way.
+A run is changed in its folder first, by ``runicorn.run_store`` as on the command line, and then in
+the index: changes by another viewer of the same folder take the same way.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .models import Run
 logger = logging.getLogger("runicorn.runs")
 
 Outcome = dict[str, str | None]
-"""Run id to None (done) or to what stood in the way (an empty text: a failed write)."""
+"""Run id to None (done) or the reason of the failure (an empty text: a failed write)."""
 
 
 @dataclass
@@ -40,12 +40,12 @@ class Purged:
 
 
 def store() -> RunStore:
-    """The runs of the storage folder, where every change is made."""
+    """Return the store of the runs in the storage folder, where every change is made."""
     return RunStore(settings.RUNICORN_STORAGE_ROOT)
 
 
 def soft_delete_runs(runs: Iterable[Run], *, by: Any, reason: str = "user_deleted") -> Outcome:
-    """Move *runs* to the recycle bin. Their folders stay, marked with ``.deleted``."""
+    """Move *runs* to the recycle bin. Their folders remain, marked with ``.deleted``."""
 
     def delete(run: Run) -> None:
         store().delete(run.directory, by=access.name_of(by) or None, reason=reason)
@@ -56,7 +56,7 @@ def soft_delete_runs(runs: Iterable[Run], *, by: Any, reason: str = "user_delete
 
 
 def restore_runs(runs: Iterable[Run], *, by: Any) -> Outcome:
-    """Bring *runs* back from the recycle bin, with the status they have."""
+    """Restore *runs* from the recycle bin, with their present status."""
 
     def restore(run: Run) -> None:
         _relocate([run], lambda: {run.directory: store().restore(run.directory)})
@@ -68,7 +68,7 @@ def restore_runs(runs: Iterable[Run], *, by: Any) -> Outcome:
 def _each(
     runs: Iterable[Run], act: Callable[[Run], object], otherwise: str, fits: Callable[[Run], bool]
 ) -> Outcome:
-    """Do *act* to each of *runs* that *fits*; of the others the outcome is *otherwise*."""
+    """Apply *act* to each of *runs* that *fits*; the outcome of the others is *otherwise*."""
     outcome: Outcome = {}
     for run in runs:
         try:
@@ -86,16 +86,16 @@ def _each(
 
 
 def purge_runs(runs: Iterable[Run], *, by: Any) -> Purged:
-    """Remove *runs* from the recycle bin, folders and all. Runs that are not in it are passed over.
+    """Remove *runs* from the recycle bin, with their folders. Runs outside it are skipped.
 
-    So are those that still run, and those whose folder holds other runs: ``refusals`` says why.
+    So are those that still run, or whose folder contains other runs: ``refusals`` says why.
     """
     purged = Purged()
     for start in range(0, len(deleted := [run for run in runs if run.is_deleted]), PURGED_AT_ONCE):
-        some = deleted[start : start + PURGED_AT_ONCE]
-        freed, refusals = store().purge(run.directory for run in some)
+        batch = deleted[start : start + PURGED_AT_ONCE]
+        freed, refusals = store().purge(run.directory for run in batch)
         purged.bytes += freed
-        for run in some:
+        for run in batch:
             reason = refusals.get(run.directory)
             if reason is not None and layout.is_run_dir(run.path):
                 purged.refusals[run.run_id] = reason
@@ -111,9 +111,9 @@ PURGED_AT_ONCE = 100
 
 
 def remove_runs(runs: Iterable[Run], *, force: bool, by: Any) -> set[str]:
-    """Remove *runs* for good, past the recycle bin; return the ids of those that are gone.
+    """Remove *runs* for good, bypassing the recycle bin; return the ids of the removed ones.
 
-    Without *force* pinned ones stay. One that cannot be removed does not stay in the recycle bin.
+    Without *force*, pinned runs are kept. Runs that cannot be removed are restored.
     """
     runs = [run for run in runs if force or not run.pinned]
     fresh = [run.pk for run in runs if not run.is_deleted]
@@ -121,24 +121,24 @@ def remove_runs(runs: Iterable[Run], *, force: bool, by: Any) -> set[str]:
     keys = [run.pk for run in runs]
     purge_runs(list(Run.objects.deleted().filter(pk__in=keys)), by=by)
     restore_runs(list(Run.objects.deleted().filter(pk__in=fresh)), by=by)
-    left = set(Run.objects.filter(pk__in=keys).values_list("pk", flat=True))
-    return {run.run_id for run in runs if run.pk not in left}
+    remaining = set(Run.objects.filter(pk__in=keys).values_list("pk", flat=True))
+    return {run.run_id for run in runs if run.pk not in remaining}
 
 
 def size_of_runs(runs: Iterable[Run]) -> int:
-    """Bytes on disk that purging *runs* frees."""
+    """Return the bytes on disk that purging *runs* would free."""
     return sum(run_store.size_of(run.path) for run in runs)
 
 
 def set_tags(run: Run, keys: Iterable[str], *, by: Any, append: bool = False) -> None:
-    """Give *run* exactly these tags, or with *append* these beside those it has."""
+    """Replace the tags of *run*, or add to them with *append*."""
     tags = [key.strip()[:255] for key in keys if key.strip()]
     _annotate(run, lambda: store().tag(run.directory, tags, append=append, **_SHARED))
     access.record(by, "run.tag", run)
 
 
 def set_notes(run: Run, notes: str, *, by: Any) -> None:
-    """Replace the free text that people keep about *run*."""
+    """Replace the notes of *run*."""
     _annotate(run, lambda: store().set_notes(run.directory, notes, **_SHARED))
     access.record(by, "run.note", run)
 
@@ -155,7 +155,7 @@ def annotate(run: Run, changes: Mapping[str, Any], *, by: Any) -> None:
 
 
 _SHARED = {"experiments_file": True}
-"""The documented place of tags is 0.4's file: it is written behind, and made if there is none."""
+"""Also write 0.4's file, the documented place of tags, and create it if missing."""
 
 
 def _annotate(run: Run, change: Callable[[], object]) -> None:
@@ -167,14 +167,14 @@ def _annotate(run: Run, change: Callable[[], object]) -> None:
 
 
 def move_run(run: Run, project: str, name: str, *, by: Any) -> None:
-    """Give *run* to another project and experiment. Raises what ``RunStore.move`` does."""
+    """Move *run* to another project and experiment. Raises the exceptions of ``RunStore.move``."""
     directory = run.directory
     _relocate([run], lambda: {directory: store().move(directory, project, name)})
     access.record(by, "run.move", f"{run} → {project}/{name}")
 
 
 def rename_experiment(project: str, name: str, new_name: str, *, by: Any) -> int:
-    """Rename an experiment; the number of its runs. Raises what the store does."""
+    """Rename an experiment; return the number of its runs. Raises the store's exceptions."""
     runs = Run.objects.filter(project__name=project, name=name)
     moved = _relocate(runs, lambda: store().rename_experiment(project, name, new_name))
     access.record(by, "experiment.rename", f"{project}/{name} → {new_name}")
@@ -182,7 +182,7 @@ def rename_experiment(project: str, name: str, new_name: str, *, by: Any) -> int
 
 
 def rename_project(project: str, new_project: str, *, by: Any) -> int:
-    """Rename a project; the number of its runs. Raises what the store does."""
+    """Rename a project; return the number of its runs. Raises the store's exceptions."""
     runs = Run.objects.filter(project__name=project)
     moved = _relocate(runs, lambda: store().rename_project(project, new_project))
     access.record(by, "project.rename", f"{project} → {new_project}")
@@ -190,9 +190,9 @@ def rename_project(project: str, new_project: str, *, by: Any) -> int:
 
 
 def _relocate(runs: Iterable[Run], move: Callable[[], dict[str, str]]) -> int:
-    """Carry out *move*, which says by old folder the new one, with the rows of *runs*.
+    """Call *move*, which returns the new folder by the old one, and move the rows of *runs*.
 
-    In one transaction: a run keeps its row, whatever the indexer sees meanwhile.
+    This is one transaction, so that a run keeps its row whatever the indexer sees meanwhile.
     """
     with transaction.atomic():
         keys = [run.pk for run in runs]
@@ -218,15 +218,15 @@ _COPIES = (
     *(".runicorn_remote_cache", "remote_cache", "_remote_", "runicorn_server_syn"),
     *("_mirror_", "_sync_"),
 )
-"""Parts of paths that hold copies of another host's runs (v0.4 names)."""
+"""Names in paths of copies of another host's runs (from v0.4)."""
 
 
 def check_process(run: Run) -> bool:
-    """Store what became of a run that says it is running: failed if its processes are gone or lost,
-    running again if it was lost and shows a sign of life.
+    """Update the status of a running run: failed if its processes are gone or lost, running again
+    if it was lost and shows a sign of life.
 
-    Returns whether it was changed. A run without heartbeats is judged by its process alone, and
-    only on this host: it is never ended by its age.
+    Return whether it changed. A run without heartbeats is judged only by its process, and only on
+    this host: it is never ended because of its age.
     """
     folder = run.path
     if not (run.status == Run.Status.RUNNING or run.exit_reason == living.LOST):
@@ -237,7 +237,7 @@ def check_process(run: Run) -> bool:
         return False
     try:
         with layout.locked_in_run(folder / layout.STATUS):
-            # Under this lock a process takes the run over or ends it: look whether one just did.
+            # Under this lock a process resumes the run or ends it: check whether one just did.
             status = living.judged(folder)
             if status is None:
                 return False
@@ -252,14 +252,14 @@ def check_process(run: Run) -> bool:
 
 
 def check_vanished(runs: Iterable[Run]) -> None:
-    """The quick form for lists: look closer only at runs of this machine whose pid is gone."""
+    """Check runs quickly, for lists: only those of this machine whose process id is gone."""
     here = ("", processes.hostname())
     own = (run for run in runs if run.pid and run.hostname in here)
     check_processes(run for run in own if not psutil.pid_exists(run.pid))
 
 
 def check_processes(runs: Iterable[Run]) -> int:
-    """``check_process`` for each; one that cannot be checked does not stop the others."""
+    """Check the processes of *runs*, even if some fail; return the number of changed runs."""
     updated = 0
     for run in runs:
         try:

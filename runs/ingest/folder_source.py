@@ -1,6 +1,6 @@
 """Runs in folders below the storage root: bring the index up to date with one of them, or many.
 
-Reads only what changed, a bounded part at a time, and says it to the ``writer``.
+Only changes are read, a limited amount at a time, and passed to the ``writer``.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from .writer import Change, Sentence
 logger = logging.getLogger("runicorn.runs")
 
 HALF_WRITTEN_SECONDS = 2
-"""A document that is no JSON and was written this recently is looked at again before it counts."""
+"""A document this recent that is not JSON is read again before it counts as damaged."""
 
 REFRESH_SECONDS = 2
 """How long a reader waits for a large change to be indexed; the rest follows in the background."""
 
 LOOK_SECONDS = 1
-"""How long a run that nobody knows is looked for on disk."""
+"""How long a run that is not in the index is searched for on disk."""
 
 before_reading: list[Callable[[str], None]] = []
-"""Called with the folder of a run that somebody looks at; other apps add what fetches its files."""
+"""Called with the folder of a requested run; other apps add functions that fetch its files."""
 
 
 def index_run(directory: str) -> bool:
     """Bring the run in *directory* (relative to the storage root) up to date with its files.
 
-    Returns whether more is left to read. A folder that is gone takes its row with it. Where what
-    was known is found damaged, all of it is read anew.
+    Return whether there is more to read. The row of a removed folder is deleted. If the index of
+    the run is damaged, all its files are read anew.
     """
     run = Run.objects.filter(directory=directory).first()
     if run is None:
@@ -56,7 +56,7 @@ def index_run(directory: str) -> bool:
 
 
 def _index_changed(run: Run) -> bool:
-    """The same for a run that is known to differ from its folder."""
+    """Bring a run up to date that differs from its folder."""
     try:
         return _read_changed(run)
     except CorruptBlock as error:
@@ -67,7 +67,7 @@ def _index_changed(run: Run) -> bool:
 
 def _read_changed(run: Run) -> bool:
     with transaction.atomic():
-        # Looked at again: it may have been moved meanwhile, its folder and its row.
+        # Checked again: its folder and row may have been moved meanwhile.
         rows = Run.objects.filter(pk=run.pk, directory=run.directory)
         change = writer.changes_of(rows).get(run.pk)
         if change is None:
@@ -84,7 +84,7 @@ def _read_changed(run: Run) -> bool:
 def index_known(directories: Iterable[str]) -> list[str]:
     """Bring runs that have a row up to date, in one transaction; return those with more to read.
 
-    Raises whatever stands in the way of one of them, and has then indexed none.
+    Raises the exception of any of them, and has then indexed none.
     """
     directories = list(directories)
     limit = _limit(len(directories))
@@ -102,14 +102,14 @@ def index_known(directories: Iterable[str]) -> list[str]:
                 if _read(change, listed, limit):
                     unfinished.add(run.directory)
         writer.write(changed)
-    known = {change.run.directory for change in changes.values()}
-    return [d for d in directories if d in unfinished or d not in known]
+    indexed = {change.run.directory for change in changes.values()}
+    return [d for d in directories if d in unfinished or d not in indexed]
 
 
 def index_new(directories: Iterable[str]) -> list[str]:
     """Index folders that have no row yet, in one transaction; return those with more to read.
 
-    Raises whatever stands in the way of one of them, and has then indexed none.
+    Raises the exception of any of them, and has then indexed none.
     """
     directories = list(directories)
     limit = _limit(len(directories))
@@ -126,10 +126,10 @@ def index_new(directories: Iterable[str]) -> list[str]:
         with transaction.atomic():
             writer.write(changes)
     except IntegrityError:
-        known = Run.objects.filter(directory__in=directories).values_list("directory", flat=True)
-        if not known:
+        indexed = Run.objects.filter(directory__in=directories)
+        if not indexed.exists():
             raise
-        return directories  # another process was first; look again at what it left
+        return directories  # another process was first; check again after it
     return unfinished
 
 
@@ -142,12 +142,12 @@ def _listed(run: Run) -> dict[str, os.stat_result] | None:
 
 
 def _limit(count: int) -> int:
-    """Return how many bytes of each growing file are read at once, of so many runs."""
+    """Return how many bytes of each growing file to read at once, for *count* runs."""
     return max(READ_BYTES // 32, READ_BYTES // max(1, count))
 
 
 def refresh(run: Run | None) -> Run | None:
-    """Return *run* as its folder says now; None if it is gone."""
+    """Return *run*, brought up to date with its folder; None if it was removed."""
     if run is None:
         return run
     for fetch in before_reading:
@@ -158,7 +158,7 @@ def refresh(run: Run | None) -> Run | None:
         logger.warning("%s cannot be looked at: %s", run.directory, error)
         return run
     if listed is not None and not _changed(run, listed):
-        # Unless the indexer was faster, between reading this row and looking.
+        # Unless the indexer has changed the row since it was read.
         if Run.objects.filter(pk=run.pk, updated_at=run.updated_at).exists():
             return run
         return Run.objects.filter(pk=run.pk).first()
@@ -167,21 +167,21 @@ def refresh(run: Run | None) -> Run | None:
         has_more = _index_changed(run)
         while has_more and time.monotonic() < deadline:
             has_more = index_run(run.directory)
-    except (OperationalError, OSError) as error:  # what is known can be read
+    except (OperationalError, OSError) as error:  # the index can still be read
         logger.warning("%s could not be brought up to date: %s", run.directory, error)
     return Run.objects.filter(pk=run.pk).first()
 
 
 def place_anew(run: Run) -> None:
-    """Bring a run up to date whose folder was moved, and its row with it."""
+    """Bring a run up to date whose folder and row were moved."""
     with transaction.atomic():
         locked = Run.objects.select_for_update().get(pk=run.pk)
         project, name, _ = layout.split_run_dir(locked.directory) or (None, None, "")
         locked.listing_key = listing_key(project, name)
         locked.save(update_fields=["listing_key"])
-        # Where it belongs is told by its folder and these together: they are read again.
-        places = locked.indexed_files.filter(name__in=(layout.META, layout.DELETED))
-        places.update(fingerprint="")
+        # These files and its folder together name its project and experiment: read them again.
+        naming_files = locked.indexed_files.filter(name__in=(layout.META, layout.DELETED))
+        naming_files.update(fingerprint="")
     refresh(Run.objects.get(pk=run.pk))
 
 
@@ -196,7 +196,7 @@ def look_up(runs: RunQuerySet, run_id: str, directory: str | None = None) -> Run
 def index_unknown(run_ids: Iterable[str]) -> bool:
     """Index those of these runs that are on disk and have no row yet; return whether any was.
 
-    A run that is there is never told to be missing because others are indexed first.
+    A run on disk is never reported as missing because others are indexed first.
     """
     missing = {run_id for run_id in run_ids if _may_be_folder(run_id)}
     missing -= set(Run.objects.filter(run_id__in=missing).values_list("run_id", flat=True))
@@ -210,7 +210,7 @@ def index_unknown(run_ids: Iterable[str]) -> bool:
                 index_run(directory)
                 is_any = True
             except OperationalError:
-                raise  # the database's trouble, not the run's
+                raise  # a problem of the database, not of the run
             except Exception:
                 logger.exception("The run in %s could not be indexed", directory)
         if time.monotonic() > deadline:
@@ -223,14 +223,14 @@ def _may_be_folder(run_id: str) -> bool:
 
 
 def has_events(run: Run) -> bool:
-    """Whether a metrics file of the run is there to be read."""
+    """Return whether the run has a metrics file."""
     return any(layout.stream_of(name) == layout.EVENTS for name in run.files.names())
 
 
 def read_anew(run: Run) -> None:
-    """Forget what was read from the run's metrics files, and read all of it again.
+    """Delete the data of the run's metrics files, and read them again.
 
-    In one transaction: no reader is answered from the half of it.
+    This is one transaction, so that no reader sees half of the data.
     """
     with transaction.atomic():
         change = writer.changes_of(Run.objects.filter(pk=run.pk))[run.pk]
@@ -241,13 +241,13 @@ def read_anew(run: Run) -> None:
 
 
 def _changed(run: Run, listed: dict[str, os.stat_result]) -> bool:
-    known = dict(run.indexed_files.values_list("name", "fingerprint"))
-    return _differ(run, known, listed)
+    indexed = dict(run.indexed_files.values_list("name", "fingerprint"))
+    return _differ(run, indexed, listed)
 
 
-def _differ(run: Run, known: dict[str, str], listed: dict[str, os.stat_result]) -> bool:
-    seen = {name: fingerprint(info) for name, info in listed.items() if name != "."}
-    return known != seen or run.directory_mtime != listed["."].st_mtime
+def _differ(run: Run, indexed: dict[str, str], listed: dict[str, os.stat_result]) -> bool:
+    present = {name: fingerprint(info) for name, info in listed.items() if name != "."}
+    return indexed != present or run.directory_mtime != listed["."].st_mtime
 
 
 def _new_run(directory: str, folder: os.stat_result) -> Run:
@@ -266,30 +266,30 @@ def _new_run(directory: str, folder: os.stat_result) -> Run:
 
 
 def listing_key(project: str | None, name: str | None) -> bytes:
-    """Sorts as v0.4 lists: by project and experiment in lower case, the legacy layout last."""
+    """Return a key that sorts as in v0.4: project, experiment in lower case, legacy layout last."""
     if project is None or name is None:
         return b"\x01"
     return b"\x00%s\x00%s" % (project.lower().encode(), name.lower().encode())
 
 
 def _read(change: Change, listed: dict[str, os.stat_result], limit: int = READ_BYTES) -> bool:
-    """Say what differs, of a growing file at most *limit* bytes; return whether there is more."""
-    run, known = change.run, change.fingerprints()
+    """Apply the differences, at most *limit* bytes per stream; return whether there is more."""
+    run, indexed = change.run, change.fingerprints()
     files = RunFiles(settings.RUNICORN_STORAGE_ROOT / run.directory)
     if run.directory_mtime != listed["."].st_mtime:
         is_dated_by_folder = run.created_time == run.directory_mtime
         run.directory_mtime = listed["."].st_mtime
         if is_dated_by_folder:
             run.date(run.directory_mtime)
-    for name in known.keys() - listed.keys():
+    for name in indexed.keys() - listed.keys():
         change.remove(name)
-    known = change.fingerprints()
+    indexed = change.fingerprints()
     changed = [
         name
         for name, info in listed.items()
-        if name != "." and known.get(name) != fingerprint(info)
+        if name != "." and indexed.get(name) != fingerprint(info)
     ]
-    changed.sort(key=lambda name: name != layout.META)  # the others say more of what it says
+    changed.sort(key=lambda name: name != layout.META)  # first, as the others refine it
     streams = [name for name in changed if layout.stream_of(name)]
     for name in streams:
         if _was_replaced(change, files, name, listed[name]):
@@ -298,14 +298,14 @@ def _read(change: Change, listed: dict[str, os.stat_result], limit: int = READ_B
     has_more = False
     for name in changed:
         if name in streams:
-            has_more |= not _say_stream(change, files, name, listed[name], limit)
+            has_more |= not _apply_stream(change, files, name, listed[name], limit)
         else:
-            _say_document(change, files, name, listed[name])
+            _apply_document(change, files, name, listed[name])
     return has_more
 
 
-def _say_document(change: Change, files: RunFiles, name: str, info: os.stat_result) -> None:
-    """A file that seems to be half written is left for the next look: what was known stays."""
+def _apply_document(change: Change, files: RunFiles, name: str, info: os.stat_result) -> None:
+    """Apply a document; leave one that seems half written for the next check."""
     try:
         with files.open(name) as handle:
             written = os.fstat(handle.fileno()).st_mtime
@@ -319,14 +319,14 @@ def _say_document(change: Change, files: RunFiles, name: str, info: os.stat_resu
         change.apply(Sentence(name, 0, content, fingerprint(info)))
 
 
-def _say_stream(
+def _apply_stream(
     change: Change, files: RunFiles, name: str, info: os.stat_result, limit: int
 ) -> bool:
-    """Say the next bytes; return whether the end of the file was reached."""
+    """Apply the next bytes; return whether the end of the file was reached."""
     offset = change.offset_of(name)
     try:
         handle = files.open(name)
-    except OSError:  # gone or unreadable: the next look decides
+    except OSError:  # removed or unreadable: the next check decides
         change.apply(Sentence(name, offset, b"", fingerprint(info)))
         return True
     with handle:
@@ -337,31 +337,31 @@ def _say_stream(
                 break
             data += more
         is_end = not handle.read(1)
-        # A file that has more is looked at again, whatever it looks like then.
+        # A file with more bytes is read again, whatever its fingerprint then.
         change.apply(Sentence(name, offset, data, fingerprint(info) if is_end else ""))
         return is_end
 
 
 def _was_replaced(change: Change, files: RunFiles, name: str, info: os.stat_result) -> bool:
-    """Whether what lies before the offset is no longer what was read from there."""
-    known = change.known(name)
-    if known is None or not known.offset:
+    """Return whether the bytes before the offset are no longer those that were read."""
+    file = change.indexed_file(name)
+    if file is None or not file.offset:
         return False
-    if info.st_size < known.offset:
+    if info.st_size < file.offset:
         return True
-    inode = known.fingerprint.rpartition(":")[2]
-    if info.st_size == known.offset and inode not in ("", str(info.st_ino)):
+    inode = file.fingerprint.rpartition(":")[2]
+    if info.st_size == file.offset and inode not in ("", str(info.st_ino)):
         return True
     try:
         with files.open(name) as handle:
-            return _differs_before(known, handle)
+            return _differs_before(file, handle)
     except OSError:
-        return False  # the next look decides
+        return False  # the next check decides
 
 
-def _differs_before(known: IndexedFile, handle: BinaryIO) -> bool:
-    head, tail = bytes(known.head), bytes(known.tail)
+def _differs_before(file: IndexedFile, handle: BinaryIO) -> bool:
+    head, tail = bytes(file.head), bytes(file.tail)
     if handle.read(len(head)) != head:
         return True
-    handle.seek(known.offset - len(tail))
+    handle.seek(file.offset - len(tail))
     return handle.read(len(tail)) != tail

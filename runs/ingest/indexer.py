@@ -1,7 +1,7 @@
 """Index every run below the storage root, and keep watching.
 
-One thread reads and writes (``Intake``); another only listens to the file system and names the
-folders that changed. Announcements may get lost, so folders of living runs are looked at every
+One thread reads and writes (``Indexer``); others only listen to the file system and name the
+folders that changed. Announcements may get lost, so folders of living runs are checked every
 second and all others now and then.
 """
 
@@ -33,24 +33,25 @@ logger = logging.getLogger("runicorn.indexer")
 
 BATCH_RUNS = 64
 BATCH_SECONDS = 0.2
+"""How long one transaction may index runs: other writers wait that long."""
+
 KNOWN_AT_ONCE = 32
-"""Living runs that are indexed with the same few statements."""
-"""How long one transaction may go on indexing runs: others wait that long to write."""
+"""The number of living runs that are indexed with the same few statements."""
 
 LIVE_SECONDS = 1
-"""How often the folders of running runs are looked at, whatever the file system announces."""
+"""The interval of checks of running runs' folders, whatever the file system announces."""
 
 RECENT_SECONDS = 15
-"""A folder that was announced counts as living this long: an announcement may swallow the next."""
+"""How long an announced folder counts as living, as an announcement may hide the next."""
 
 LIVING_SECONDS = 3600
-"""A running run that has not written for this long is not looked at every second any more."""
+"""A running run that has not written for this long is no longer checked every second."""
 
 RESCAN_SECONDS = 60
-"""How often all folders are looked at where the file system announces changes."""
+"""The interval of checks of all folders if the file system announces changes."""
 
 POLL_SECONDS = 2
-"""The same where it does not; at least five times what a look takes."""
+"""The same interval if it does not; at least five times the duration of a check."""
 
 _NO_ANNOUNCEMENTS = {
     *("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "fuse.s3fs"),
@@ -59,14 +60,14 @@ _NO_ANNOUNCEMENTS = {
 
 
 class Companion(Protocol):
-    """A thread of another app that indexes what is no run."""
+    """A thread of another app that indexes something other than runs."""
 
     def start(self) -> None: ...
     def stop(self) -> None: ...
 
 
 companions: list[Callable[[], Companion]] = []
-"""Made, started and stopped with every ``Intake``; other apps add theirs when they are ready."""
+"""Created, started and stopped with every ``Indexer``; other apps add theirs when loaded."""
 
 
 class Indexer(threading.Thread):
@@ -78,7 +79,7 @@ class Indexer(threading.Thread):
         report: Callable[[progress.Progress], None] | None = None,
         on_error: Callable[[Exception], object] | None = None,
     ) -> None:
-        """*on_error* is told what stopped all indexing for a moment."""
+        """*on_error* is called with exceptions that interrupt all indexing."""
         super().__init__(name="indexer", daemon=True)
         self.root = root
         self.report = report
@@ -106,19 +107,19 @@ class Indexer(threading.Thread):
         progress.current.state = "stopped"
 
     def changed(self, directory: str) -> None:
-        """The run in *directory* may have changed."""
+        """Queue the run in *directory*, which may have changed."""
         with self._lock:
             self._pending[directory] = None
             self._recent[directory] = time.monotonic() + RECENT_SECONDS
         self._wake.set()
 
     def everything_changed(self) -> None:
-        """Folders came or went: look at all of them."""
+        """Check all folders, as some were added or removed."""
         self._all_changed.set()
         self._wake.set()
 
     def catch_up(self) -> None:
-        """Index everything that is there now, in the calling thread."""
+        """Index everything that exists now, in the calling thread."""
         self._scan()
         while self._pending:
             self._index_batch()
@@ -134,16 +135,16 @@ class Indexer(threading.Thread):
         next_live = next_check = next_scan = 0.0
         while not self._stopping.is_set():
             try:
-                check_storage()  # not mounted just now: that is no reason to forget its runs
+                check_storage()  # if it is not mounted, keep its runs
                 now = time.monotonic()
                 if now >= next_scan or self._all_changed.is_set():
                     self._all_changed.clear()
                     self._scan()
-                    took = time.monotonic() - now
+                    duration = time.monotonic() - now
                     pause = POLL_SECONDS if self._listener.polling else RESCAN_SECONDS
-                    next_scan = time.monotonic() + max(pause, 5 * took)
+                    next_scan = time.monotonic() + max(pause, 5 * duration)
                 if now >= next_live:
-                    self._look_at_living()
+                    self._check_living()
                     annotation.follow_experiments_file()
                     next_live = now + LIVE_SECONDS
                 self._index_batch()
@@ -162,7 +163,7 @@ class Indexer(threading.Thread):
                     self._wake.wait(max(0, min(next_live, next_scan) - time.monotonic()))
                     self._wake.clear()
             except Exception as error:
-                # A full disk, a database that is away: say so once and go on when it is back.
+                # A full disk or a lost database: log it once, and continue when it is back.
                 if progress.current.error != str(error):
                     logger.exception("Indexing failed; trying again")
                 progress.current.error = str(error)
@@ -171,30 +172,30 @@ class Indexer(threading.Thread):
                 close_old_connections()
                 self._stopping.wait(2)
 
-    # -- what to look at -----------------------------------------------------------------------
+    # -- what to index --------------------------------------------------------------------------
 
     def _scan(self) -> None:
-        """Queue every folder that is new, changed or gone; the newest first."""
+        """Queue every folder that is new, changed or removed, the newest first."""
         if not self.root.is_dir():
-            return  # not mounted just now: that is no reason to forget its runs
-        seen: set[str] = set()
+            return  # perhaps not mounted: keep its runs
+        existing: set[str] = set()
         changed: dict[str, float] = {}
         for directory, _ in layout.iter_run_dirs(self.root):
-            seen.add(directory)
+            existing.add(directory)
             if self._differs(directory) and directory in self._fingerprints:
                 changed[directory] = self._fingerprints[directory].written
-        gone = self._fingerprints.keys() - seen
-        gone |= set(Run.objects.directories().iterator()) - self._fingerprints.keys()
-        for directory in gone:
+        removed = self._fingerprints.keys() - existing
+        removed |= set(Run.objects.directories().iterator()) - self._fingerprints.keys()
+        for directory in removed:
             self._fingerprints.pop(directory, None)
         with self._lock:
             self._pending |= dict.fromkeys(sorted(changed, key=changed.__getitem__, reverse=True))
-            self._pending |= dict.fromkeys(gone)
+            self._pending |= dict.fromkeys(removed)
         progress.current.found = len(self._fingerprints)
         progress.current.indexed = len(self._fingerprints) - len(self._pending)
 
-    def _look_at_living(self) -> None:
-        """Queue living runs that differ: a change that was not announced shows within a second."""
+    def _check_living(self) -> None:
+        """Queue living runs that differ: unannounced changes show within a second."""
         since = time.time() - LIVING_SECONDS
         living = {
             directory
@@ -211,7 +212,7 @@ class Indexer(threading.Thread):
             self._pending |= dict.fromkeys(changed)
 
     def _differs(self, directory: str) -> bool:
-        """Whether the folder differs from when it was last looked at, or may have just then."""
+        """Return whether the folder has changed since the last check, or may have during it."""
         try:
             fingerprint = _fingerprint(self.root / directory)
         except FileNotFoundError:
@@ -237,16 +238,20 @@ class Indexer(threading.Thread):
             return
         deadline = time.monotonic() + BATCH_SECONDS
         again: list[str] = []
-        known = set(Run.objects.filter(directory__in=batch).values_list("directory", flat=True))
-        new = [directory for directory in batch if directory not in known]
-        old = [directory for directory in batch if directory in known]
+        indexed = set(Run.objects.filter(directory__in=batch).values_list("directory", flat=True))
+        new = [directory for directory in batch if directory not in indexed]
+        old = [directory for directory in batch if directory in indexed]
         try:
             with transaction.atomic():
                 again += self._index(new, folder_source.index_new)
                 for start in range(0, len(old), KNOWN_AT_ONCE):
-                    some = old[start : start + KNOWN_AT_ONCE]
+                    known_batch = old[start : start + KNOWN_AT_ONCE]
                     is_late = time.monotonic() > deadline
-                    again += some if is_late else self._index(some, folder_source.index_known)
+                    again += (
+                        known_batch
+                        if is_late
+                        else self._index(known_batch, folder_source.index_known)
+                    )
         except Exception:
             again = batch  # nothing of it was committed
             raise
@@ -261,8 +266,8 @@ class Indexer(threading.Thread):
     ) -> list[str]:
         """Bring *directories* up to date; return those with more to read.
 
-        All at once, as nearly always nothing is wrong with any of them. If something is, each is
-        indexed alone: one bad run never hides the others.
+        All are indexed at once, as nearly always all can be. If one cannot, each is indexed alone:
+        one bad run never hides the others.
         """
         if not directories:
             return []
@@ -272,7 +277,7 @@ class Indexer(threading.Thread):
                 with transaction.atomic():
                     again = index_many(directories)
             except (OperationalError, StorageAway):
-                raise  # the trouble of the machine, not of a run
+                raise  # a problem of the machine, not of a run
             except Exception as error:
                 if _is_of_database(error):
                     raise
@@ -283,7 +288,7 @@ class Indexer(threading.Thread):
         return [directory for directory in directories if self._index_one(directory)]
 
     def _index_one(self, directory: str) -> bool:
-        """Index a run alone. A bad one is named, and read again when it changes."""
+        """Index a run alone. A bad one is reported, and read again when it changes."""
         try:
             with transaction.atomic():
                 has_more = folder_source.index_run(directory)
@@ -304,7 +309,7 @@ class Indexer(threading.Thread):
         return has_more
 
     def _notify_followers(self, directories: list[str]) -> None:
-        """Another server on the same folder may have been first to index the log."""
+        """Tell followers of a log that another server on the same folder may have indexed first."""
         if not live.feeds:
             return
         runs = Run.objects.filter(directory__in=directories)
@@ -322,16 +327,16 @@ class Indexer(threading.Thread):
 
 
 def _is_of_database(error: Exception) -> bool:
-    """Whether the database itself is in trouble, a damaged file for instance."""
+    """Return whether the database itself has a problem, such as a damaged file."""
     return type(error) is DatabaseError
 
 
 class FolderFingerprint(NamedTuple):
-    """What a run's folder looked like from outside."""
+    """The state of a run's folder, without the content of its files."""
 
     value: int
     written: float
-    """When it was last written to, in Unix seconds."""
+    """The time of the last write, in Unix seconds."""
 
 
 def _fingerprint(path: Path) -> FolderFingerprint:
@@ -350,8 +355,9 @@ def _fingerprint(path: Path) -> FolderFingerprint:
 class Listener:
     """Tell the indexer which folders the file system announces as changed.
 
-    Two watchers: one on the root itself, for projects that come and go, and one on everything
-    below the projects. The server's own folder is in neither, or each commit would announce itself.
+    There are two watchers: one on the root itself, for projects that are added or removed, and one
+    on everything below the projects. The server's own folder is in neither, or every commit would
+    announce itself.
     """
 
     def __init__(self, indexer: Indexer) -> None:
@@ -404,7 +410,7 @@ class Listener:
                         if entry.is_dir(follow_symlinks=False)
                         and (layout.is_project_name(entry.name) or entry.name == layout.RUNS)
                     ]
-                self._indexer.everything_changed()  # whatever came before the watch was set
+                self._indexer.everything_changed()  # for changes before the watch began
                 for changes in watch(
                     *watched,
                     step=5,
@@ -418,7 +424,7 @@ class Listener:
                     for _, path in changes:
                         self._announce(os.path.relpath(path, self._root))
             except FileNotFoundError:
-                self._stop.wait(1)  # a project went while we were looking, or the root is away
+                self._stop.wait(1)  # a project was removed meanwhile, or the root is not mounted
             except Exception as error:
                 self._give_up(error)
                 return
@@ -426,7 +432,7 @@ class Listener:
     def _announce(self, path: str) -> None:
         path = path.replace(os.sep, "/")
         if layout.is_heartbeat(path.rpartition("/")[2]) or path.endswith(".lock"):
-            return  # touched again and again, and indexed never
+            return  # changed again and again, but never indexed
         directory = layout.run_dir_of(self._root, path)
         if directory is not None:
             self._indexer.changed(directory)
@@ -445,7 +451,7 @@ class Listener:
 
 
 def _announces(root: Path) -> bool:
-    """Whether the file system of *root* announces changes made by others (network ones do not)."""
+    """Return whether the file system of *root* announces others' changes (network ones do not)."""
     try:
         best = ("", "")
         for line in Path("/proc/mounts").read_text().splitlines():

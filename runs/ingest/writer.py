@@ -68,7 +68,7 @@ class Change:
         self._removed: list[IndexedFile] = []
         self._batches: list[Batch] = []
 
-    def known(self, name: str) -> IndexedFile | None:
+    def indexed_file(self, name: str) -> IndexedFile | None:
         return self._files.get(name)
 
     def fingerprints(self) -> dict[str, str]:
@@ -122,7 +122,7 @@ class Change:
             run.images.all().delete()
             run.event_count = run.unreadable_lines = 0
             run.best_metric_value = None
-            if summary := self.known(layout.SUMMARY):
+            if summary := self.indexed_file(layout.SUMMARY):
                 documents.describe(run, layout.SUMMARY, bytes(summary.content or b""))
         elif stream == layout.LOGS:
             run.log_chunks.all().delete()

@@ -1,4 +1,4 @@
-"""The live log of a run: backlog, then every new line."""
+"""The live log of a run: the backlog, then every new line."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ FRAGMENT_SECONDS = 2
 """A line without its end is sent once it has not grown for this long."""
 
 LONGEST_FRAGMENT = 2**20
-"""Bytes of a line without its end that are held back at most."""
+"""The most bytes of a line without its end that are held back."""
 
 IDLE_SECONDS = 3600
 
 
 class LogConsumer(AsyncWebsocketConsumer):
-    """Text frames, one a line, server to client only; what the client sends is ignored.
+    """Sends text frames, one per line; messages of the client are ignored.
 
     ``_position`` is the offset up to which the log was read, ``_rest`` the unfinished line before
-    it. What is announced is sent on directly if it continues there; any gap is read from the
-    database, and meanwhile (``_is_reading``) announcements only say how far to read.
+    it. Announced data is sent directly if it continues there. Any gap is read from the database,
+    and meanwhile (``_is_reading``) announcements only say how far to read.
     """
 
     async def connect(self) -> None:
@@ -76,7 +76,7 @@ class LogConsumer(AsyncWebsocketConsumer):
             await self.send(f"[error] {reason}")
             await self.close(1000)
 
-    # -- what the feed says --------------------------------------------------------------------
+    # -- messages of the feed ------------------------------------------------------------------
 
     async def grew(self, offset: int, end: int, data: bytes | None) -> None:
         self._known_end = max(self._known_end, end)
@@ -108,7 +108,7 @@ class LogConsumer(AsyncWebsocketConsumer):
             await self.send("[error] run not found")
             await self.close(1000)
             return
-        # Listen first, then catch up: nothing can be missed in between.
+        # Follow first, then catch up, so that nothing is missed in between.
         self._run = run
         await live.follow(run.pk, self)
         self._start(self._close_when_idle())
@@ -123,7 +123,7 @@ class LogConsumer(AsyncWebsocketConsumer):
         return run if run is not None and not run.is_deleted else None
 
     async def _read_anew(self) -> None:
-        """Send the backlog, then what came meanwhile."""
+        """Send the backlog, then the data that arrived meanwhile."""
         tail = await database_sync_to_async(reading.read_tail)(self._run, BACKLOG_LINES)
         if tail.is_cut:
             await self.send(f"[info] Showing last {BACKLOG_LINES} lines. Full log file: logs.txt")
@@ -149,7 +149,7 @@ class LogConsumer(AsyncWebsocketConsumer):
         self._is_reading = False
 
     async def _send_new(self, data: bytes) -> None:
-        """Send the whole lines in what follows on ``_position``."""
+        """Send the complete lines in *data*, which follows ``_position``."""
         assert self._position is not None
         self._position += len(data)
         lines, rest = reading.split_lines(self._rest + data)
@@ -162,12 +162,12 @@ class LogConsumer(AsyncWebsocketConsumer):
         for number, line in enumerate(lines):
             await self.send(line)
             if number % 200 == 199:
-                await asyncio.sleep(0)  # others want to be served too
+                await asyncio.sleep(0)  # let other tasks run
 
     # -- waiting -------------------------------------------------------------------------------
 
     def _hold_back(self, rest: bytes) -> None:
-        """Keep a line without its end until it has one, or no longer grows."""
+        """Hold back a line without its end until it has one, or no longer grows."""
         if rest != self._rest:
             self._cancel_fragment_timer()
             if rest:
@@ -186,7 +186,7 @@ class LogConsumer(AsyncWebsocketConsumer):
             self._fragment_timer = None
 
     async def _close_when_idle(self) -> None:
-        while (left := self._last_line + IDLE_SECONDS - time.monotonic()) > 0:
-            await asyncio.sleep(left)
+        while (seconds_left := self._last_line + IDLE_SECONDS - time.monotonic()) > 0:
+            await asyncio.sleep(seconds_left)
         await self.send("[info] Connection timeout after 1 hour of inactivity")
         await self.close(1000)
