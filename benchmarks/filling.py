@@ -2,7 +2,7 @@
 
     python benchmarks/filling.py FOLDER [--runs 100000]
 
-The rows are those that the intake writes, by the functions it writes them with (``bulk_create``
+The rows are those that indexing writes, by the functions it writes them with (``bulk_create``
 for runs, ``metrics.rows.insert`` for the many small ones): 100,000 runs with 1.3 million rows
 around them take one to two minutes, where making and reading 100,000 folders takes many more. The
 runs are server-held (they have no folder), so a viewer started on FOLDER leaves them alone.

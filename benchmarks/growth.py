@@ -4,7 +4,7 @@
 
 To reach: nearly the same time at every length. The points are written by the store's own writer
 (``metrics.write``), a million at a time, because 10⁸ lines of JSON would be 10 GB of text; what
-is read is the same as after taking in a file. *new question*: another range of steps each time, so
+is read is the same as after indexing a file. *new question*: another range of steps each time, so
 that no kept answer helps. *orjson*: writing the 1,000 rows of such an answer, which is the least.
 """
 

@@ -1,10 +1,10 @@
-"""Taking in 10,000 runs of 10 steps, and listing them, beside others and the raw limit.
+"""Indexing 10,000 runs of 10 steps, and listing them, beside others and the raw limit.
 
     python benchmarks/many_runs.py [--runs 10000] [--no-peers]
 
 Runicorn 0.4.0 and 0.7.2 read the same folder; MLflow searches a SQLite database of as many runs
 with the same three metrics. *raw* is a plain script that reads the same rows from our SQLite file
-and writes them with orjson. To reach: taken in within 60 s and 300 MB; the list under 100 ms and
+and writes them with orjson. To reach: indexed within 60 s and 300 MB; the list under 100 ms and
 under twice the raw read.
 """
 
@@ -52,8 +52,8 @@ def main() -> None:
             found["MLflow"] = measure_mlflow(Path(folder), args.runs)
     titles = {
         "first": "first answer, s",
-        "indexed": "all taken in, s",
-        "memory": "peak memory while taking in, MB",
+        "indexed": "all indexed, s",
+        "memory": "peak memory while indexing, MB",
         "list": "all runs, ms",
         "unchanged": "all runs again, unchanged (ETag), ms",
         "detail": "one run, ms",
@@ -79,7 +79,7 @@ def measure_ours(root: Path) -> dict[str, float]:
         wait_until(is_done)
         indexed = time.monotonic() - running.started
         memory = running.peak_megabytes()
-        time.sleep(1)  # what the intake still writes of its own accord
+        time.sleep(1)  # for what the indexer still writes
         with httpx.Client(base_url=running.url, timeout=60, headers=HEADERS) as client:
             tag = {"If-None-Match": client.get("/api/runs").headers["ETag"]}
             unchanged = median_ms(lambda: client.get("/api/runs", headers=tag).read(), 7)

@@ -6,7 +6,7 @@ To reach: a table under twice numpy and orjson; 1,000 points of 100,000 x 5 unde
 1,000,000 under 10 ms warm and 40 ms cold; 20 runs x 10 metrics x 1,000 points under 100 ms; under
 250 MB of memory. *warm*: the same question again. *new question*: another range of steps each
 time, so that no kept answer helps. *nothing*: an answer of a few bytes, which no request can beat.
-Our server is started again when all is taken in: its memory is that of serving. MLflow's points are
+Our server is started again when all is indexed: its memory is that of serving. MLflow's points are
 written into its SQLite file, because its client would take most of an hour.
 """
 
@@ -227,7 +227,7 @@ def main() -> None:
         twice = write_run(root, 4, args.steps, 2, "a", calls=2)
         many = [write_run(root, 10 + i, args.steps // 5, 10, "many") for i in range(20)]
         with indexed(root) as running:
-            intake_peak = running.peak_megabytes()
+            indexing_peak = running.peak_megabytes()
         with indexed(root) as running:
             found["here"] = measure(running, ids, ours=True)
             found["here"] |= measure_calls(running, once, twice)
@@ -237,7 +237,7 @@ def main() -> None:
                     lambda: client.post("/api/v2/metrics/query", json=question).read(), 5
                 )
             found["here"]["memory"] = running.peak_megabytes()
-            found["here"]["ingest"] = intake_peak
+            found["here"]["ingest"] = indexing_peak
             found["here"] |= running.memory()
         if not args.no_peers:
             for version in ("0.4.0", "0.7.2"):
@@ -262,7 +262,7 @@ def main() -> None:
         "twice, table": "    all of it, two calls a step",
         "many": "20 runs x 10 metrics x 1,000 points, ms",
         "memory": "peak memory, MB",
-        "intake": "    while taking all of it in",
+        "ingest": "    while indexing all of it",
         "resident": "    resident at the end",
         "shared out": "    of that shared out (Pss)",
         "own": "    of that in no file",

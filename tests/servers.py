@@ -235,7 +235,7 @@ def viewer(
     cwd: Path = ROOT,
     **env: str,
 ) -> Iterator[Viewer]:
-    """``runicorn viewer`` on *storage*, once its intake has reached the state *wait_for*.
+    """``runicorn viewer`` on *storage*, once its indexer has reached the state *wait_for*.
 
     Rate limits are off unless *rate_limits* (the content of ``rate_limits.json``) says otherwise.
     """

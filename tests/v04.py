@@ -139,7 +139,7 @@ def experiments(root: Path, query: dict[str, str]) -> dict[str, Any] | None:
         and (_flag(query, "include_deleted") or not is_deleted(Path(run["run_dir"])))
     ]
     descending = _flag(query, "order_desc", "true")
-    if order == "updated_at":  # when it was last taken in: every server has its own
+    if order == "updated_at":  # when it was last indexed: every server has its own
         order = "id"
     found.sort(key=lambda run: run["id"], reverse=descending)
     empty = 0 if order in ("created_at", "best_metric_value") else ""

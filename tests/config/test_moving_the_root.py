@@ -61,7 +61,7 @@ def test_runs_index_and_watching_follow_to_the_new_root(server, tmp_path):
 
     other = Root(tmp_path / "two")
     other.run("third", run_id="20260101_000000_cccccc")
-    wait_until(lambda: "20260101_000000_cccccc" in _ids(server), "a new run is taken in")
+    wait_until(lambda: "20260101_000000_cccccc" in _ids(server), "a new run is indexed")
     Root(tmp_path / "one").run("late", run_id="20260101_000000_dddddd")
 
     assert _move(server, tmp_path / "one").status_code == 200
@@ -81,7 +81,7 @@ def test_artifacts_and_v2_follow(server, tmp_path):
 
     assert experiments() == 1
     assert _move(server, recorded).status_code == 200
-    wait_until(lambda: server.health()["ingest"]["state"] == "watching", "all is taken in")
+    wait_until(lambda: server.health()["ingest"]["state"] == "watching", "all is indexed")
     wait_until(lambda: versions() == 3, "the artifacts of the other root are served")
     assert experiments() > 20
     assert _move(server, tmp_path / "two").status_code == 200

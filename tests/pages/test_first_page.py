@@ -150,7 +150,7 @@ def test_the_fragment_is_sent_again_only_if_it_changed(client, root):
     assert second["ETag"] != first["ETag"]
 
 
-def test_the_progress_of_taking_in_is_shown(client, root, monkeypatch):
+def test_the_progress_of_indexing_is_shown(client, root, monkeypatch):
     monkeypatch.setattr(progress, "current", progress.Progress("scanning", 900, 40, 1))
     page = text(client.get("/"))
     assert '<progress id="progress-bar" max="900" value="40">' in page

@@ -61,7 +61,7 @@ def test_a_viewer_from_start_to_stop(connected, gpu):
         runs = httpx.get(f"{session['url']}/api/runs", trust_env=False).json()
         return [one["name"] for one in runs]
 
-    # It is ready when it answers; what is there is taken in after that.
+    # It is ready when it answers; what is there is indexed after that.
     servers.wait_until(lambda: names() == ["there"], "the run over there")
     assert (gpu.home / "it's $HOME; runs" / layout.SERVER_DIR).is_dir()
 

@@ -1,4 +1,4 @@
-"""The server's disk is full: it goes on answering, says so, and takes everything in afterwards."""
+"""The server's disk is full: it goes on answering, says so, and indexes everything afterwards."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_full_disk_loses_nothing_and_hides_nothing(tmp_path):
         def rows(run):
             return client.get(f"/api/runs/{run.id}/metrics_step").json().get("rows", [])
 
-        def intake():
+        def ingest():
             return client.get("/api/health").json()["ingest"]
 
         # From now on the system refuses to make the index's journal longer than a few pages, in the
@@ -39,7 +39,7 @@ def test_a_full_disk_loses_nothing_and_hides_nothing(tmp_path):
         late = root.run()
         late.append("events.jsonl", b"".join(map(event, _rows(STEPS))))
         early.log({"loss": 4.5, "global_step": 10})
-        wait_until(lambda: intake()["error"], "the refusal")
+        wait_until(lambda: ingest()["error"], "the refusal")
 
         assert [run["id"] for run in client.get("/api/runs").json()] == [early.id]
         assert client.get(f"/api/runs/{early.id}").status_code == 200
@@ -50,7 +50,7 @@ def test_a_full_disk_loses_nothing_and_hides_nothing(tmp_path):
         wait_until(lambda: len(rows(late)) == STEPS, "the rest")
         assert [row["global_step"] for row in rows(late)] == list(range(STEPS))
         assert [row["global_step"] for row in rows(early)] == list(range(11))
-        wait_until(lambda: not intake()["error"], "the all-clear")
+        wait_until(lambda: not ingest()["error"], "the all-clear")
 
 
 def _rows(count):

@@ -1,4 +1,4 @@
-"""``kill -9`` of the server while it takes in a growing run: every logged step is there, once."""
+"""``kill -9`` of the server while it indexes a growing run: every logged step is there, once."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_every_step_is_there_once_after_50_kills(tmp_path):
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-            while not _taking_in(port):
+            while not _is_indexing(port):
                 assert server.poll() is None
                 time.sleep(0.01)
             time.sleep(dice.uniform(0, 0.3))
@@ -75,7 +75,7 @@ def test_every_step_is_there_once_after_50_kills(tmp_path):
     assert len(set(reached)) > KILLS / 2, "the run did not grow while the server was killed"
 
 
-def _taking_in(port: int) -> bool:
+def _is_indexing(port: int) -> bool:
     try:
         return bool(httpx.get(f"http://127.0.0.1:{port}/api/health").json()["ingest"]["found"])
     except httpx.TransportError:

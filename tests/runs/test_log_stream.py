@@ -157,7 +157,7 @@ def test_an_unknown_or_deleted_run_is_refused_in_words(served, run):
 
 
 def test_a_second_server_on_the_same_folder_sees_every_line(served, run):
-    """Whichever takes a line in first, followers of the other get it too."""
+    """Whichever indexes a line first, followers of the other get it too."""
     server, root = served
     with viewer(root.path) as second:
         assert server.url != second.url

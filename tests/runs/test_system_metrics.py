@@ -1,4 +1,4 @@
-"""What a run's machine did: taken in, answered and shown beside what the run logged."""
+"""The samples of a run's machine: indexed, answered and shown beside what the run logged."""
 
 from __future__ import annotations
 

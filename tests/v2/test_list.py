@@ -238,9 +238,9 @@ def test_analytics_count_what_there_is(api, cast):
     trends = api.get("/v2/analytics/performance-trends?metric_name=acc&project=a&days=36500")
     assert [point["value"] for point in trends["trend_data"]] == [0, -2, -4]
     assert trends["statistics"]["mean_value"] == -2
-    thinned = api.get("/v2/analytics/performance-trends?metric_name=acc&days=36500&points=4")
-    assert [point["value"] for point in thinned["trend_data"]] == [0, -5]
-    assert thinned["statistics"]["total_experiments"] == 6
+    downsampled = api.get("/v2/analytics/performance-trends?metric_name=acc&days=36500&points=4")
+    assert [point["value"] for point in downsampled["trend_data"]] == [0, -5]
+    assert downsampled["statistics"]["total_experiments"] == 6
     assert api.get("/v2/analytics/health")["health_status"] == "excellent"
     assert api.get("/v2/analytics/performance-trends", status=400)["errors"]
     assert api.get("/v2/analytics/projects?days=x", status=400)["errors"]

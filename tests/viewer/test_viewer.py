@@ -142,7 +142,7 @@ def test_lists_are_sent_again_only_when_something_has_changed(root):
             tag = client.get(path).headers["ETag"]
             deadline = time.monotonic() + 10
             while client.get(path, headers={"If-None-Match": tag}).status_code != 304:
-                tag = client.get(path).headers["ETag"]  # the intake was still writing
+                tag = client.get(path).headers["ETag"]  # the indexer was still writing
                 assert time.monotonic() < deadline
             new = root.run()
             while (answer := client.get(path, headers={"If-None-Match": tag})).status_code == 304:

@@ -226,7 +226,7 @@ class DownsampleQuery(Query):
         min_value=100,
         max_value=50_000,
         help_text="How many rows at most. The first and the last are kept, and of each numeric "
-        "column the lowest and highest value of every stretch: its extremes are exact.",
+        "column the lowest and highest value of every bucket: its extremes are exact.",
     )
 
 

@@ -114,7 +114,7 @@ class FastQuery(Query):
         required=False,
         min_value=1,
         help_text="How many rows at most. The first and the last are kept, and of each metric "
-        "the lowest and highest value of every stretch: its extremes are exact.",
+        "the lowest and highest value of every bucket: its extremes are exact.",
     )
     since = since_field()
 
@@ -130,7 +130,7 @@ class MetricsQuestion(Body):
         min_value=4,
         max_value=50_000,
         help_text="How many points at most of each curve. The first and the last are kept, and "
-        "the lowest and highest of every stretch between them.",
+        "the lowest and highest of every bucket between them.",
     )
 
 

@@ -406,7 +406,7 @@ def test_an_index_built_anew_gives_the_same_answers(root, api, tmp_path):
     assert answers() == before
 
 
-def test_a_row_read_before_the_intake_was_faster_is_read_again(root):
+def test_a_row_read_before_the_indexer_was_faster_is_read_again(root):
     folder = root.run()
     folder.write("status.json", {"status": "running"})
     root.scan()

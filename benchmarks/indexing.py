@@ -1,6 +1,6 @@
-"""Taking in one ``events.jsonl`` of 1,000,000 steps, beside parsing its lines alone.
+"""Indexing one ``events.jsonl`` of 1,000,000 steps, beside parsing its lines alone.
 
-    python benchmarks/taking_in.py [--steps 1000000] [--rounds 5]
+    python benchmarks/indexing.py [--steps 1000000] [--rounds 5]
 
 In turns, because the machine is faster at one time than at another; the median counts. To reach:
 under three times the parse.
@@ -49,7 +49,7 @@ def main() -> None:
             parse = seconds(lambda: parse_alone(first / "events.jsonl"))
             took = seconds(lambda run=run: index_run(folder_source, str(run.relative_to(root))))
             ratios.append(took / parse)
-            print(f"parse {parse:.2f} s, taken in {took:.2f} s: {ratios[-1]:.2f} times the parse")
+            print(f"parse {parse:.2f} s, indexed {took:.2f} s: {ratios[-1]:.2f} times the parse")
     print(f"median: {statistics.median(ratios):.2f} times")
 
 
