@@ -188,34 +188,32 @@ def place_anew(run: Run) -> None:
 def look_up(runs: RunQuerySet, run_id: str, directory: str | None = None) -> Run | None:
     """Return the run of *runs* with that id, as ``by_id`` does, also if the indexer is behind."""
     run = runs.by_id(run_id, directory)
-    if run is None and index_unknown([run_id]):
-        run = runs.by_id(run_id, directory)
+    if run is None:
+        index_unknown([run_id])
+        run = runs.by_id(run_id, directory)  # the indexer may have come to it meanwhile
     return run
 
 
-def index_unknown(run_ids: Iterable[str]) -> bool:
-    """Index those of these runs that are on disk and have no row yet; return whether any was.
+def index_unknown(run_ids: Iterable[str]) -> None:
+    """Index those of these runs that are on disk and have no row yet.
 
     A run on disk is never reported as missing because others are indexed first.
     """
     missing = {run_id for run_id in run_ids if _may_be_folder(run_id)}
     missing -= set(Run.objects.filter(run_id__in=missing).values_list("run_id", flat=True))
     if not missing:
-        return False
-    is_any = False
+        return
     deadline = time.monotonic() + LOOK_SECONDS
     for directory, entry in layout.iter_run_dirs(settings.RUNICORN_STORAGE_ROOT, missing):
         if entry.name in missing:
             try:
                 index_run(directory)
-                is_any = True
             except OperationalError:
                 raise  # a problem of the database, not of the run
             except Exception:
                 logger.exception("The run in %s could not be indexed", directory)
         if time.monotonic() > deadline:
             break
-    return is_any
 
 
 def _may_be_folder(run_id: str) -> bool:
