@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import attrgetter, itemgetter, or_
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from django.db.models import Q
 
 from .blocks import BLOCK_SIZE, STEP_KEY, series_columns
 from .columns import (
+    NESTED,
     NO_STEP,
     Column,
     Floats,
@@ -46,6 +48,8 @@ class Events:
     steps: Integers
     times: Floats
     columns: dict[str, Column]
+    hidden: Counter[str] = field(default_factory=Counter)
+    """By key, how many values no answer shows: lists, objects, and those of unstorable keys."""
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -53,17 +57,24 @@ class Events:
 
 def columns(
     data: Sequence[dict[str, Any]], exact: Callable[[int], dict[str, Any]]
-) -> dict[str, Column]:
-    """Return the values that lines logged, by key. *data* has each line as a fast parser read it.
+) -> tuple[dict[str, Column], Counter[str]]:
+    """Return the values that lines logged, by key, and how many of each are hidden.
+
+    *data* has each line as a fast parser read it.
 
     ``exact(i)`` returns the *i*-th line exactly; it is called only for integers too large for a
     float64. Keys longer than ``MAX_KEY_LENGTH`` characters, or that no database can store, are left
     out.
     """
     parts: dict[str, list[Column]] = {}
+    hidden: Counter[str] = Counter()
     for lines, values_by_key in _shapes(data):
         for key, values in values_by_key.items():
-            if key != STEP_KEY and _is_storable(key):
+            if key == STEP_KEY:
+                continue
+            if not _is_storable(key):
+                hidden[key] += len(values)
+            else:
                 part = column(lines, values)
                 is_huge = np.abs(part.values) >= 2.0**63
                 if is_huge.any():  # perhaps an integer that the parser could only round
@@ -72,8 +83,10 @@ def columns(
                         for i, value, huge in zip(lines.tolist(), values, is_huge, strict=True)
                     ]
                     part = column(lines, values)
+                if part.extras and (nested := np.count_nonzero(part.kinds == NESTED)):
+                    hidden[key] += int(nested)
                 parts.setdefault(key, []).append(part)
-    return {key: concatenate(columns) for key, columns in parts.items()}
+    return {key: concatenate(columns) for key, columns in parts.items()}, hidden
 
 
 def join(parts: Sequence[Events]) -> Events:
@@ -81,8 +94,10 @@ def join(parts: Sequence[Events]) -> Events:
     if len(parts) == 1:
         return parts[0]
     columns: dict[str, list[Column]] = {}
+    hidden: Counter[str] = Counter()
     start = 0
     for part in parts:
+        hidden += part.hidden
         for key, values in part.columns.items():
             columns.setdefault(key, []).append(values.moved(start))
         start += len(part)
@@ -90,6 +105,7 @@ def join(parts: Sequence[Events]) -> Events:
         np.concatenate([part.steps for part in parts]),
         np.concatenate([part.times for part in parts]),
         {key: chain(parts_of_key) for key, parts_of_key in columns.items()},
+        hidden,
     )
 
 

@@ -87,6 +87,8 @@ class Run(models.Model):
     log_bytes = models.BigIntegerField(default=0, help_text="Of all log files of the run.")
     system_bytes = models.BigIntegerField(default=0, help_text="Of all its files of samples.")
     unreadable_lines = models.BigIntegerField(_("unreadable lines"), default=0)
+    hidden_values = models.BigIntegerField(_("values that are not shown"), default=0)
+    hidden_keys = models.JSONField(default=list, help_text="The first keys of such values.")
 
     notes = models.TextField(_("notes"), default="", blank=True)
     display_name = models.CharField(_("display name"), max_length=255, default="", blank=True)

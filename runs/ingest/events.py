@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,7 +19,7 @@ from metrics import write as metrics
 from metrics.columns import NO_STEP
 from runicorn import layout
 
-from ..models import Image, to_datetime
+from ..models import Image, Run, to_datetime
 from .batch import Batch
 from .documents import text
 
@@ -25,6 +27,11 @@ MAX_LINE = 128 * 2**20
 """A longer line is skipped, in parts of this size."""
 
 INT64 = 2**63
+
+HIDDEN_NAMED, HIDDEN_LENGTH = 10, 100
+"""So many keys of hidden values are named, each with so many characters."""
+
+logger = logging.getLogger("runicorn.runs")
 
 
 def read_events(batch: Batch, data: bytes) -> int:
@@ -56,7 +63,24 @@ def read_events(batch: Batch, data: bytes) -> int:
     if parts:
         batch.events = metrics.join(parts)
         run.event_count += len(batch.events)
+        _count_hidden(run, batch.events.hidden)
     return end
+
+
+def _count_hidden(run: Run, hidden: Counter[str]) -> None:
+    """Count the values that no answer shows, and name their keys the first time."""
+    if not hidden:
+        return
+    run.hidden_values += hidden.total()
+    keys = dict.fromkeys(text(key, HIDDEN_LENGTH) or "" for key in hidden)
+    new = [key for key in keys if key not in run.hidden_keys][: HIDDEN_NAMED - len(run.hidden_keys)]
+    if new:
+        run.hidden_keys = [*run.hidden_keys, *new]
+        logger.warning(
+            "Run %s logs what no table or chart shows, lists, objects or keys of more than %d "
+            "characters: %s",
+            *(run.run_id, metrics.MAX_KEY_LENGTH, ", ".join(map(repr, new))),
+        )
 
 
 TEXT_AT_ONCE = 2**17
@@ -126,7 +150,7 @@ def _events(
     entries: list[dict[str, Any]], data: list[dict[str, Any]], lines: Callable[[], list[bytes]]
 ) -> metrics.Events:
     """Return metrics lines as columns. Steps and times have one type in most runs."""
-    columns = metrics.columns(data, lambda i: _exact(lines()[i]))
+    columns, hidden = metrics.columns(data, lambda i: _exact(lines()[i]))
     steps = _plain_steps(data)
     if steps is None:
         exact = [_step(values) for values in data]
@@ -137,7 +161,7 @@ def _events(
     else:
         exact_times = [_time(entry["data"], entry) for entry in entries]
         times = np.array([np.nan if time is None else time for time in exact_times], np.float64)
-    return metrics.Events(steps, times, columns)
+    return metrics.Events(steps, times, columns, hidden)
 
 
 def _plain_steps(data: list[dict[str, Any]]) -> Any:

@@ -120,7 +120,8 @@ class Change:
         if stream == layout.EVENTS:
             metrics.clear(run.pk)
             run.images.all().delete()
-            run.event_count = run.unreadable_lines = 0
+            run.event_count = run.unreadable_lines = run.hidden_values = 0
+            run.hidden_keys = []
             run.best_metric_value = None
             if summary := self.indexed_file(layout.SUMMARY):
                 documents.describe(run, layout.SUMMARY, bytes(summary.content or b""))

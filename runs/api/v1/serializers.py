@@ -85,6 +85,14 @@ class RunDetail(serializers.Serializer):
     created_at = serializers.FloatField(source="created_time", allow_null=True)
     tags = serializers.SerializerMethodField()
     silent_since = silent_since_field()
+    unreadable_lines = serializers.IntegerField(help_text="Lines that are no event.")
+    hidden_values = serializers.IntegerField(
+        help_text="Logged values that no table or chart shows: lists, objects, keys that are too "
+        "long."
+    )
+    hidden_keys = serializers.ListField(
+        child=serializers.CharField(), help_text="The first keys of such values."
+    )
     notes = serializers.CharField(help_text="Free text that people keep about the run.")
     display_name = serializers.CharField(help_text="What people call the run; may be empty.")
     pinned = serializers.BooleanField()
