@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import transaction
 
 from core import access
-from runicorn import layout, processes, run_store
+from runicorn import heartbeats, layout, processes, run_store
 from runicorn.run_store import Annotations, RunConflict, RunNotFound, RunStore, living
 
 from .ingest import folder_source
@@ -229,7 +229,7 @@ def check_process(run: Run) -> bool:
     this host: it is never ended because of its age.
     """
     folder = run.path
-    if not (run.status == Run.Status.RUNNING or run.exit_reason == living.LOST):
+    if not (run.status == Run.Status.RUNNING or run.exit_reason == heartbeats.LOST):
         return False
     if any(part in str(folder).lower() for part in _COPIES):
         return False

@@ -12,6 +12,7 @@ from django.db import connection, models
 from django.db.models.functions import Coalesce
 
 from core.access import AccessQuerySet
+from runicorn import heartbeats
 
 from .finding import fulltext
 
@@ -100,7 +101,7 @@ class RunQuerySet(AccessQuerySet["Run"]):
     def judged_by_processes(self) -> Self:
         """Running, or lost not long ago: what became of their processes is to be looked at."""
         recently = datetime.now(UTC) - timedelta(days=7)
-        is_lost = models.Q(status="failed", exit_reason="lost", ended_at__gt=recently)
+        is_lost = models.Q(status="failed", exit_reason=heartbeats.LOST, ended_at__gt=recently)
         return self.filter(models.Q(status="running") | is_lost)
 
     def full_text(self, text: str) -> Self:

@@ -63,6 +63,8 @@ class Claim:
                 stored["status"] = "failed" if failed else outcomes.get(_OWNER, status)
                 stored["ended_at"] = time.time()
                 stored.pop("exit_reason", None)
+            elif living and stored.get("exit_reason") == heartbeats.LOST:
+                stored = heartbeats.found_again(stored)
             layout.write_json(path, stored)
             if living and owns(self.run_dir):
                 meta = layout.load_for_change(self.run_dir / layout.META) or {}
@@ -104,10 +106,14 @@ def claim(run_dir: Path, meta: dict[str, Any], *, resume: bool | None) -> Claim:
                     f"Run {run_dir.name!r} already exists in {run_dir.parent}: leave run_id out to "
                     "start a new one, or pass resume=True to continue it."
                 )
-            is_open = status.get("status") == "running" or status.get("exit_reason") == "lost"
+            is_open = (
+                status.get("status") == "running" or status.get("exit_reason") == heartbeats.LOST
+            )
             if not resume and is_open:
                 joined = _join(run_dir, old, status)
                 if joined is not None:
+                    if status.get("status") != "running":
+                        layout.write_json(run_dir / layout.STATUS, heartbeats.found_again(status))
                     return joined
         for beat in heartbeats.in_folder(run_dir):
             beat.path.unlink(missing_ok=True)

@@ -19,6 +19,9 @@ from .files import open_inside
 LOST_S = 60.0
 """A process that cannot be looked at from here is lost after so long without a heartbeat."""
 
+LOST = "lost"
+"""The ``exit_reason`` of a run that has failed because no process of it showed a sign of life."""
+
 _LARGEST = 64 * 1024
 _TOUCH: int = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
@@ -66,6 +69,12 @@ def in_folder(run_dir: Path) -> Iterator[Heartbeat]:
         except OSError:
             continue  # it has ended just now
         yield Heartbeat(run_dir / name, process, touched)
+
+
+def found_again(status: dict[str, Any]) -> dict[str, Any]:
+    """Return ``status.json`` of a run that was taken for lost and lives."""
+    rest = {key: value for key, value in status.items() if key not in ("ended_at", "exit_reason")}
+    return {**rest, "status": "running"}
 
 
 def time_of_storage(run_dir: Path) -> float | None:

@@ -10,9 +10,6 @@ from typing import Any
 from .. import heartbeats, layout, processes
 from ..files import read_json_inside, scan_inside
 
-LOST = "lost"
-"""The ``exit_reason`` of a run that has failed because no process of it showed a sign of life."""
-
 
 class State(Enum):
     LIVING = "living"
@@ -28,7 +25,7 @@ def is_living(folder: Path) -> bool:
     """Whether the run is running: whoever moves or removes it would tear it from its process."""
     status = read_json_inside(folder, layout.STATUS)
     if status.get("status") != "running":
-        return status.get("exit_reason") == LOST and _has_come_back(folder)
+        return status.get("exit_reason") == heartbeats.LOST and _has_come_back(folder)
     return _state(folder, status) in (State.LIVING, State.UNKNOWN)
 
 
@@ -43,13 +40,12 @@ def judged(folder: Path) -> dict[str, Any] | None:
         state = _state(folder, status)
         if state not in (State.GONE, State.LOST):
             return None
-        reason = LOST if state is State.LOST else "process_not_found"
+        reason = heartbeats.LOST if state is State.LOST else "process_not_found"
         return {**status, "status": "failed", "ended_at": time.time(), "exit_reason": reason}
-    was_lost = (status.get("status"), status.get("exit_reason")) == ("failed", LOST)
+    was_lost = (status.get("status"), status.get("exit_reason")) == ("failed", heartbeats.LOST)
     if not (was_lost and _has_come_back(folder)):
         return None
-    rest = {key: value for key, value in status.items() if key not in ("ended_at", "exit_reason")}
-    return {**rest, "status": "running"}
+    return heartbeats.found_again(status)
 
 
 def silent_since(folder: Path) -> float | None:
