@@ -1,4 +1,4 @@
-"""Whether the storage root is there: a folder that was moved or is not mounted holds no runs."""
+"""Check that the storage root exists: a folder that was moved or is not mounted has no runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.conf import settings
 
 
 class StorageAway(OSError):
-    """The storage root is not there, which says nothing about the runs in it."""
+    """The storage root is missing, which does not mean that its runs are."""
 
     def __init__(self) -> None:
         super().__init__(f"The storage folder {settings.RUNICORN_STORAGE_ROOT} is not there")
@@ -17,8 +17,8 @@ class StorageAway(OSError):
 def check_storage() -> None:
     """Raise StorageAway if the storage root is missing or an empty mount point.
 
-    The server itself keeps folders in it, so that it is never empty while it is there. Raises
-    OSError where the system cannot tell.
+    The server itself keeps folders in it, so that it is never empty while it exists. Raises
+    OSError if the system cannot tell.
     """
     try:
         with os.scandir(settings.RUNICORN_STORAGE_ROOT) as entries:

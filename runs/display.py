@@ -34,7 +34,7 @@ def moment(at: datetime | float | None) -> SafeString | str:
 
 
 def duration(run: Run) -> SafeString | str:
-    """From start to end. Of a running run the script counts on; without it, nothing."""
+    """Return the time from start to end; the page's script counts that of a running run."""
     seconds = run.duration_seconds
     if seconds is not None:
         return duration_text(seconds)

@@ -46,7 +46,7 @@ from runs.templatetags.run_parts import NOT_CHARTED
 PER_PAGE = 50
 MAX_NAMED_RUNS = 10
 FILTERS = ("search", "q", "project", "status")
-"""What the page of runs may be narrowed by; in its address as in that of the V2 list."""
+"""The filters of the page of runs, with the names that they have in the V2 list."""
 
 IMAGE_TYPES = {
     ".png": "image/png",

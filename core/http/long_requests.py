@@ -1,6 +1,6 @@
-"""Answer requests that twisted, below daphne, would hang up on or refuse without a word.
+"""Answer requests that twisted, below daphne, would drop or refuse without a message.
 
-Twisted closes the connection where the request line is longer than 16 KB, and answers malformed
+Twisted closes the connection if the request line is longer than 16 KB, and answers malformed
 requests with an empty 400. Here the line may have 64 KB, and every refusal has the shape of the
 door that it was sent to.
 """
@@ -18,10 +18,10 @@ from twisted.web import http
 from .doors import door_of
 
 LONGEST = 64 * 1024
-"""Bytes of a request line, and of all headers with it."""
+"""The most bytes of a request line, and of it and all headers together."""
 
 LINGER_SECONDS = 5
-"""How long the rest of a refused request is read: closing before could destroy the answer."""
+"""How long the rest of a refused request is read: closing earlier could lose the response."""
 
 
 class Channel(http.HTTPChannel):
@@ -91,5 +91,5 @@ def _make_channel(factory: Any) -> Any:
 
 
 def install() -> None:
-    """Let daphne's connections be ours."""
+    """Make daphne use our connections."""
     HTTPFactory.protocol = _make_channel

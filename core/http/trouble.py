@@ -1,7 +1,7 @@
-"""Trouble of the machine: a full disk, a folder that is away, a database that does not answer.
+"""Trouble of the machine: a full disk, a missing folder, a database that does not answer.
 
-It is no bug, and most of it passes: the response is 503, or 507 for a full disk, and says what to
-do. Only what the system itself reports counts, by its number; other errors remain bugs.
+It is not a bug, and most of it is temporary: the response is 503, or 507 for a full disk, and says
+what to do. Only errors that the system itself reports count, by their numbers; others remain bugs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WAIT_SECONDS = 5
 
 
 class Trouble(APIException):
-    """503: *detail* names the trouble. ``wait`` becomes Retry-After where waiting may help."""
+    """503: *detail* names the trouble. ``wait`` becomes Retry-After if waiting may help."""
 
     status_code = 503
 
@@ -161,7 +161,7 @@ def _of_postgresql(cause: Any) -> Trouble | None:
         return Trouble(ALL_IN_USE)
     state = getattr(cause, "sqlstate", None)
     if state is None:
-        # The driver's own: it lost the connection, or has none.
+        # The driver's own errors: it lost the connection, or has none.
         has_no_connection = type(cause).__name__ in ("OperationalError", "InterfaceError")
         return Trouble(DATABASE_AWAY) if has_no_connection else None
     if state == "53100":

@@ -1,4 +1,4 @@
-"""What was made out of some bytes of a stream: handed from the readers of lines to the writer."""
+"""The data parsed from bytes of a stream, which the parsers hand to the writer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..models import Image, Run
 
 @dataclass
 class Batch:
-    """What was made out of some bytes of a stream, not written yet."""
+    """The data parsed from some bytes of a stream, not written yet."""
 
     run: Run
     name: str

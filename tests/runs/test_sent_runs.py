@@ -43,6 +43,8 @@ def test_it_is_deleted_restored_and_purged(root, api):
     assert api.post("/recycle-bin/restore", {"run_ids": [ID]})["restored_count"] == 1
     assert api.ids() == [ID]
     api.post("/runs/soft-delete", {"run_ids": [ID]})
+    assert ID in api.post("/recycle-bin/empty", {"confirm": True})["refused"]  # it still runs
+    receiving.receive_document(run, "status.json", b'{"status": "finished"}')
     assert api.post("/recycle-bin/empty", {"confirm": True})["permanently_deleted"] == 1
     assert not run.path.exists()
     assert not Run.objects.exists()

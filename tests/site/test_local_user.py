@@ -1,4 +1,4 @@
-"""The local user (``owner.py``): at the machine no password, from elsewhere one."""
+"""The local user (``local_user.py``): no password at the machine, one from any other."""
 
 from concurrent.futures import ThreadPoolExecutor
 

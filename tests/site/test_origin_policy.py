@@ -1,4 +1,4 @@
-"""Who may come in: Host, Origin, CORS, and the headers of pages (``guards.py``)."""
+"""Access of web pages: Host, Origin, CORS, and the headers of pages (``origin_policy.py``)."""
 
 import pytest
 from django.test import Client

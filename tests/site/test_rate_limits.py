@@ -1,4 +1,4 @@
-"""Rate limits over HTTP (``ratelimits.py``)."""
+"""Rate limits over HTTP (``rate_limits.py``)."""
 
 from __future__ import annotations
 
