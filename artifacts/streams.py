@@ -10,12 +10,11 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import quote
 
 from django.http import HttpRequest, HttpResponse
 
 from core.http.conditional import known_tag
-from core.http.streams import Stream
+from core.http.streams import Stream, attachment
 from runicorn.artifacts.blobs import open_regular
 from runicorn.artifacts.names import inside
 from runicorn.tar import Member, tar_stream
@@ -46,7 +45,7 @@ def file(request: HttpRequest, path: Path, etag: str) -> HttpResponse | Stream:
     headers = {
         "Accept-Ranges": "bytes",
         "ETag": quoted,
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(path.name, safe='')}",
+        "Content-Disposition": attachment(path.name),
         "X-Content-Type-Options": "nosniff",
         "Vary": "Accept-Encoding",
     }
@@ -114,16 +113,16 @@ def archive(request: HttpRequest, version: Version) -> Stream:
     """
     remote_files.fetch(version)
     _check_files(version)
-    name = f"{version.artifact.name}-v{version.number}"
+    name = f"{version.artifact.name}-v{version.number}.tar"
     blocks = tar_stream(_members(version))
     headers = {
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}.tar",
+        "Content-Disposition": attachment(name),
         "Vary": "Accept-Encoding, Accept",
     }
     content_type = "application/x-tar"
     if "application/zstd" in request.headers.get("Accept", ""):
         content_type = "application/zstd"  # a file that stays compressed
-        headers["Content-Disposition"] += ".zst"
+        headers["Content-Disposition"] = attachment(f"{name}.zst")
         blocks = encodings.compressed(blocks)
     elif encodings.accepts_zstd(request):
         headers["Content-Encoding"] = "zstd"

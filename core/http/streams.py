@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, StreamingHttpResponse
+from django.utils.http import content_disposition_header
 
 from .compression import gzipped, wants_gzip
+
+_PLAIN = re.compile(r"[A-Za-z0-9._-]+")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def attachment(filename: str) -> str:
+    """Return the Content-Disposition of a file to be saved under any *filename* (RFC 6266)."""
+    sendable = filename.encode("utf-8", "replace").decode()
+    if _PLAIN.fullmatch(sendable):
+        return f"attachment; filename={sendable}"  # as v0.4
+    header = content_disposition_header(True, _CONTROLS.sub("_", sendable))
+    assert header is not None
+    return header
 
 
 class Stream(StreamingHttpResponse):

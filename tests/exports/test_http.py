@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 import zipfile
+from urllib.parse import quote
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -121,6 +122,24 @@ def test_one_run_in_every_format(api, root):
         assert response["Content-Disposition"] == expected
     response, _ = download(api, f"/export/{run.id}/csv")
     assert response["Content-Type"] == "text/csv; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("run_id", "expected"),
+    [
+        ("plain-1.0_x", "filename=plain-1.0_x_metrics.csv"),
+        ("with space", 'filename="with space_metrics.csv"'),
+        ('a"b; c', r'filename="a\"b; c_metrics.csv"'),
+        ("läuft 行", "filename*=utf-8''l%C3%A4uft%20%E8%A1%8C_metrics.csv"),
+        ("two\r\nlines", 'filename="two__lines_metrics.csv"'),
+    ],
+)
+def test_the_name_of_a_download_follows_any_id(api, root, run_id, expected):
+    run = root.run("p", "e", run_id=run_id)
+    run.log({"loss": 1.0, "global_step": 1})
+    root.scan()
+    response, _ = download(api, f"/export/{quote(run_id)}/csv")
+    assert response["Content-Disposition"] == f"attachment; {expected}"
 
 
 def test_what_cannot_be_exported_says_why(api, root):

@@ -21,7 +21,7 @@ from rest_framework.response import Response
 
 from core.http.exceptions import InvalidInput, TooLarge
 from core.http.fields import Choice, CommaSeparated, Flag, Form, OptionalText, Query
-from core.http.streams import streamed
+from core.http.streams import attachment, streamed
 from runicorn import archive, export
 from runs import archives
 from runs.finding.filters import RunFilter
@@ -57,7 +57,7 @@ def download(
 ) -> StreamingHttpResponse:
     """Return a response with a file that is made while it is sent."""
     response = streamed(request, parts, content_type=content_type)
-    response["Content-Disposition"] = f"attachment; filename={name}"
+    response["Content-Disposition"] = attachment(name)
     return response
 
 
