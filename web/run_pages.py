@@ -32,6 +32,7 @@ from core.http.conditional import html_response
 from core.http.exceptions import InvalidInput
 from core.http.fields import read_keys
 from core.http.permissions import needs
+from core.http.streams import attachment, streamed
 from core.paginator import NearbyPaginator
 from metrics.models import Series
 from operation import index_health
@@ -39,6 +40,7 @@ from runicorn import layout
 from runs import actions
 from runs.finding.filters import RunFilter
 from runs.ingest import folder_source, progress
+from runs.logs import reading
 from runs.models import Image, Project, Run
 from runs.querysets import RunQuerySet
 from runs.templatetags.run_parts import NOT_CHARTED
@@ -167,6 +169,17 @@ def run_fragment(request: HttpRequest, run_id: str) -> HttpResponseBase:
         f"{_state(run)} {get_language()} {context['all_charts']}",
         lambda: render(request, "pages/run_fragment.html", context).content.decode(),
     )
+
+
+@needs(Right.SEE)
+@require_safe
+def run_log(request: HttpRequest, run_id: str) -> HttpResponseBase:
+    """Return the whole log as a file of text, a part at a time."""
+    run = _find(request, run_id)
+    response = streamed(request, reading.whole(run), content_type="text/plain; charset=utf-8")
+    response["Content-Disposition"] = attachment(f"{run.run_id}.log.txt")
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
 
 
 def _find(request: HttpRequest, run_id: str) -> Run:

@@ -6,6 +6,7 @@ urlpatterns = [
     path("", run_pages.run_list, name="home"),
     path("live", run_pages.run_list_fragment, name="home-live"),
     path("runs/<str:run_id>", run_pages.run_page, name="run"),
+    path("runs/<str:run_id>/log", run_pages.run_log, name="run-log"),
     path("runs/<str:run_id>/live", run_pages.run_fragment, name="run-live"),
     path("images/<int:image_id>", run_pages.run_image, name="run-image"),
     path("recycle-bin", run_pages.recycle_bin, name="recycle-bin"),

@@ -90,6 +90,12 @@ def read_from(run: Run, offset: int, limit: int = 2**20) -> bytes:
     return data
 
 
+def whole(run: Run) -> Iterator[bytes]:
+    """Yield the log from its beginning to its end."""
+    chunks = run.log_chunks.order_by("offset").values_list("data", flat=True)
+    return map(bytes, _in_portions(chunks))
+
+
 def _in_portions(rows: QuerySet[Any, Any], size: int = 16) -> Iterator[Any]:
     """Yield *rows*, a few at a time: PostgreSQL would send them all at once."""
     start = 0

@@ -28,6 +28,12 @@ NOT_CHARTED = ("global_step", "step", "epoch", "time")
 MOST_CHARTS = 60
 MOST_IMAGES = 48
 LOG_LINES = 200
+MOST_LOG_TEXT = 2**18
+"""Characters of the log in a page, before its script follows the log."""
+
+LONGEST_LINE = 4000
+"""Characters of a line, of the log or a document, that a page shows; runicorn.js has the same."""
+
 MOST_LINES = 8
 """Longer lists are folded."""
 
@@ -105,8 +111,20 @@ def run_images(run: Run) -> dict[str, Any]:
 
 @register.simple_tag
 def run_log_tail(run: Run) -> str:
-    """Return the last lines of the log, without the terminal's colours."""
-    return "\n".join(_ANSI.sub("", line) for line in reading.tail(run, LOG_LINES))
+    """Return the last lines of the log, without the terminal's colours, and long ones cut."""
+    lines = [cut(_ANSI.sub("", line)) for line in reading.tail(run, LOG_LINES)]
+    size, start = 0, len(lines)
+    while start and (size := size + len(lines[start - 1])) <= MOST_LOG_TEXT:
+        start -= 1
+    return "\n".join(lines[start:])
+
+
+def cut(text: str) -> str:
+    """Return *text*, of which a page shows no more than its beginning; the log itself is whole."""
+    if len(text) <= LONGEST_LINE:
+        return text
+    rest = f"{len(text) - LONGEST_LINE:,}"
+    return text[:LONGEST_LINE] + _(" … ({number} more characters)").format(number=rest)
 
 
 @register.inclusion_tag("runs/rows.html")
@@ -137,10 +155,10 @@ class Row:
 
 def _row(key: str, value: Any) -> Row:
     if isinstance(value, dict):
-        return Row(key, [f"{name}: {_text(item)}" for name, item in value.items()])
+        return Row(key, [cut(f"{name}: {_text(item)}") for name, item in value.items()])
     if isinstance(value, list):
-        return Row(key, [_text(item) for item in value])
-    return Row(key, [_text(value)])
+        return Row(key, [cut(_text(item)) for item in value])
+    return Row(key, [cut(_text(value))])
 
 
 def _value(text: str) -> Any:

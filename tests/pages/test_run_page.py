@@ -128,3 +128,31 @@ def test_documents_of_any_shape_are_shown(client, root, folder):
     page = text(client.get(f"/runs/{folder.id}"))
     assert "index: 0, name: X" in page
     assert "b: [1]" in page
+
+
+def test_a_line_without_end_does_not_fill_the_page(client, root, folder):
+    long_line = b"x" * 5_000_000
+    folder.write("logs.txt", b"first\n" + long_line + b"\n" + b"y" * 1_000_000)
+    folder.write("config.json", {"prompt": "z" * 2_000_000, "stops": ["z" * 2_000_000], "lr": 0.1})
+    root.scan()
+    for address in (f"/runs/{folder.id}", reverse("admin:runs_run_change", args=[pk_of(folder)])):
+        page = text(client.get(address))
+        assert len(page) < 500_000
+        assert "x" * 4000 in page and "y" * 4000 in page
+        assert "more characters)" in page
+    response = client.get(f"/runs/{folder.id}/log")
+    assert response["Content-Type"] == "text/plain; charset=utf-8"
+    assert response["Content-Disposition"] == f"attachment; filename={folder.id}.log.txt"
+    assert b"".join(response.streaming_content) == folder.logs.read_bytes()
+
+
+def test_many_long_lines_do_not_fill_the_page(client, root, folder):
+    folder.write("logs.txt", b"".join(b"%d %s\n" % (n, b"x" * 3000) for n in range(300)))
+    root.scan()
+    page = text(client.get(f"/runs/{folder.id}"))
+    assert len(page) < 400_000
+    assert "299 xxx" in page
+
+
+def pk_of(folder):
+    return Run.objects.get(run_id=folder.id).pk

@@ -167,6 +167,7 @@ function drawn(name, attributes) {
 // -- the log, line by line over a WebSocket -----------------------------------------------------------
 
 const MOST_LINES = 10000;
+const LONGEST_LINE = 4000;
 const COLOURS = /\u001b(\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(\u0007|\u001b\\))/g;
 const PROGRESS_BAR = /\d{1,3}%\||it\/s|it\/sec|ETA|elapsed/i;
 
@@ -185,6 +186,8 @@ function followLog(log) {
     state.dataset.state = name;
     state.textContent = state.dataset[`${name}Text`] ?? "";
   };
+  const cut = (line) => line.length <= LONGEST_LINE ? line : line.slice(0, LONGEST_LINE)
+    + log.dataset.cut.replace("{number}", (line.length - LONGEST_LINE).toLocaleString("en"));
   const isShown = (line) => !(hideProgress.checked && PROGRESS_BAR.test(line));
   const toEnd = () => { if (follow.checked) log.scrollTop = log.scrollHeight; };
   const draw = () => {
@@ -217,7 +220,7 @@ function followLog(log) {
         log.textContent = "";
       }
       if (data.startsWith("[info] No logs available yet")) return;
-      waiting.push(data.replace(COLOURS, ""));
+      waiting.push(cut(data.replace(COLOURS, "")));
       if (isDrawn) {
         isDrawn = false;
         setTimeout(draw, 30);
