@@ -22,7 +22,7 @@ from runicorn.artifacts.storage import Purged
 
 from . import index, uploads
 from .models import Artifact, Version
-from .uploads import NOBODY
+from .uploads import UNNAMED_USER
 
 
 def soft_delete_versions(versions: Iterable[Version], *, by: Any) -> int:
@@ -32,7 +32,7 @@ def soft_delete_versions(versions: Iterable[Version], *, by: Any) -> int:
 
 def _soft_delete(version: Version, by: Any) -> bool:
     location = version.artifact.location
-    changed = index.storage().soft_delete(location, version.number, by=name_of(by) or NOBODY)
+    changed = index.storage().soft_delete(location, version.number, by=name_of(by) or UNNAMED_USER)
     index.index_artifact(location)
     if changed:
         record(by, "version.delete", version)
@@ -87,7 +87,9 @@ def edit_version(version: Version, changes: dict[str, Any], *, by: Any) -> bool:
     Return whether anything changed. Raises ValueError for invalid values.
     """
     location = version.artifact.location
-    changed = index.storage().edit(location, version.number, changes, by=name_of(by) or NOBODY)
+    changed = index.storage().edit(
+        location, version.number, changes, by=name_of(by) or UNNAMED_USER
+    )
     index.index_artifact(location)
     if changed:
         record(by, "version.edit", version)

@@ -40,14 +40,14 @@ from . import chunks, index
 from .exceptions import ContentsMissing, NameTaken, UploadMismatch, UploadNotFound, WrongOffset
 from .models import Artifact, Blob, Version
 
-NOBODY = "user"
+UNNAMED_USER = "user"
 """The author that v0.4 writes to the folder if no user has signed in."""
 
 LARGEST_PART = 64 * 2**20
 _STALE_SECONDS = 7 * 86400
 _PLAN = "plan.json"
 _DONE = "done.json"
-_BLOCK = 1 << 20
+READ_BYTES = 1 << 20
 _UPLOAD_ID = "upload_id"
 
 Read = Callable[[int], bytes]
@@ -92,7 +92,7 @@ def start(plan: dict[str, Any], *, by: Any) -> Upload:
     Raises NameTaken.
     """
     _check_name(plan, by)
-    plan = {**plan, "created_by_user": name_of(by) or NOBODY, "owner": _owner(by)}
+    plan = {**plan, "created_by_user": name_of(by) or UNNAMED_USER, "owner": _owner(by)}
     if plan["key"] and (begun := _begun(plan)):
         return begun
     upload_id = uuid.uuid4().hex
@@ -181,7 +181,7 @@ def write_part(upload: Upload, digest: str, offset: int, read: Read) -> int:
         with part.open("ab") as file:
             if offset != (reached := file.tell()):
                 raise WrongOffset(reached)
-            while block := read(_BLOCK):
+            while block := read(READ_BYTES):
                 if reached + len(block) > size:
                     file.truncate(offset)
                     raise UploadMismatch(f"More than the {size} bytes announced were sent.")
@@ -237,7 +237,7 @@ def _receive(upload: Upload, digest: str, read: Read) -> None:
     temporary = upload.folder / f".{uuid.uuid4().hex}.tmp"
     try:
         with temporary.open("xb") as file:
-            while block := read(_BLOCK):
+            while block := read(READ_BYTES):
                 file.write(block)
         with temporary.open("rb") as file:
             actual, _ = hash_file(file.fileno())

@@ -78,7 +78,7 @@ def overview(run_pk: int) -> Overview:
 
 
 def events_after(log: EventLog | None, since: str) -> int:
-    """Return the number of events before the ``cursor`` *since*; 0 if the run was read anew since.
+    """Return the number of events before the ``cursor`` *since*; 0 if the run was read again since.
 
     Raises ValueError if it is not a cursor.
     """

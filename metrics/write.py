@@ -255,7 +255,7 @@ def _series_blocks(
 
 
 def clear(run_pk: int) -> None:
-    """Delete all that the run logged, because its file will be read anew."""
+    """Delete all that the run logged, because its file will be read again."""
     SeriesLevel.objects.filter(series__run=run_pk).delete()
     SeriesBlock.objects.filter(series__run=run_pk).delete()
     Series.objects.filter(run=run_pk).delete()

@@ -2,7 +2,7 @@
 
 Everything reads ``settings.RUNICORN_STORAGE_ROOT`` when it needs it, and every database connection
 shares one dictionary that says which file to open: pointing both elsewhere moves all readers with
-their next request. The indexer, which watches a root, is started anew.
+their next request. The indexer, which watches a root, is restarted.
 """
 
 from __future__ import annotations

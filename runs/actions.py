@@ -203,7 +203,7 @@ def _relocate(runs: Iterable[Run], move: Callable[[], dict[str, str]]) -> int:
                 Run.objects.filter(directory=new).delete()
                 Run.objects.filter(directory=old).update(directory=new)
     for run in Run.objects.filter(directory__in=moved.values()):
-        folder_source.place_anew(run)
+        folder_source.refresh_moved(run)
     return len(moved)
 
 

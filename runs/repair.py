@@ -73,5 +73,5 @@ def repair_block(error: CorruptBlock) -> bool:
         logger.error("Run %s: %s There is no folder to read it from again.", run.run_id, error)
         return False
     logger.error("Run %s: %s It is read anew from its folder.", run.run_id, error)
-    folder_source.read_anew(run)
+    folder_source.reread_events(run)
     return True

@@ -166,7 +166,7 @@ def _items(value: Any) -> list[tuple[str, Any]]:
 
 
 def _versions(request: HttpRequest, kind: str, name: str) -> Any:
-    """Return the artifact's versions, read anew from its folder; 404 without such an artifact."""
+    """Return the artifact's versions, refreshed from its folder; 404 without such an artifact."""
     try:
         indexed = index.index_artifact(index.storage().find(name, kind))
     except FileNotFoundError:

@@ -21,7 +21,7 @@ class ArtifactView(APIView):
     permission_classes = [SeeOrChange]
 
     def artifact(self, name: str, right: Right = Right.SEE) -> Artifact:
-        """Return the artifact, read anew from its folder; 404 if none has that name and type."""
+        """Return the artifact, refreshed from its folder; 404 if none has that name and type."""
         kind = serializers.TypeQuery.read(self.request)["type"] or None
         try:
             indexed = index.index_artifact(index.storage().find(name, kind))

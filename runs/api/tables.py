@@ -102,7 +102,7 @@ class TableResponse:
         return self.table(state)
 
     def _state_up_to_first(self) -> Any:
-        """Return the present state, which may have been read anew, up to the same event."""
+        """Return the present state, which may have been read again, up to the same event."""
         state = self.find_state()
         if isinstance(state, metrics.EventLog) and isinstance(self.state, metrics.EventLog):
             state.count = min(state.count, self.state.count)

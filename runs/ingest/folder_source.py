@@ -44,7 +44,7 @@ def index_run(directory: str) -> bool:
     """Bring the run in *directory* (relative to the storage root) up to date with its files.
 
     Return whether there is more to read. The row of a removed folder is deleted. If the index of
-    the run is damaged, all its files are read anew.
+    the run is damaged, all its files are read again.
     """
     run = Run.objects.filter(directory=directory).first()
     if run is None:
@@ -61,7 +61,7 @@ def _index_changed(run: Run) -> bool:
         return _read_changed(run)
     except CorruptBlock as error:
         logger.error("%s: %s The run is read anew from its folder.", run.directory, error)
-        read_anew(Run.objects.get(pk=run.pk))
+        reread_events(Run.objects.get(pk=run.pk))
         return False
 
 
@@ -172,7 +172,7 @@ def refresh(run: Run | None) -> Run | None:
     return Run.objects.filter(pk=run.pk).first()
 
 
-def place_anew(run: Run) -> None:
+def refresh_moved(run: Run) -> None:
     """Bring a run up to date whose folder and row were moved."""
     with transaction.atomic():
         locked = Run.objects.select_for_update().get(pk=run.pk)
@@ -225,7 +225,7 @@ def has_events(run: Run) -> bool:
     return any(layout.stream_of(name) == layout.EVENTS for name in run.files.names())
 
 
-def read_anew(run: Run) -> None:
+def reread_events(run: Run) -> None:
     """Delete the data of the run's metrics files, and read them again.
 
     This is one transaction, so that no reader sees half of the data.

@@ -115,7 +115,7 @@ class Change:
         self._removed.append(self._files.pop(name))
 
     def forget(self, stream: str) -> None:
-        """Drop the data read from a stream, of which a file was replaced: all will be read anew."""
+        """Drop the data read from a stream, one of whose files was replaced: all are read again."""
         run = self.run
         if stream == layout.EVENTS:
             metrics.clear(run.pk)

@@ -92,7 +92,7 @@ class LogConsumer(AsyncWebsocketConsumer):
         self._known_end = 0
         if not self._is_reading:
             self._is_reading = True
-            self._start(self._read_anew())
+            self._start(self._read_again())
         else:
             self._position = 0  # the reading under way finds the new log from its start
 
@@ -112,7 +112,7 @@ class LogConsumer(AsyncWebsocketConsumer):
         self._run = run
         await live.follow(run.pk, self)
         self._start(self._close_when_idle())
-        await self._read_anew()
+        await self._read_again()
 
     @database_sync_to_async
     def _find_run(self) -> Run | None:
@@ -122,7 +122,7 @@ class LogConsumer(AsyncWebsocketConsumer):
         run = folder_source.refresh(folder_source.look_up(runs, run_id, *query.get("dir", ())[:1]))
         return run if run is not None and not run.is_deleted else None
 
-    async def _read_anew(self) -> None:
+    async def _read_again(self) -> None:
         """Send the backlog, then the data that arrived meanwhile."""
         tail = await database_sync_to_async(reading.read_tail)(self._run, BACKLOG_LINES)
         if tail.is_cut:

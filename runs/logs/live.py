@@ -38,7 +38,7 @@ def log_reaches(run_pk: int, end: int) -> None:
 
 
 def log_replaced(run_pk: int) -> None:
-    """Announce that the log of the run starts anew."""
+    """Announce that the log of the run starts again."""
     _announce(run_pk, {"type": "log.replaced"})
 
 

@@ -39,7 +39,7 @@ class RunView(APIView):
         return access.rows(Run.objects.all(), self.request.user, right)
 
     def run(self, run_id: str, detail: str = "Run not found", *, right: Right = Right.SEE) -> Run:
-        """Return the run, read anew from its folder; 404 if there is none or it was deleted.
+        """Return the run, refreshed from its folder; 404 if there is none or it was deleted.
 
         ``?dir=`` names one of several copies of a run's folder; only readers may omit it.
         """

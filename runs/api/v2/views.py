@@ -59,7 +59,7 @@ class V2View(RunView):
         return round((time.perf_counter() - self.started) * 1000, 2)
 
     def experiment(self, run_id: str) -> Run:
-        """Return the run, deleted or not, read anew from its folder; 404 if there is none."""
+        """Return the run, deleted or not, refreshed from its folder; 404 if there is none."""
         directory = CopyQuery.read(self.request)["dir"]
         run = folder_source.refresh(folder_source.look_up(self.runs(), run_id, directory))
         if run is None:
