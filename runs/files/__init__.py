@@ -96,7 +96,7 @@ class RunFiles:
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
         """Hold the lock that all programs use to read, change and write *name*."""
-        with layout.locked(self.folder / name):
+        with layout.locked_in_run(self.folder / name):
             yield
 
     def append(self, name: str, offset: int, data: bytes) -> int:
