@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from remote.sync import host_tree, session
+from runicorn import heartbeats
 from tests import servers
 
 from .conftest import RUN, USER, login_to, make_run, wait_until_same
@@ -65,6 +66,22 @@ def test_only_what_is_new_travels(mirrored, api, there, local):
     wait_until_same(there, local)
     servers.wait_until(lambda: appended() > 0, "is counted")
     assert appended() == 10
+
+
+def test_a_sign_of_life_means_nothing_here(mirrored, there, local):
+    """What a sync brings late would have each run ended here that lives there."""
+    folder = make_run(there)
+    for name in ("status.json", "meta.json"):
+        text = json.loads((folder / name).read_text()) | {"hostname": "there", "status": "running"}
+        (folder / name).write_text(json.dumps(text))
+    heartbeat = folder / heartbeats.name_of({"hostname": "there", "pid": 7})
+    heartbeat.write_text(json.dumps({"hostname": "there", "pid": 7}))
+    os.utime(heartbeat, (1, 1))
+    make_run(there, "p/e/runs/20260101_000000_000002")
+    mirrored()
+    arrived = local / "p/e/runs/20260101_000000_000002/events.jsonl"
+    servers.wait_until(lambda: arrived.exists() and (local / RUN / "events.jsonl").exists(), "here")
+    assert not list(local.rglob("heartbeat.*"))
 
 
 @pytest.mark.parametrize("change", ["shorter", "longer", "same size"])

@@ -17,9 +17,10 @@ pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(900)]
     [
         ["tests/v2"],
         ["tests/runs/test_annotations.py", "tests/runs/test_layouts.py"],
+        ["tests/runs/test_lost_runs.py", "tests/runs/test_hidden_values.py"],
         ["tests/runs/test_one_search.py", "tests/site/test_hostile_input.py"],
     ],
-    ids=["v2", "runs", "doors"],
+    ids=["v2", "runs", "lives", "doors"],
 )
 def test_answers_are_the_same_with_postgresql(tests: list[str]) -> None:
     with servers.postgres() as connection:

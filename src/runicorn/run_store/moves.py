@@ -101,7 +101,7 @@ def _carry_out(root: Path, move: Move) -> None:
     source, target = root / move.source, root / move.target
     target.parent.mkdir(parents=True, exist_ok=True)
     mtime_ns = source.stat().st_mtime_ns  # of which 0.4 makes an order
-    with layout.locked(source / layout.STATUS):  # under which a process takes a run over
+    with layout.locked_in_run(source / layout.STATUS):  # under which a process takes a run over
         before = layout.load_json(source / layout.META)
         _describe(source, move)
         try:
