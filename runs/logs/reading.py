@@ -61,7 +61,7 @@ def read_tail(run: Run, limit: int) -> Tail:
     chunks = run.log_chunks.order_by("-offset").values_list("offset", "data")
     parts: list[bytes] = []
     end, size, lines, cut = 0, 0, 0, False
-    for offset, data in _in_portions(chunks):
+    for offset, data in _in_batches(chunks):
         data = bytes(data)
         end = end or offset + len(data)
         if lines > limit or size > LARGEST_TAIL:
@@ -71,9 +71,9 @@ def read_tail(run: Run, limit: int) -> Tail:
         size += len(data)
         # Blank lines do not count; this is at most too small, and then one more chunk is read.
         lines += sum(1 for line in _ENDS.split(data) if line.strip())
-    found, rest = split_lines(b"".join(reversed(parts)))
+    complete, rest = split_lines(b"".join(reversed(parts)))
     exists = bool(parts) or run.indexed_files.filter(name__startswith="logs.").exists()
-    return Tail(found[-limit:], rest, end, cut or len(found) > limit, exists)
+    return Tail(complete[-limit:], rest, end, cut or len(complete) > limit, exists)
 
 
 def read_from(run: Run, offset: int, limit: int = 2**20) -> bytes:
@@ -83,7 +83,7 @@ def read_from(run: Run, offset: int, limit: int = 2**20) -> bytes:
         return b""
     data = bytes(first.data)[offset - first.offset :]
     following = run.log_chunks.filter(offset__gt=first.offset).order_by("offset")
-    for more in _in_portions(following.values_list("data", flat=True)):
+    for more in _in_batches(following.values_list("data", flat=True)):
         if len(data) >= limit:
             break
         data += bytes(more)
@@ -93,19 +93,19 @@ def read_from(run: Run, offset: int, limit: int = 2**20) -> bytes:
 def whole(run: Run) -> Iterator[bytes]:
     """Yield the log from its beginning to its end."""
     chunks = run.log_chunks.order_by("offset").values_list("data", flat=True)
-    return map(bytes, _in_portions(chunks))
+    return map(bytes, _in_batches(chunks))
 
 
-def _in_portions(rows: QuerySet[Any, Any], size: int = 16) -> Iterator[Any]:
+def _in_batches(rows: QuerySet[Any, Any], size: int = 16) -> Iterator[Any]:
     """Yield *rows*, a few at a time: PostgreSQL would send them all at once."""
     start = 0
-    while portion := list(rows[start : start + size]):
-        yield from portion
+    while batch := list(rows[start : start + size]):
+        yield from batch
         start += size
 
 
 def tail(run: Run, lines: int = 200) -> list[str]:
     """Return the last *lines* lines, including a last one without an end."""
-    found = read_tail(run, lines)
-    last = _decode(found.rest)
-    return [*found.lines, *([last] if last.strip() else [])][-lines:]
+    end_of_log = read_tail(run, lines)
+    last = _decode(end_of_log.rest)
+    return [*end_of_log.lines, *([last] if last.strip() else [])][-lines:]
