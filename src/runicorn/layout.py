@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -169,7 +169,7 @@ def is_plain_name(name: str) -> bool:
 
 
 def iter_run_dirs(
-    root: Path, run_ids: Container[str] | None = None
+    root: Path, run_ids: Collection[str] | None = None
 ) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Every run folder below *root*, as (path relative to the root with ``/``, directory entry).
 
@@ -184,11 +184,11 @@ def iter_run_dirs(
     for project in _scan(root):
         if is_project_name(project.name) and _is_dir(project, links=True):
             yield from _walk_v04(project.name, project.path, 1, project.is_symlink(), run_ids)
-    yield from _walk_v07(RUNS, os.path.join(root, RUNS), 1)
+    yield from _walk_v07(RUNS, os.path.join(root, RUNS), 1, run_ids)
 
 
 def _walk_v04(
-    directory: str, path: str, depth: int, is_strict: bool, run_ids: Container[str] | None
+    directory: str, path: str, depth: int, is_strict: bool, run_ids: Collection[str] | None
 ) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """The runs of the 0.4 layout below *directory*, which lies *depth* folders below the root.
 
@@ -216,7 +216,9 @@ def _walk_v04(
             yield from _walk_v04(child, entry.path, depth + 1, strict, run_ids)
 
 
-def _walk_v07(directory: str, path: str, depth: int) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def _walk_v07(
+    directory: str, path: str, depth: int, run_ids: Collection[str] | None
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """The runs below *directory*, which is ``runs`` or lies in it."""
     for entry in _scan(path):
         is_hidden = entry.name.startswith(".") and (directory, entry.name) != (RUNS, RECYCLE_BIN)
@@ -225,9 +227,11 @@ def _walk_v07(directory: str, path: str, depth: int) -> Iterator[tuple[str, os.D
         child = f"{directory}/{entry.name}"
         if split_run_dir(child) and _has_run_file(entry.path):
             yield child, entry
-            yield from _nested(child, entry.path)
+            inner = (os.path.join(entry.path, run_id) for run_id in run_ids or ())
+            if run_ids is None or any(map(os.path.exists, inner)):
+                yield from _nested(child, entry.path)
         elif depth < DEEPEST - 1:
-            yield from _walk_v07(child, entry.path, depth + 1)
+            yield from _walk_v07(child, entry.path, depth + 1, run_ids)
 
 
 def _nested(directory: str, path: str) -> Iterator[tuple[str, os.DirEntry[str]]]:

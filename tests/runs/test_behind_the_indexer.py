@@ -67,6 +67,15 @@ def test_it_is_found_in_every_layout(root, api, place):
     assert Run.objects.count() == len(places)
 
 
+def test_it_is_found_in_the_folder_of_another_run(root, api):
+    outer, inner = "20260101_000000_aaaaaa", "20260101_000000_bbbbbb"
+    for place in (outer, f"{outer}/{inner}"):
+        folder = root.path / "runs/p" / place
+        folder.mkdir(parents=True)
+        (folder / "meta.json").write_text(json.dumps({"id": folder.name, "created_at": 5}))
+    assert answer(api.client, "/api/runs/{}", inner) == 200
+
+
 def test_of_copies_each_is_found(root, api):
     run = root.run()
     shutil.copytree(run.path, root.path / "p/copy/runs" / run.id)
