@@ -166,7 +166,7 @@ class ArtifactAdmin(FolderAdmin):
     @admin.display(description=_("aliases"))
     def alias_list(self, artifact: Artifact) -> SafeString:
         named = [(a.name, a.version.number) for a in artifact.aliases.all()]
-        return format_html_join(" ", '<span class="tag">{} → v{}</span>', named)
+        return format_html_join(" ", '<span class="tag"><bdi>{}</bdi> → v{}</span>', named)
 
     @admin.display(description=_("updated"), ordering="updated_time")
     def updated(self, artifact: Artifact) -> SafeString | str:

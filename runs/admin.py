@@ -243,7 +243,7 @@ class RunListAdmin(LongListAdmin):
     @admin.display(description=_("tags"))
     def tag_list(self, run: Run) -> SafeString:
         tags = [(tag.key,) for tag in run.tags.all()]
-        return format_html_join(" ", '<span class="tag">{}</span>', tags)
+        return format_html_join(" ", '<bdi class="tag">{}</bdi>', tags)
 
     # -- actions
 

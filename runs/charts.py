@@ -17,6 +17,9 @@ from django.utils.safestring import SafeString
 
 from runicorn.export.axis import GRID, Axis
 
+_LABEL_LENGTHS = (6, 10, 14, 18, 24)
+"""The lengths of labels, in characters, for which the style sheet has room."""
+
 Number = float | int | None
 Point = tuple[float, float | None]
 
@@ -34,6 +37,8 @@ def line_chart(steps: Sequence[Number], values: Sequence[Number], *, label: str)
     ]
     x_axis = Axis.around([step for step, _ in points], whole=True)
     y_axis = Axis.around([value for _, value in points if value is not None], room=0.06)
+    y_ticks = y_axis.ticks()
+    longest_label = max((len(text) for _, text in y_ticks), default=0)
     segments = [
         [f"{x_axis.at(x):.1f} {GRID - y_axis.at(y):.1f}" for x, y in segment if y is not None]
         for is_gap, segment in groupby(points, lambda point: point[1] is None)
@@ -41,7 +46,7 @@ def line_chart(steps: Sequence[Number], values: Sequence[Number], *, label: str)
     ]
     return format_html(
         '<svg class="chart" role="img" aria-label="{label}" data-points="{data}"'
-        ' data-x="{x_range}" data-y="{y_range}">{rows}{columns}'
+        ' data-x="{x_range}" data-y="{y_range}"{labels}>{rows}{columns}'
         '<svg viewBox="0 0 {grid} {grid}" width="100%" height="100%" preserveAspectRatio="none">'
         '<path class="gap" d="{gaps}"/><path class="curve" d="{curve}"/>'
         '<path class="dots" d="{dots}"/></svg></svg>',
@@ -49,12 +54,13 @@ def line_chart(steps: Sequence[Number], values: Sequence[Number], *, label: str)
         data=" ".join(f"{_exact(x)}:{_exact(y)}" for x, y in points if y is not None),
         x_range=f"{x_axis.low} {x_axis.high}",
         y_range=f"{y_axis.low} {y_axis.high}",
+        labels=_room_for(longest_label),
         grid=GRID,
         rows=format_html_join(
             "",
             '<line class="grid" x1="0" x2="100%" y1="{0}%" y2="{0}%"/>'
             '<text x="-8" y="{0}%" dy=".32em" text-anchor="end">{1}</text>',
-            [(round(100 - position / GRID * 100, 2), text) for position, text in y_axis.ticks()],
+            [(round(100 - position / GRID * 100, 2), text) for position, text in y_ticks],
         ),
         columns=format_html_join(
             "",
@@ -66,6 +72,12 @@ def line_chart(steps: Sequence[Number], values: Sequence[Number], *, label: str)
         # lines of no length, with round ends
         dots="".join(f"M{segment[0]}h0" for segment in segments if len(segment) == 1),
     )
+
+
+def _room_for(label_length: int) -> SafeString:
+    """Return the attribute by which the style sheet leaves room for labels of that length."""
+    room = next((room for room in _LABEL_LENGTHS if label_length <= room), _LABEL_LENGTHS[-1])
+    return SafeString("") if room == _LABEL_LENGTHS[0] else format_html(' data-labels="{}"', room)
 
 
 def _exact(number: float) -> str:

@@ -291,7 +291,13 @@ def test_a_run_shows_what_it_logged(client, root):
     root.scan()
     page = text(client.get(change_page(Run.objects.get())))
     assert '<svg class="chart"' in page
-    for part in ("hello", "<dd>0.01</dd>", "<dd>0.75</dd>", "3.11.7", "digits / sgd"):
+    for part in (
+        "hello",
+        "<dd>0.01</dd>",
+        "<dd>0.75</dd>",
+        "3.11.7",
+        "<bdi>digits</bdi> / <bdi>sgd</bdi>",
+    ):
         assert part in page
     assert reverse("run", args=[folder.id]) in page
 

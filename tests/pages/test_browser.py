@@ -56,3 +56,39 @@ def test_a_run_is_watched_from_its_first_line_to_the_recycle_bin_and_back(tab, t
         tab.open(f"{server.url}/admin/runs/run/")
         tab.wait_for("document.querySelector('#result_list time')")
         assert tab.complaints == []
+
+
+def test_names_and_labels_stay_where_they_belong(tab, tmp_path):
+    root = Root(tmp_path / "root")
+    root.path.mkdir()
+    folder = root.run("פרויקט", "שלום")
+    numbers = {"big": 123456789.125, "huge": 1e300, "narrow": -0.000012345678912, "plain": 0.5}
+    for n in range(100):
+        scaled = {key: value + value * n * 1e-11 for key, value in numbers.items()}
+        folder.log({"global_step": 10**9 + n, **scaled, "wide": 1e300 * (-1) ** n})
+    edges = """(() => {
+      const card = document.querySelectorAll(".chart-card");
+      return [...card].map((card) => {
+        const labels = [...card.querySelectorAll("svg.chart > text")];
+        const boxes = labels.map((label) => label.getBoundingClientRect());
+        const { left, right } = card.getBoundingClientRect();
+        return [
+          Math.min(...boxes.map((box) => box.left)) - left,
+          right - Math.max(...boxes.map((box) => box.right)),
+        ];
+      });
+    })()"""
+    with viewer(root.path) as server:
+        tab.open(f"{server.url}/runs/{folder.id}")
+        tab.wait_for("document.querySelectorAll('.chart-card').length === 5")
+        assert min(map(min, gaps := tab.evaluate(edges))) >= 0, gaps
+        for page in ("/", f"/runs/{folder.id}"):
+            tab.open(f"{server.url}{page}")
+            tab.wait_for("document.querySelector('.id')")
+            assert text(tab, "bdi.id") == folder.id
+            name = "[...document.querySelectorAll('bdi')].some((bdi) => bdi.textContent === 'שלום')"
+            assert tab.evaluate(name)
+        tab.open(f"{server.url}/nothing")
+        tab.wait_for("document.querySelector('.question a')")
+        link = "getComputedStyle(document.querySelector('.question a')).textDecorationLine"
+        assert tab.evaluate(link) == "underline"

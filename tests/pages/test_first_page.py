@@ -25,7 +25,7 @@ def text(response) -> str:
 
 def shown(client, query: str = "") -> list[str]:
     """The ids of the runs on the page, in order."""
-    return re.findall(r'<span class="id">([^<]+)</span></a>', text(client.get(f"/{query}")))
+    return re.findall(r'<bdi class="id">([^<]+)</bdi></a>', text(client.get(f"/{query}")))
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_no_match_is_said(client, three):
 def test_tags_are_shown_and_searched(client, three):
     actions.set_tags(Run.objects.get(run_id=three[0]), ["baseline"], by=None)
     assert shown(client, "?search=basel") == [three[0]]
-    assert '<span class="tag">baseline</span>' in text(client.get("/"))
+    assert '<bdi class="tag">baseline</bdi>' in text(client.get("/"))
 
 
 def test_fifty_runs_a_page(client, root):
