@@ -26,6 +26,10 @@ COPIES = 7
 """The number of daily copies of the server database that are kept."""
 
 
+damaged: dict[str, str] = {}
+"""The indexes that were found damaged when they were opened: the name of each now, and why."""
+
+
 class ServerDatabaseDamaged(RuntimeError):
     """The database of users and settings cannot be read; the text says which copy is newest."""
 
@@ -57,6 +61,7 @@ def prepare(alias: str) -> None:
         if not is_file or "locked" in str(error) or not file_of(alias).exists():
             raise
         name = set_aside(alias, "damaged")
+        damaged[name] = str(error)
         print(f"The index was damaged ({error}); it is now {name} and is built anew.", flush=True)
         _migrate(alias)
 

@@ -82,8 +82,14 @@ def answer(error: DatabaseError) -> APIException | None:
     return IndexDamaged() if notice(error) else None
 
 
+def note_rebuilt(name: str, reason: str) -> None:
+    """Let health and the pages say that a damaged index, now called *name*, was replaced."""
+    current.state, current.set_aside, current.reason = "rebuilt", name, reason
+
+
 def check() -> None:
     """Check every page of the index; make it again if one is damaged."""
+    before = current.state
     current.state = "checking"
     try:
         with closing(sqlite3.connect(databases.file_of(INDEX))) as connection:
@@ -93,7 +99,7 @@ def check() -> None:
     if problem != "ok":
         _renew(problem)
     elif current.state == "checking":
-        current.state = "ok"
+        current.state = before
 
 
 def check_if_unclean() -> None:
@@ -109,7 +115,7 @@ def _renew(reason: str) -> None:
     try:
         file = databases.file_of(INDEX)
         (name,) = [renew() for renew in renewing]
-        current.state, current.set_aside, current.reason = "rebuilt", name, reason
+        note_rebuilt(name, reason)
         logger.error(
             "The index %s was damaged (%s). It is now %s, and is made again from the run folders.",
             *(file, reason, name),

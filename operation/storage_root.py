@@ -74,6 +74,8 @@ def prepare_databases() -> None:
     """Bring the databases up to date. Raises ServerDatabaseDamaged."""
     for alias in connections.settings:
         databases.prepare(alias)
+    for name, reason in databases.damaged.items():
+        index_health.note_rebuilt(name, reason)
 
 
 def use_root(path: Path, *, by: Any) -> None:

@@ -45,7 +45,13 @@ class ConfigAnswer(serializers.Serializer):
 
 
 class RootRequest(Body):
-    path = Text(help_text="Absolute; ~ and environment variables are filled in.")
+    path = Text(
+        help_text="Absolute; ~ and environment variables are filled in.",
+        error_messages=dict.fromkeys(
+            ("required", "null", "blank", "invalid"),
+            "Invalid path or permission error: the path must be text, and absolute.",
+        ),
+    )
 
 
 class RootAnswer(Ok):

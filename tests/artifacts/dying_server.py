@@ -19,7 +19,7 @@ from django.db import connection, connections  # noqa: E402
 from django.test import Client  # noqa: E402
 from dying import Steps, serve  # noqa: E402
 
-from operation.storage_root import prepare_database  # noqa: E402
+from operation.storage_root import prepare_databases  # noqa: E402
 
 
 def ask(method: str, path: str, content: Any = None, kind: str = "application/json") -> Any:
@@ -88,7 +88,7 @@ def act(action: str, name: str, steps: Steps | None) -> None:
 
 
 if __name__ == "__main__":
-    prepare_database()
+    prepare_databases()
     connections.close_all()
     ask("get", "health")  # what is loaded by a first request is not among the steps
     connections.close_all()

@@ -207,7 +207,7 @@ def test_reload_restarts_on_a_change_and_serves_again(root):
         before = server.log.read_text().count("Runicorn ")
 
         def restarts():
-            (ROOT / "runs" / "views.py").touch()  # again: it may not have looked yet
+            (ROOT / "runs" / "actions.py").touch()  # again: it may not have looked yet
             return server.log.read_text().count("Runicorn ") > before
 
         wait_until(restarts, "restarted")
