@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.http import HttpResponse
 from django.test import Client
 
@@ -238,3 +239,34 @@ def test_a_page_can_read_its_429(browser: Client) -> None:
     response = ask(browser, headers={"origin": "http://localhost:5173"})
     assert response.status_code == 429
     assert response["Access-Control-Allow-Origin"] == "http://localhost:5173"
+
+
+@pytest.mark.django_db
+def test_who_has_signed_in_is_counted_wherever_he_asks_from(settings) -> None:
+    settings.RUNICORN_TRUSTED_PROXIES = ["127.0.0.1"]
+    client = Client(headers={"host": "localhost"})
+    client.force_login(get_user_model().objects.create_user("ada"))
+    for number in range(3):
+        elsewhere = {"headers": {"x-forwarded-for": f"192.0.2.{number}"}}
+        response = ask(client, **elsewhere)
+        assert response["X-RateLimit-Remaining"] == str(59 - number)
+    stranger = Client(headers={"host": "localhost", "x-forwarded-for": "192.0.2.1"})
+    assert ask(stranger)["X-RateLimit-Remaining"] == "59"
+
+
+@pytest.mark.django_db
+def test_guessing_passwords_ends_after_ten(settings, clock: Callable[[float], None]) -> None:
+    settings.RUNICORN_TRUSTED_PROXIES = ["127.0.0.1"]
+    get_user_model().objects.create_superuser("ada", password="right")
+
+    def sign_in(password: str, address: str = "192.0.2.1") -> HttpResponse:
+        client = Client(headers={"host": "localhost", "x-forwarded-for": address})
+        return client.post("/admin/login/", {"username": "ada", "password": password})
+
+    assert [sign_in("wrong").status_code for _ in range(10)] == [200] * 10
+    refused = sign_in("right")
+    assert refused.status_code == 429
+    assert int(refused["Retry-After"]) <= 60
+    assert sign_in("right", "192.0.2.2").status_code == 302
+    clock(61)
+    assert sign_in("right").status_code == 302
