@@ -520,7 +520,7 @@ class Run:
 
     def close(self) -> None:
         """Put on the disk whatever it takes, and hold no file open any more."""
-        if self._unsaved or self._ending is not None:
+        if self._has_unsaved() or self._ending is not None:
             self._save_documents()
         for writer in (self._events, self._logs, self._system):
             writer.close()
@@ -551,7 +551,7 @@ class Run:
         for writer in (self._events, self._logs, self._system):
             writer.check()
         self._config._record()
-        if self._unsaved:
+        if self._has_unsaved():
             self._save_documents()
 
     def _is_there(self) -> bool:
@@ -643,10 +643,19 @@ class Run:
                 finally:
                     self._is_saving = False
 
+    def _has_unsaved(self) -> bool:
+        return any(list(self._unsaved.values()))
+
     def _save_unsaved(self) -> None:
         refused: set[str] = set()
         while True:
-            documents = [name for name in self._unsaved if name not in refused]
+            # A signal handler may add to these dictionaries between any two steps here: they are
+            # copied and popped in one step each, and an empty one stays where it is.
+            documents = [
+                name
+                for name, changes in list(self._unsaved.items())
+                if changes and name not in refused
+            ]
             if not documents:
                 if self._ending is None or layout.STATUS in refused:
                     return
@@ -666,10 +675,9 @@ class Run:
                     self._complain(path, error)
                     continue
                 for key, value in written.items():
-                    if changes.get(key) is value:
-                        del changes[key]
-                if not changes:
-                    del self._unsaved[document]
+                    newest = changes.pop(key, value)
+                    if newest is not value:
+                        changes.setdefault(key, newest)
 
     def _save_ending(self) -> bool:
         status = self._ending

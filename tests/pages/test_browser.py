@@ -81,6 +81,7 @@ def test_names_and_labels_stay_where_they_belong(tab, tmp_path):
     with viewer(root.path) as server:
         tab.open(f"{server.url}/runs/{folder.id}")
         tab.wait_for("document.querySelectorAll('.chart-card').length === 5")
+        tab.wait_for("document.readyState === 'complete'")  # style sheets, too
         assert min(map(min, gaps := tab.evaluate(edges))) >= 0, gaps
         for page in ("/", f"/runs/{folder.id}"):
             tab.open(f"{server.url}{page}")
