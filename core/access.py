@@ -79,7 +79,7 @@ def may(user: Any, right: Right) -> bool:
 
 
 def name_of(user: Any) -> str:
-    """Return the name of *user*; empty if nobody has signed in."""
+    """Return the name of *user*; empty for an anonymous one."""
     return user.get_username() if getattr(user, "is_authenticated", False) else ""
 
 

@@ -56,7 +56,7 @@ class RemoteDisconnect(RemoteView):
         operation_id="remote_disconnect", request=serializers.Peer, responses={200: OBJECT}
     )
     def post(self, request: Request) -> Response:
-        """Close a connection, whoever else uses it."""
+        """Close a connection, even if others use it."""
         if not request.body or not json_object(request):
             return storage.disconnect(request)
         peer = serializers.Peer.read(request)

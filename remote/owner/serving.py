@@ -72,7 +72,7 @@ class Server(threading.Thread):
         Heartbeat.objects.update_or_create(pk=1, defaults={"seen_at": Now()})
         old = Command.objects.filter(asked_at__lt=Now() - timedelta(seconds=sealing.SECONDS))
         old.filter(taken_at=None).delete()
-        old.exclude(answer=None).delete()  # whoever asked is gone
+        old.exclude(answer=None).delete()  # their askers are gone
         self._last_beat, self._next_beat = now, time.monotonic() + BEAT_SECONDS
 
     def _take(self) -> None:
@@ -84,7 +84,7 @@ class Server(threading.Thread):
 def _answer(command: Command) -> None:
     try:
         answer = _perform(command.name, command.sealed)
-        state.publish()  # what was changed is seen by whoever is answered
+        state.publish()  # the asker sees what was changed
         Command.objects.filter(pk=command.pk).update(answer=sealing.seal(answer))
     except Exception:  # the thread is the last to hear of it
         logger.exception("A command could not be answered: %s", command.name)

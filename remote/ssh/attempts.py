@@ -1,5 +1,6 @@
-"""Refused logins are counted per client and host, whichever door they come through: nobody guesses
-passwords through us, and no forgetful script gets its account locked.
+"""Count refused logins per client and host, at every door alike.
+
+The server must not help to guess passwords, nor let a forgetful script lock its own account.
 """
 
 from __future__ import annotations

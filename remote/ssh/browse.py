@@ -15,7 +15,7 @@ from ..exceptions import PathNotFound, RemoteError, TimedOut
 from .connections import Connection, pool
 
 MOST_ENTRIES = 10_000
-"""Where a longer listing ends: nobody reads more, and no host may make us hold a million."""
+"""The most entries of a listing: a host must not make the server hold a million of them."""
 
 SECONDS = 30
 
